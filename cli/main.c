@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Entry of the command: finds the subcommand in the table and hands over.
+ */
+#include "commands.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void usage(FILE *to)
+{
+	fprintf(to, "usage: tidemark COMMAND [OPTIONS]\n\ncommands:\n");
+	for (const struct cli_command *c = cli_commands; c->name; c++)
+		fprintf(to, "  %-14s %s\n", c->name, c->summary);
+	fprintf(to, "\n'tidemark COMMAND --help' tells more.\n");
+}
+
+/* How many words of argv name the command @c; 0 if they do not. */
+static int words_matching(const struct cli_command *c, int argc, char **argv)
+{
+	const char *space = strchr(c->name, ' ');
+	size_t first = space ? (size_t)(space - c->name) : strlen(c->name);
+
+	if (argc < 2 || strlen(argv[1]) != first ||
+	    strncmp(c->name, argv[1], first))
+		return 0;
+	if (!space)
+		return 1;
+	return argc > 2 && !strcmp(space + 1, argv[2]) ? 2 : 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc >= 2 && !strcmp(argv[1], "--help")) {
+		usage(stdout);
+		return CLI_OK;
+	}
+	if (argc >= 2 && !strcmp(argv[1], "--version")) {
+		printf("tidemark %s\n", TIDEMARK_VERSION);
+		return CLI_OK;
+	}
+	for (const struct cli_command *c = cli_commands; c->name; c++) {
+		int words = words_matching(c, argc, argv);
+
+		if (words)
+			return c->run(argc - words, argv + words);
+	}
+	if (argc >= 2)
+		fprintf(stderr, "tidemark: no command '%s'\n", argv[1]);
+	usage(stderr);
+	return CLI_USAGE;
+}
