@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The cut, and the epoch that it takes out of the live set.
+ *
+ * A set has room for one epoch: a second tree of the same size, empty between
+ * epochs. States: closed -> (cut) -> open -> (commit | rollback) -> closed.
+ * While it is open its tree is the taker's alone, so plain stores do; only
+ * rollback touches the live tree, through the markers' own door.
+ *
+ * A commit leaves the tree empty at a cost in proportion to what was dirty: it
+ * walks what the summaries point at.
+ */
+#include <errno.h>
+
+#include "base/atomic.h"
+#include "bits/word.h"
+#include "dirty/protocol.h"
+#include "dirty/set.h"
+
+/* Zero every word under a summary, bottom up. */
+static void empty_below(struct tide__tree *tree, unsigned int level,
+			uint64_t word)
+{
+	uint64_t bits = tree->level[level][word];
+
+	while (level > 0 && bits) {
+		unsigned int bit = tide__lowest_bit(bits);
+
+		bits &= bits - 1;
+		empty_below(tree, level - 1, word * TIDE__WORD_BITS + bit);
+	}
+	tree->level[level][word] = 0;
+}
+
+static void close_epoch(struct tide_epoch *epoch)
+{
+	empty_below(&epoch->tree, epoch->tree.levels - 1, 0);
+	epoch->pages_left = 0;
+	epoch->open = false;
+}
+
+int tide_set_cut(struct tide_set *set, struct tide_epoch **out,
+		 struct tide_error *err)
+{
+	struct tide_epoch *epoch = &set->epoch;
+
+	if (epoch->open)
+		return tide_error_set(err, -EBUSY, "cut", TIDE_NO_OFFSET,
+				      "the epoch before is still open: commit "
+				      "or roll it back first");
+	epoch->pages_left = tide__take(&set->live, &epoch->tree);
+	/* Pairs with the store in note_out_of_range. */
+	if (tide__swap_seqcst(&set->all_dirty, false)) {
+		tide__tree_set(&epoch->tree, 0, set->live.pages);
+		epoch->pages_left = set->live.pages;
+	}
+	epoch->number++;
+	epoch->open = true;
+	*out = epoch;
+	return 0;
+}
+
+uint64_t tide_epoch_number(const struct tide_epoch *epoch)
+{
+	return epoch->number;
+}
+
+uint64_t tide_epoch_count(const struct tide_epoch *epoch)
+{
+	return epoch->pages_left;
+}
+
+size_t tide_epoch_next(const struct tide_epoch *epoch, uint64_t *cursor,
+		       struct tide_range *ranges, size_t max)
+{
+	const struct tide__tree *tree = &epoch->tree;
+	uint64_t page = *cursor;
+	size_t n;
+
+	for (n = 0; n < max; n++) {
+		uint64_t end;
+
+		page = tide__tree_next_set(tree, page);
+		if (page >= tree->pages)
+			break;
+		end = tide__tree_next_clear(tree, page);
+		ranges[n].first = page;
+		ranges[n].count = end - page;
+		page = end;
+	}
+	*cursor = page;
+	return n;
+}
+
+void tide_epoch_ack(struct tide_epoch *epoch, uint64_t first, uint64_t count)
+{
+	uint64_t pages = epoch->tree.pages;
+
+	if (!epoch->open || first >= pages)
+		return;
+	if (count > pages - first)
+		count = pages - first;
+	epoch->pages_left -= tide__tree_clear(&epoch->tree, first, count);
+}
+
+void tide_epoch_commit(struct tide_epoch *epoch)
+{
+	if (epoch->open)
+		close_epoch(epoch);
+}
+
+void tide_epoch_rollback(struct tide_epoch *epoch)
+{
+	struct tide__tree *tree = &epoch->tree;
+	uint64_t page = 0;
+
+	if (!epoch->open)
+		return;
+	while ((page = tide__tree_next_set(tree, page)) < tree->pages) {
+		uint64_t word = page / TIDE__WORD_BITS;
+
+		tide__mark_word(&epoch->set->live, word, tree->level[0][word]);
+		page = (word + 1) * TIDE__WORD_BITS;
+	}
+	close_epoch(epoch);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What a set and its epoch are made of; for src/dirty only. */
+#ifndef TIDE_DIRTY_SET_H
+#define TIDE_DIRTY_SET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dirty/tree.h"
+#include "tidemark/dirty.h"
+
+/* Single-owner (the taker's), except that several threads may iterate. */
+struct tide_epoch {
+	struct tide_set *set;
+	struct tide__tree tree;	/* empty while not open */
+	uint64_t number;	/* of this or the last epoch */
+	uint64_t pages_left;	/* not acknowledged */
+	bool open;
+};
+
+struct tide_set {
+	struct tide__tree live;		/* lock-free: see protocol.h */
+	struct tide_epoch epoch;
+	uint64_t out_of_range;		/* marks that missed, since creation */
+	bool all_dirty;			/* one did: the next cut is everything */
+};
+
+#endif

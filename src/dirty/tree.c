@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "dirty/tree.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+#include "bits/word.h"
+
+static void lay_out(struct tide__tree *tree, uint64_t pages)
+{
+	uint64_t bits = pages;
+
+	tree->pages = pages;
+	tree->levels = 0;
+	do {
+		bits = tide__words_for(bits);
+		tree->words[tree->levels++] = bits;
+	} while (bits > 1);
+}
+
+int tide__tree_init(struct tide__tree *tree, uint64_t pages)
+{
+	uint64_t total = 0, *at;
+	void *mapping;
+
+	lay_out(tree, pages);
+	for (unsigned int i = 0; i < tree->levels; i++)
+		total += tree->words[i];
+	tree->mapping_bytes = total * sizeof(uint64_t);
+	/*
+	 * NORESERVE: the reservation of a set over terabytes must not count
+	 * against the host's commit limit; only marks use memory.
+	 */
+	mapping = mmap(NULL, tree->mapping_bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (mapping == MAP_FAILED)
+		return -ENOMEM;
+	tree->mapping = at = mapping;
+	for (unsigned int i = 0; i < tree->levels; i++) {
+		tree->level[i] = at;
+		at += tree->words[i];
+	}
+	return 0;
+}
+
+void tide__tree_fini(struct tide__tree *tree)
+{
+	if (tree->mapping)
+		munmap(tree->mapping, tree->mapping_bytes);
+	tree->mapping = NULL;
+}
+
+/*
+ * The loads are relaxed atomics because iterating and counting may look at a
+ * live tree; they pair with nothing, and promise nothing about new marks.
+ */
+static uint64_t load(const struct tide__tree *tree, unsigned int level,
+		     uint64_t word)
+{
+	return tide__load_relaxed(&tree->level[level][word]);
+}
+
+/*
+ * From bit @bit of @level on, climb until a word with a later set bit is
+ * found, then descend. A summary may stand over an empty word, so a descent
+ * can end in nothing; the search then goes on behind that word.
+ */
+uint64_t tide__tree_next_set(const struct tide__tree *tree, uint64_t page)
+{
+	unsigned int level = 0;
+	uint64_t bit = page;
+
+	while (level < tree->levels) {
+		uint64_t word = bit / TIDE__WORD_BITS, value;
+
+		if (word >= tree->words[level])
+			return tree->pages;
+		value = load(tree, level, word) &
+			tide__mask_from(bit % TIDE__WORD_BITS);
+		if (!value) {
+			bit = word + 1;		/* the next word, one level up */
+			level++;
+			continue;
+		}
+		bit = word * TIDE__WORD_BITS + tide__lowest_bit(value);
+		if (level == 0)
+			return bit;
+		level--;
+		bit *= TIDE__WORD_BITS;
+	}
+	return tree->pages;
+}
+
+uint64_t tide__tree_next_clear(const struct tide__tree *tree, uint64_t page)
+{
+	uint64_t word = page / TIDE__WORD_BITS;
+	uint64_t mask = tide__mask_from(page % TIDE__WORD_BITS);
+
+	for (; word < tree->words[0]; word++) {
+		uint64_t value = ~load(tree, 0, word) & mask;
+
+		if (value) {
+			page = word * TIDE__WORD_BITS + tide__lowest_bit(value);
+			return page < tree->pages ? page : tree->pages;
+		}
+		mask = ~UINT64_C(0);
+	}
+	return tree->pages;
+}
+
+void tide__tree_raise(struct tide__tree *tree, uint64_t word)
+{
+	for (unsigned int level = 1; level < tree->levels; level++) {
+		uint64_t bit = UINT64_C(1) << (word % TIDE__WORD_BITS);
+
+		word /= TIDE__WORD_BITS;
+		tree->level[level][word] |= bit;
+	}
+}
+
+void tide__tree_set(struct tide__tree *tree, uint64_t first, uint64_t count)
+{
+	uint64_t end = first + count;
+
+	while (first < end) {
+		uint64_t word = first / TIDE__WORD_BITS;
+		uint64_t base = word * TIDE__WORD_BITS;
+
+		tree->level[0][word] |=
+		    tide__mask_from(first % TIDE__WORD_BITS) &
+		    tide__mask_below(end - base);
+		tide__tree_raise(tree, word);
+		first = base + TIDE__WORD_BITS;
+	}
+}
+
+/* Level-0 word @word became 0: lower the summaries that only it held up. */
+static void lower(struct tide__tree *tree, uint64_t word)
+{
+	for (unsigned int level = 1; level < tree->levels; level++) {
+		uint64_t bit = UINT64_C(1) << (word % TIDE__WORD_BITS);
+
+		word /= TIDE__WORD_BITS;
+		tree->level[level][word] &= ~bit;
+		if (tree->level[level][word])
+			return;
+	}
+}
+
+uint64_t tide__tree_clear(struct tide__tree *tree, uint64_t first,
+			  uint64_t count)
+{
+	uint64_t end = first + count, cleared = 0;
+
+	/* Jump from set page to set page: empty stretches cost nothing. */
+	while ((first = tide__tree_next_set(tree, first)) < end) {
+		uint64_t word = first / TIDE__WORD_BITS;
+		uint64_t base = word * TIDE__WORD_BITS;
+		uint64_t mask = tide__mask_from(first % TIDE__WORD_BITS) &
+				tide__mask_below(end - base);
+
+		cleared += tide__count_bits(tree->level[0][word] & mask);
+		tree->level[0][word] &= ~mask;
+		if (!tree->level[0][word])
+			lower(tree, word);
+		first = base + TIDE__WORD_BITS;
+	}
+	return cleared;
+}

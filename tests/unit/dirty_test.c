@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The dirty set against a model that a child could check: one byte a page for
+ * the live set, one for the epoch. Plus the edges that a random script is slow
+ * to find.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "seed.h"
+#include "tidemark/dirty.h"
+
+#define MODEL_PAGES 300000u
+
+static unsigned char model_live[MODEL_PAGES], model_epoch[MODEL_PAGES];
+
+struct world {
+	struct tide_set *set;
+	struct tide_epoch *epoch;	/* NULL when closed */
+	uint64_t pages;
+	uint64_t rng;
+};
+
+static void pick(struct world *w, uint64_t *first, uint64_t *count)
+{
+	static const uint64_t longest[] = { 1, 3, 64, 130, 5000 };
+	uint64_t most = longest[seed_below(&w->rng, 5)];
+
+	*first = seed_below(&w->rng, w->pages);
+	*count = seed_below(&w->rng, most + 1);
+	if (*count > w->pages - *first)
+		*count = w->pages - *first;
+}
+
+static void do_mark(struct world *w)
+{
+	uint64_t first, count;
+
+	pick(w, &first, &count);
+	memset(model_live + first, 1, count);
+	if (count == 1)
+		tide_set_mark(w->set, first);
+	else
+		tide_set_mark_range(w->set, first, count);
+}
+
+static void do_merge(struct world *w)
+{
+	uint64_t words[80], first, count;
+
+	pick(w, &first, &count);
+	for (size_t i = 0; i < 80; i++)
+		words[i] = seed_next(&w->rng) & seed_next(&w->rng);
+	tide_set_merge_bitmap(w->set, first, words, count);
+	for (uint64_t i = 0; i < count; i++)
+		model_live[first + i] |= words[i / 64] >> (i % 64) & 1;
+}
+
+static void do_cut(struct world *w)
+{
+	struct tide_error err;
+	struct tide_epoch *epoch = NULL;
+	int rc = tide_set_cut(w->set, &epoch, &err);
+
+	if (w->epoch) {
+		assert_int_equal(rc, -EBUSY);
+		assert_null(epoch);
+		return;
+	}
+	assert_int_equal(rc, 0);
+	w->epoch = epoch;
+	memcpy(model_epoch, model_live, w->pages);
+	memset(model_live, 0, w->pages);
+}
+
+static void do_ack(struct world *w)
+{
+	uint64_t first, count;
+
+	pick(w, &first, &count);
+	if (!w->epoch)
+		return;
+	tide_epoch_ack(w->epoch, first, count);
+	memset(model_epoch + first, 0, count);
+}
+
+static void do_end(struct world *w)
+{
+	if (!w->epoch)
+		return;
+	if (seed_below(&w->rng, 2)) {
+		tide_epoch_commit(w->epoch);
+	} else {
+		tide_epoch_rollback(w->epoch);
+		for (uint64_t i = 0; i < w->pages; i++)
+			model_live[i] |= model_epoch[i];
+	}
+	memset(model_epoch, 0, w->pages);
+	w->epoch = NULL;
+}
+
+static uint64_t model_count(const unsigned char *model, uint64_t pages)
+{
+	uint64_t count = 0;
+
+	for (uint64_t i = 0; i < pages; i++)
+		count += model[i];
+	return count;
+}
+
+static void check_live(struct world *w)
+{
+	uint64_t words[MODEL_PAGES / 64 + 1], first, count;
+
+	assert_int_equal(tide_set_count(w->set),
+			 model_count(model_live, w->pages));
+	pick(w, &first, &count);
+	words[count / 64] = 0;
+	assert_int_equal(tide_set_export_bitmap(w->set, first, count, words),
+			 0);
+	for (uint64_t i = 0; i < count; i++)
+		assert_int_equal(words[i / 64] >> (i % 64) & 1,
+				 model_live[first + i]);
+	if (count % 64)
+		assert_int_equal(words[count / 64] >> (count % 64), 0);
+	for (int i = 0; i < 20; i++) {
+		uint64_t page = seed_below(&w->rng, w->pages);
+
+		assert_int_equal(tide_set_is_dirty(w->set, page),
+				 model_live[page]);
+	}
+}
+
+static void check_epoch(struct world *w)
+{
+	struct tide_range ranges[7];
+	size_t n, max = 1 + seed_below(&w->rng, 7);
+	uint64_t cursor = 0, at = 0;
+
+	if (!w->epoch)
+		return;
+	assert_int_equal(tide_epoch_count(w->epoch),
+			 model_count(model_epoch, w->pages));
+	while ((n = tide_epoch_next(w->epoch, &cursor, ranges, max))) {
+		for (size_t i = 0; i < n; i++) {
+			assert_true(ranges[i].count > 0);
+			for (; at < ranges[i].first; at++)
+				assert_int_equal(model_epoch[at], 0);
+			for (uint64_t k = 0; k < ranges[i].count; k++, at++)
+				assert_int_equal(model_epoch[at], 1);
+			if (at < w->pages)	/* maximal */
+				assert_int_equal(model_epoch[at], 0);
+		}
+	}
+	for (; at < w->pages; at++)
+		assert_int_equal(model_epoch[at], 0);
+}
+
+static void script(uint64_t pages, uint64_t seed, int steps)
+{
+	struct world w = { .pages = pages, .rng = seed };
+	static void (*const does[])(struct world *) = {
+		do_mark, do_mark, do_mark, do_merge, do_cut, do_ack, do_end,
+	};
+
+	memset(model_live, 0, sizeof(model_live));
+	memset(model_epoch, 0, sizeof(model_epoch));
+	assert_int_equal(tide_set_create(&w.set, pages, NULL), 0);
+	for (int i = 0; i < steps; i++) {
+		does[seed_below(&w.rng, 7)](&w);
+		if (pages < 5000 || i % 50 == 0) {
+			check_live(&w);
+			check_epoch(&w);
+		}
+	}
+	check_live(&w);
+	check_epoch(&w);
+	tide_set_destroy(w.set);
+}
+
+static void every_small_size(void **state)
+{
+	uint64_t seed = seed_of("every_small_size", 20261121);
+
+	(void)state;
+	for (uint64_t pages = 1; pages <= 200; pages++)
+		script(pages, seed + pages, 60);
+}
+
+static void powers_and_neighbours(void **state)
+{
+	static const uint64_t sizes[] = { 511,	512,   513,    4095,  4096,
+					  4097, 32767, 32768,  32769, 262143,
+					  262144, 262145, MODEL_PAGES };
+	uint64_t seed = seed_of("powers_and_neighbours", 7);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
+		script(sizes[i], seed + i, 600);
+}
+
+static void sizes_are_checked(void **state)
+{
+	struct tide_error err;
+	struct tide_set *set = (void *)1;
+
+	(void)state;
+	assert_int_equal(tide_set_create(&set, 0, &err), -EINVAL);
+	assert_int_equal(tide_set_create(&set, TIDE_SET_MAX_PAGES + 1, &err),
+			 -EINVAL);
+	assert_ptr_equal(set, (void *)1);
+	assert_non_null(strstr(err.text, "1 to 2^40 pages"));
+	tide_set_destroy(NULL);
+}
+
+/* 2^40 pages: 4 PiB of guest. Marks at both ends and across the middle. */
+static void largest_set(void **state)
+{
+	uint64_t last = TIDE_SET_MAX_PAGES - 1, cursor = 0;
+	struct tide_range r[4];
+	struct tide_epoch *epoch;
+	struct tide_set *set;
+
+	(void)state;
+	assert_int_equal(tide_set_create(&set, TIDE_SET_MAX_PAGES, NULL), 0);
+	tide_set_mark(set, 0);
+	tide_set_mark(set, last);
+	tide_set_mark_range(set, (1ull << 39) - 100, 200);
+	tide_set_mark(set, 1ull << 32);
+	assert_int_equal(tide_set_count(set), 203);
+	assert_int_equal(tide_set_cut(set, &epoch, NULL), 0);
+	assert_int_equal(tide_epoch_next(epoch, &cursor, r, 4), 4);
+	assert_int_equal(r[1].first, 1ull << 32);
+	assert_int_equal(r[2].first, (1ull << 39) - 100);
+	assert_int_equal(r[2].count, 200);
+	assert_int_equal(r[3].first, last);
+	assert_int_equal(tide_epoch_next(epoch, &cursor, r, 4), 0);
+	tide_epoch_commit(epoch);
+	assert_int_equal(tide_set_count(set), 0);
+	tide_set_destroy(set);
+}
+
+static void out_of_range_is_everything(void **state)
+{
+	struct tide_range r[2];
+	struct tide_epoch *epoch;
+	struct tide_set *set;
+	uint64_t cursor = 0;
+
+	(void)state;
+	assert_int_equal(tide_set_create(&set, 1000, NULL), 0);
+	tide_set_mark(set, 1000);
+	tide_set_mark_range(set, 990, 11);
+	tide_set_mark_range(set, UINT64_MAX, UINT64_MAX);
+	tide_set_mark_range(set, UINT64_MAX, 0);	/* nothing: no bug */
+	assert_int_equal(tide_set_out_of_range(set), 3);
+	assert_int_equal(tide_set_count(set), 1000);
+	assert_true(tide_set_is_dirty(set, 5));
+	assert_int_equal(tide_set_cut(set, &epoch, NULL), 0);
+	assert_int_equal(tide_epoch_count(epoch), 1000);
+	assert_int_equal(tide_epoch_next(epoch, &cursor, r, 2), 1);
+	assert_int_equal(r[0].count, 1000);
+	tide_epoch_rollback(epoch);
+	assert_int_equal(tide_set_cut(set, &epoch, NULL), 0);
+	assert_int_equal(tide_epoch_count(epoch), 1000);
+	tide_epoch_commit(epoch);
+	assert_int_equal(tide_set_cut(set, &epoch, NULL), 0);
+	assert_int_equal(tide_epoch_count(epoch), 0);
+	assert_int_equal(tide_set_export_bitmap(set, 0, 1001, NULL), -EINVAL);
+	tide_set_destroy(set);
+}
+
+static void epochs_are_numbered(void **state)
+{
+	struct tide_epoch *epoch;
+	struct tide_set *set;
+
+	(void)state;
+	assert_int_equal(tide_set_create(&set, 64, NULL), 0);
+	for (uint64_t k = 1; k < 5; k++) {
+		assert_int_equal(tide_set_cut(set, &epoch, NULL), 0);
+		assert_int_equal(tide_epoch_number(epoch), k);
+		tide_epoch_commit(epoch);
+		tide_epoch_commit(epoch);	/* closed: nothing happens */
+		tide_epoch_rollback(epoch);
+		tide_epoch_ack(epoch, 0, 64);
+	}
+	tide_set_destroy(set);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_small_size),
+		cmocka_unit_test(powers_and_neighbours),
+		cmocka_unit_test(sizes_are_checked),
+		cmocka_unit_test(largest_set),
+		cmocka_unit_test(out_of_range_is_everything),
+		cmocka_unit_test(epochs_are_numbered),
+	};
+
+	return cmocka_run_group_tests_name("dirty", tests, NULL, NULL);
+}
