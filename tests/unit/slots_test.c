@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "seed.h"
+#include "tidemark/slots.h"
+
+#define PAGE 4096ull
+#define HOST(page) ((void *)(uintptr_t)(0x10000000 + (page) * PAGE))
+
+static void bad_input_changes_nothing(void **state)
+{
+	static const struct {
+		struct tide_slot slot;
+		int code;
+		const char *says;
+	} bad[] = {
+		{ { 2, 0, 0, 0, NULL }, -EINVAL, "no length" },
+		{ { 2, 0, 100, PAGE, NULL }, -EINVAL, "aligned" },
+		{ { 2, 0, 0, 100, NULL }, -EINVAL, "aligned" },
+		{ { 2, 0, -PAGE, 2 * PAGE, NULL }, -EINVAL, "wraps" },
+		{ { 1, 0, 64 * PAGE, PAGE, NULL }, -EEXIST, "id" },
+		{ { 2, 0, 19 * PAGE, PAGE, NULL }, -EEXIST,
+		  "slot 1 at 0xa000 to 0x14000" },
+		{ { 2, 0, 0, 11 * PAGE, NULL }, -EEXIST, "in the guest" },
+		{ { 2, 0, 0, PAGE, HOST(9) }, -EEXIST, "in the host" },
+	};
+	struct tide_slot first = { 1, 0, 10 * PAGE, 10 * PAGE, HOST(0) };
+	struct tide_slots *slots;
+	struct tide_error err;
+
+	(void)state;
+	assert_int_equal(tide_slots_create(&slots, NULL), 0);
+	assert_int_equal(tide_slots_insert(slots, &first, NULL), 0);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		assert_int_equal(tide_slots_insert(slots, &bad[i].slot, &err),
+				 bad[i].code);
+		if (!strstr(err.text, bad[i].says))
+			fail_msg("'%s' lacks '%s'", err.text, bad[i].says);
+	}
+	assert_int_equal(tide_slots_remove(slots, 7, &err), -ENOENT);
+	assert_int_equal(tide_slots_generation(slots), 1);
+	assert_int_equal(tide_slots_count(slots), 1);
+	tide_slots_destroy(slots);
+}
+
+static void top_of_the_address_space(void **state)
+{
+	struct tide_slot last = { 3, 0, -PAGE, PAGE, HOST(0) }, got;
+	struct tide_slots *slots;
+
+	(void)state;
+	assert_int_equal(tide_slots_create(&slots, NULL), 0);
+	assert_int_equal(tide_slots_insert(slots, &last, NULL), 0);
+	assert_true(tide_slots_find_gpa(slots, UINT64_MAX, &got));
+	assert_int_equal(got.id, 3);
+	assert_false(tide_slots_find_gpa(slots, -PAGE - 1, &got));
+	tide_slots_destroy(slots);
+}
+
+static void split_follows_slots_and_gaps(void **state)
+{
+	struct tide_slot a = { 1, 0, 0, 2 * PAGE, HOST(100) };
+	struct tide_slot b = { 2, 0, 2 * PAGE, PAGE, HOST(0) };
+	struct tide_slot_piece p[4];
+	struct tide_slots *slots;
+	uint64_t covered;
+
+	(void)state;
+	assert_int_equal(tide_slots_create(&slots, NULL), 0);
+	assert_int_equal(tide_slots_insert(slots, &b, NULL), 0);
+	assert_int_equal(tide_slots_insert(slots, &a, NULL), 0);
+	assert_int_equal(tide_slots_split(slots, 100, 3 * PAGE, p, 4, &covered),
+			 2);
+	assert_int_equal(covered, 3 * PAGE - 100);
+	assert_ptr_equal(p[0].host, (char *)HOST(100) + 100);
+	assert_int_equal(p[0].len_bytes, 2 * PAGE - 100);
+	assert_ptr_equal(p[1].host, HOST(0));
+	assert_int_equal(tide_slots_split(slots, 0, 3 * PAGE, p, 1, &covered),
+			 1);
+	assert_int_equal(covered, 2 * PAGE);
+	assert_int_equal(tide_slots_split(slots, 9 * PAGE, 1, p, 4, &covered),
+			 0);
+	assert_int_equal(covered, 0);
+	tide_slots_destroy(slots);
+}
+
+/* Random inserts and removals against one owner per page. */
+static void random_script(void **state)
+{
+	enum { PAGES = 400, IDS = 40 };
+	uint64_t rng = seed_of("random_script", 11);
+	struct { uint64_t first, count; } model[IDS] = { 0 };
+	struct tide_slots *slots;
+
+	(void)state;
+	assert_int_equal(tide_slots_create(&slots, NULL), 0);
+	for (int step = 0; step < 20000; step++) {
+		uint32_t id = (uint32_t)seed_below(&rng, IDS);
+		uint64_t first = seed_below(&rng, PAGES - 20);
+		uint64_t count = 1 + seed_below(&rng, 20);
+		struct tide_slot slot = { id, 0, first * PAGE, count * PAGE,
+					  HOST(first) }, got;
+		uint64_t probe = seed_below(&rng, PAGES);
+		int owner = -1, clash = model[id].count != 0;
+
+		for (int i = 0; i < IDS; i++) {
+			if (model[i].count &&
+			    first < model[i].first + model[i].count &&
+			    model[i].first < first + count)
+				clash = 1;
+		}
+		if (model[id].count && seed_below(&rng, 2)) {
+			assert_int_equal(tide_slots_remove(slots, id, NULL), 0);
+			model[id].count = 0;
+		} else {
+			assert_int_equal(tide_slots_insert(slots, &slot, NULL),
+					 clash ? -EEXIST : 0);
+			if (!clash) {
+				model[id].first = first;
+				model[id].count = count;
+			}
+		}
+		for (int i = 0; i < IDS; i++)
+			if (probe - model[i].first < model[i].count)
+				owner = i;
+		assert_int_equal(tide_slots_find_gpa(slots, probe * PAGE, &got),
+				 owner >= 0);
+		if (owner >= 0)
+			assert_int_equal(got.id, owner);
+		assert_int_equal(tide_slots_find_host(slots, HOST(probe), &got),
+				 owner >= 0);
+	}
+	tide_slots_destroy(slots);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(bad_input_changes_nothing),
+		cmocka_unit_test(top_of_the_address_space),
+		cmocka_unit_test(split_follows_slots_and_gaps),
+		cmocka_unit_test(random_script),
+	};
+
+	return cmocka_run_group_tests_name("slots", tests, NULL, NULL);
+}
