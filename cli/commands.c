@@ -4,5 +4,7 @@
 #include <stddef.h>
 
 const struct cli_command cli_commands[] = {
+	{ "sources", "show which ways of tracking writes work here",
+	  cli_sources },
 	{ NULL, NULL, NULL },
 };

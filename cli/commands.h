@@ -24,4 +24,6 @@ struct cli_command {
 
 extern const struct cli_command cli_commands[];	/* ends with name NULL */
 
+int cli_sources(int argc, char **argv);
+
 #endif

@@ -11,7 +11,8 @@
  * the epoch first tide_source_rearm and only then read the pages. Sources that
  * re-protect while they harvest have an empty rearm; for KVM's manual log it
  * clears the log chunk by chunk. The ring's reset happens inside harvest,
- * after the entries are in the set, so that no caller can place it wrongly.
+ * before the pages appear in the set, so that no caller can place it wrongly:
+ * whoever finds a page in the set reads it after the reset.
  *
  * Caveats:
  *  - KVM's log and ring see what vCPUs write, not what the VMM itself writes:
@@ -47,14 +48,13 @@ struct tide_source_vm {
 	int vm_fd;		/* KVM VM */
 	const int *vcpu_fds;	/* borrowed until destroy; ring only */
 	unsigned int vcpus;
+	unsigned int ring_entries;	/* as given to tide_kvm_ring_enable */
 	/*
 	 * Called by the KVM sources to switch dirty logging of one slot on or
 	 * off (the owner of the memory slots sets their flags, since only it
 	 * knows the others). 0 or -errno. NULL for uffd.
 	 */
 	int (*set_logging)(void *opaque, const struct tide_slot *slot, bool on);
-	/* Called by the ring to push all vCPUs out of the guest once. */
-	void (*kick_vcpus)(void *opaque);
 	void *opaque;
 };
 

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The frame around every source: names, the lock, the list of watched slots,
+ * and the rule that nothing is lost when an implementation fails: whatever it
+ * could not vouch for is marked as a whole before the error is returned.
+ */
+#include "sources/source.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "bits/word.h"
+
+static const struct {
+	const char *name;
+	const struct tide__source_ops *ops;
+	int (*probe)(struct tide_error *err);
+} kinds[TIDE_SOURCE_KINDS] = {
+	[TIDE_SOURCE_LOG_MANUAL] = { "log-manual", &tide__kvm_log_manual_ops,
+				     tide__probe_log_manual },
+	[TIDE_SOURCE_LOG_LEGACY] = { "log-legacy", &tide__kvm_log_legacy_ops,
+				     tide__probe_log_legacy },
+	[TIDE_SOURCE_RING] = { "ring", &tide__kvm_ring_ops, tide__probe_ring },
+	[TIDE_SOURCE_UFFD] = { "uffd", &tide__uffd_ops, tide__probe_uffd },
+};
+
+const char *tide_source_kind_name(enum tide_source_kind kind)
+{
+	return (unsigned int)kind < TIDE_SOURCE_KINDS ? kinds[kind].name : "?";
+}
+
+int tide_source_kind_parse(const char *name, enum tide_source_kind *kind)
+{
+	for (unsigned int i = 0; i < TIDE_SOURCE_KINDS; i++) {
+		if (strcmp(name, kinds[i].name))
+			continue;
+		*kind = (enum tide_source_kind)i;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+int tide_source_probe(enum tide_source_kind kind, struct tide_error *err)
+{
+	if ((unsigned int)kind >= TIDE_SOURCE_KINDS)
+		return tide_error_set(err, -EINVAL, "source", TIDE_NO_OFFSET,
+				      "there is no source %d", (int)kind);
+	return kinds[kind].probe(err);
+}
+
+int tide_source_create(struct tide_source **out, enum tide_source_kind kind,
+		       const struct tide_source_vm *vm, struct tide_error *err)
+{
+	struct tide_source *source;
+	int rc = tide_source_probe(kind, err);
+
+	if (rc)
+		return rc;
+	source = calloc(1, sizeof(*source));
+	if (!source)
+		return tide_error_set(err, -ENOMEM, "source", TIDE_NO_OFFSET,
+				      "no memory for a source");
+	pthread_mutex_init(&source->lock, NULL);
+	source->kind = kind;
+	source->ops = kinds[kind].ops;
+	source->vm = *vm;
+	rc = source->ops->init(source, err);
+	if (rc) {
+		pthread_mutex_destroy(&source->lock);
+		free(source);
+		return rc;
+	}
+	*out = source;
+	return 0;
+}
+
+static void free_watched(struct tide__watched *w)
+{
+	free(w->log);
+	free(w->pending);
+	free(w);
+}
+
+void tide_source_destroy(struct tide_source *source)
+{
+	if (!source)
+		return;
+	tide_source_stop(source, NULL);
+	source->ops->fini(source);
+	pthread_mutex_destroy(&source->lock);
+	free(source);
+}
+
+/* Watch one slot and link it in, behind those at lower addresses. */
+static int add_slot(struct tide_source *source, const struct tide_slot *slot,
+		    struct tide_error *err)
+{
+	struct tide__watched *w = calloc(1, sizeof(*w)), **at;
+	int rc;
+
+	if (!w)
+		goto no_memory;
+	w->slot = *slot;
+	w->first = slot->gpa_bytes >> TIDE__PAGE_SHIFT;
+	w->pages = slot->len_bytes >> TIDE__PAGE_SHIFT;
+	w->words = tide__words_for(w->pages);
+	w->log = calloc(w->words, sizeof(*w->log));
+	w->pending = calloc(w->words, sizeof(*w->pending));
+	if (!w->log || !w->pending) {
+		free_watched(w);
+		goto no_memory;
+	}
+	rc = source->ops->watch(source, w, err);
+	if (rc) {
+		free_watched(w);
+		return rc;
+	}
+	for (at = &source->watched; *at && (*at)->first < w->first;)
+		at = &(*at)->next;
+	w->next = *at;
+	*at = w;
+	return 0;
+
+no_memory:
+	return tide_error_set(err, -ENOMEM, "source", slot->gpa_bytes,
+			      "no memory to watch slot %" PRIu32, slot->id);
+}
+
+static int stop_locked(struct tide_source *source, struct tide_error *err)
+{
+	int first = 0;
+
+	while (source->watched) {
+		struct tide__watched *w = source->watched;
+		int rc = source->ops->unwatch(source, w, first ? NULL : err);
+
+		if (rc && !first)
+			first = rc;
+		source->watched = w->next;
+		free_watched(w);
+	}
+	return first;
+}
+
+int tide_source_start(struct tide_source *source,
+		      const struct tide_slots *slots, struct tide_error *err)
+{
+	struct tide_slot slot;
+	uint64_t from = 0;
+	int rc = 0;
+
+	pthread_mutex_lock(&source->lock);
+	if (source->watched)
+		rc = tide_error_set(err, -EBUSY, "source", TIDE_NO_OFFSET,
+				    "the source is started already");
+	while (!rc && tide_slots_next(slots, from, &slot)) {
+		rc = add_slot(source, &slot, err);
+		from = slot.gpa_bytes + slot.len_bytes;
+		if (from == 0)
+			break;		/* it ended at 2^64 */
+	}
+	if (rc && rc != -EBUSY)
+		stop_locked(source, NULL);
+	pthread_mutex_unlock(&source->lock);
+	return rc;
+}
+
+static void mark_all(struct tide_source *source, struct tide_set *set)
+{
+	for (struct tide__watched *w = source->watched; w; w = w->next) {
+		tide_set_mark_range(set, w->first, w->pages);
+		source->stats.assumed_dirty += w->pages;
+	}
+}
+
+static int harvest_locked(struct tide_source *source, struct tide_set *set,
+			  struct tide_error *err)
+{
+	uint64_t start = tide__now_ns();
+	int rc = source->ops->harvest(source, set, err);
+
+	if (rc)
+		mark_all(source, set);
+	source->stats.harvests++;
+	source->stats.last_harvest_ns = tide__now_ns() - start;
+	return rc;
+}
+
+int tide_source_harvest(struct tide_source *source, struct tide_set *set,
+			struct tide_error *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&source->lock);
+	rc = harvest_locked(source, set, err);
+	pthread_mutex_unlock(&source->lock);
+	return rc;
+}
+
+int tide_source_ring_full(struct tide_source *source, struct tide_set *set,
+			  struct tide_error *err)
+{
+	if (source->kind != TIDE_SOURCE_RING)
+		return tide_error_set(err, -EINVAL, "source", TIDE_NO_OFFSET,
+				      "a source of kind %s has no ring",
+				      tide_source_kind_name(source->kind));
+	return tide_source_harvest(source, set, err);
+}
+
+int tide_source_rearm(struct tide_source *source, uint64_t first,
+		      uint64_t count, struct tide_error *err)
+{
+	uint64_t start, end = first + count;
+	int rc = 0;
+
+	if (!source->ops->rearm)
+		return 0;
+	start = tide__now_ns();
+	pthread_mutex_lock(&source->lock);
+	for (struct tide__watched *w = source->watched; w && !rc; w = w->next) {
+		uint64_t from = first > w->first ? first : w->first;
+		uint64_t to = w->first + w->pages;
+
+		if (to > end)
+			to = end;
+		if (from < to)
+			rc = source->ops->rearm(source, w, from - w->first,
+						to - from, err);
+	}
+	source->stats.last_rearm_ns = tide__now_ns() - start;
+	pthread_mutex_unlock(&source->lock);
+	return rc;
+}
+
+int tide_source_slot_added(struct tide_source *source,
+			   const struct tide_slot *slot, struct tide_set *set,
+			   struct tide_error *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&source->lock);
+	rc = add_slot(source, slot, err);
+	tide_set_mark_range(set, slot->gpa_bytes >> TIDE__PAGE_SHIFT,
+			    slot->len_bytes >> TIDE__PAGE_SHIFT);
+	pthread_mutex_unlock(&source->lock);
+	return rc;
+}
+
+int tide_source_slot_removing(struct tide_source *source,
+			      const struct tide_slot *slot,
+			      struct tide_set *set, struct tide_error *err)
+{
+	struct tide__watched **at, *w;
+	int rc;
+
+	pthread_mutex_lock(&source->lock);
+	rc = harvest_locked(source, set, err);
+	for (at = &source->watched; *at && (*at)->slot.id != slot->id;)
+		at = &(*at)->next;
+	w = *at;
+	if (w) {
+		/*
+		 * Between this harvest and the removal the guest may write on:
+		 * only "all of it" is true.
+		 */
+		tide_set_mark_range(set, w->first, w->pages);
+		source->stats.assumed_dirty += w->pages;
+		if (source->ops->unwatch(source, w, rc ? NULL : err) && !rc)
+			rc = -EIO;
+		*at = w->next;
+		free_watched(w);
+	} else if (!rc) {
+		rc = tide_error_set(err, -ENOENT, "source", slot->gpa_bytes,
+				    "slot %" PRIu32 " is not watched",
+				    slot->id);
+	}
+	pthread_mutex_unlock(&source->lock);
+	return rc;
+}
+
+int tide_source_stop(struct tide_source *source, struct tide_error *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&source->lock);
+	rc = stop_locked(source, err);
+	pthread_mutex_unlock(&source->lock);
+	return rc;
+}
+
+enum tide_source_kind tide_source_get_kind(const struct tide_source *source)
+{
+	return source->kind;
+}
+
+void tide_source_get_stats(const struct tide_source *source,
+			   struct tide_source_stats *stats)
+{
+	pthread_mutex_t *lock = (pthread_mutex_t *)&source->lock;
+
+	pthread_mutex_lock(lock);
+	*stats = source->stats;
+	pthread_mutex_unlock(lock);
+}

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "sources/uffd_map.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "sources/uffd_abi.h"
+
+#define REGIONS 512
+
+static const char origin[] = "uffd";
+
+static int open_fd(void)
+{
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK |
+			      TIDE__UFFD_USER_MODE_ONLY);
+
+	/*
+	 * Guest writes fault in the kernel (KVM maps the page on the guest's
+	 * behalf), but with WP_ASYNC nobody waits for a message, so the
+	 * user-mode-only descriptor, which needs no privilege, serves.
+	 */
+	return fd < 0 ? -errno : fd;
+}
+
+int tide__uffd_open(struct tide_error *err)
+{
+	const uint64_t need = TIDE__UFFD_FEATURE_WP_UNPOPULATED |
+			      TIDE__UFFD_FEATURE_WP_ASYNC |
+			      TIDE__UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
+	struct tide__uffdio_api api = { .api = TIDE__UFFD_API,
+					.features = need };
+	int fd = open_fd(), rc;
+
+	if (fd < 0)
+		return tide_error_set(err, fd, origin, TIDE_NO_OFFSET,
+				      "userfaultfd: %s", strerror(-fd));
+	if (ioctl(fd, TIDE__UFFDIO_API, &api) < 0) {
+		rc = errno == EINVAL ? -EOPNOTSUPP : -errno;
+		close(fd);
+		return tide_error_set(err, rc, origin, TIDE_NO_OFFSET,
+				      "userfaultfd has no asynchronous write "
+				      "protection here (Linux 6.7 or later)");
+	}
+	return fd;
+}
+
+static int write_protect(int uffd, void *host, uint64_t len)
+{
+	struct tide__uffdio_writeprotect wp = {
+		.range = { (uintptr_t)host, len },
+		.mode = TIDE__UFFD_WRITEPROTECT_MODE_WP,
+	};
+
+	/* EAGAIN: the mapping is changing under us; it is a retry. */
+	while (ioctl(uffd, TIDE__UFFDIO_WRITEPROTECT, &wp) < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			return -errno;
+	}
+	return 0;
+}
+
+static void ignore(void *opaque, uint64_t offset, uint64_t len)
+{
+	(void)opaque;
+	(void)offset;
+	(void)len;
+}
+
+int tide__uffd_arm(int uffd, int pagemap, void *host, uint64_t len,
+		   struct tide_error *err)
+{
+	struct tide__uffdio_register reg = {
+		.range = { (uintptr_t)host, len },
+		.mode = TIDE__UFFD_REGISTER_MODE_WP,
+	};
+	int rc;
+
+	if (ioctl(uffd, TIDE__UFFDIO_REGISTER, &reg) < 0)
+		return tide_error_set(err, -errno, origin, (uintptr_t)host,
+				      "cannot register %llu bytes of guest "
+				      "memory: %s", (unsigned long long)len,
+				      strerror(errno));
+	rc = write_protect(uffd, host, len);
+	if (rc) {
+		tide__uffd_disarm(uffd, host, len);
+		return tide_error_set(err, rc, origin, (uintptr_t)host,
+				      "cannot write-protect guest memory: %s",
+				      strerror(-rc));
+	}
+	/* The first scan may report pages that were never armed: ignored. */
+	rc = tide__uffd_scan(pagemap, host, len, ignore, NULL, err);
+	if (rc)
+		tide__uffd_disarm(uffd, host, len);
+	return rc;
+}
+
+int tide__uffd_disarm(int uffd, void *host, uint64_t len)
+{
+	struct tide__uffdio_range range = { (uintptr_t)host, len };
+
+	return ioctl(uffd, TIDE__UFFDIO_UNREGISTER, &range) < 0 ? -errno : 0;
+}
+
+int tide__uffd_scan(int pagemap, void *host, uint64_t len,
+		    void (*report)(void *opaque, uint64_t offset_bytes,
+				   uint64_t len_bytes),
+		    void *opaque, struct tide_error *err)
+{
+	struct tide__page_region regions[REGIONS];
+	uint64_t base = (uintptr_t)host;
+	struct tide__pm_scan scan = {
+		.size = sizeof(scan),
+		.flags = TIDE__PM_SCAN_WP_MATCHING | TIDE__PM_SCAN_CHECK_WPASYNC,
+		.start = base,
+		.end = base + len,
+		.vec = (uintptr_t)regions,
+		.vec_len = REGIONS,
+		.category_mask = TIDE__PAGE_IS_WRITTEN,
+		.return_mask = TIDE__PAGE_IS_WRITTEN,
+	};
+
+	while (scan.start < scan.end) {
+		int n = ioctl(pagemap, TIDE__PAGEMAP_SCAN, &scan);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return tide_error_set(err, -errno, origin, scan.start,
+					      "PAGEMAP_SCAN: %s%s",
+					      strerror(errno), errno == EPERM ?
+					      "; guest memory was mapped anew "
+					      "behind the tracker's back" : "");
+		for (int i = 0; i < n; i++)
+			report(opaque, regions[i].start - base,
+			       regions[i].end - regions[i].start);
+		if (scan.walk_end <= scan.start)
+			return tide_error_set(err, -EILSEQ, origin, scan.start,
+					      "PAGEMAP_SCAN does not advance");
+		scan.start = scan.walk_end;
+	}
+	return 0;
+}
