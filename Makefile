@@ -4,10 +4,11 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 
-.PHONY: help run test bench deps build install clean
+.PHONY: help run test tsan bench deps build install clean
 help:
 	@echo 'make run      set up, build, and watch a running VM move (the demo)'
 	@echo 'make test     set up, build, and run every test'
+	@echo 'make tsan     the tests with threads, under ThreadSanitizer'
 	@echo 'make bench    set up, build, and measure'
 	@echo 'make deps     install the missing Debian packages, configure'
 	@echo 'make install  install the command, library, headers and manuals'
@@ -27,6 +28,15 @@ test: deps
 	@echo 'make: building in $(BUILD)'
 	@ninja -C $(BUILD) --quiet
 	@scripts/run-tests $(BUILD)
+
+# A build of its own: sanitized objects do not mix with others.
+TSAN_TESTS = dirty_threads slots
+tsan: deps
+	@[ -f build-tsan/build.ninja ] || meson setup build-tsan \
+		-Db_sanitize=thread -Db_lundef=false -Dc_args=-Wno-tsan >/dev/null
+	@ninja -C build-tsan --quiet
+	@TSAN_OPTIONS='halt_on_error=1 exitcode=66' \
+		scripts/run-tests build-tsan $(TSAN_TESTS)
 
 bench: build
 	@meson test -C $(BUILD) --no-rebuild --benchmark --verbose
