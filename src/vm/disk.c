@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The disk: a virtio-mmio block device, version 1 of the specification, on a
+ * raw file.
+ *
+ * A notify is served to its end in the vCPU's thread, so no request is ever in
+ * flight when the VM is paused, and the device's state is its registers. What
+ * the device stores into guest memory - data, status, the used ring - is not
+ * seen by KVM's dirty log: each store is followed by a software mark.
+ *
+ * The guest is not trusted: every address goes through the slot map, lengths
+ * and chains are bounded, and a broken queue sets DEVICE_NEEDS_RESET.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../../guest/virtio.h"
+#include "base/atomic.h"
+#include "vm/internal.h"
+
+#define SECTOR 512u
+#define NEEDS_RESET 64u
+#define MAX_IO_BYTES (1u << 20)
+
+int vm__disk_open(struct vm *vm, struct tide_error *err)
+{
+	const char *path = vm->config.disk_path;
+	struct stat st;
+
+	vm->disk.fd = -1;
+	if (!path)
+		return 0;
+	vm->disk.fd = open(path, O_RDWR | O_CLOEXEC);
+	if (vm->disk.fd < 0 || fstat(vm->disk.fd, &st) < 0)
+		return tide_error_set(err, -errno, "disk", TIDE_NO_OFFSET,
+				      "%s: %s", path, strerror(errno));
+	vm->disk.bytes = (uint64_t)st.st_size;
+	if (vm->disk.bytes < GUEST_PAGE_BYTES)
+		return tide_error_set(err, -EINVAL, "disk", TIDE_NO_OFFSET,
+				      "%s is smaller than one block of 4 KiB",
+				      path);
+	return 0;
+}
+
+void vm__disk_close(struct vm *vm)
+{
+	if (vm->disk.fd >= 0)
+		close(vm->disk.fd);
+	vm->disk.fd = -1;
+}
+
+/* Guest memory [gpa, +len) if it lies in one slot, else NULL. */
+static void *guest_at(struct vm *vm, uint64_t gpa, uint64_t len)
+{
+	struct tide_slot_piece piece;
+	uint64_t covered;
+
+	if (tide_slots_split(vm->slots, gpa, len, &piece, 1, &covered) != 1 ||
+	    covered != len)
+		return NULL;
+	return piece.host;
+}
+
+/* Whole transfer, or an errno. */
+static int transfer(int fd, void *buffer, size_t len, uint64_t at, bool out)
+{
+	while (len) {
+		ssize_t n = out ? pwrite(fd, buffer, len, (off_t)at)
+				: pread(fd, buffer, len, (off_t)at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? errno : EIO;
+		buffer = (char *)buffer + n;
+		len -= (size_t)n;
+		at += (uint64_t)n;
+	}
+	return 0;
+}
+
+static uint8_t do_io(struct vm *vm, const struct virtio_blk_header *header,
+		     const struct virtq_desc *data)
+{
+	struct vm_disk *disk = &vm->disk;
+	bool out = header->type == VIRTIO_BLK_OUT;
+	uint64_t at = header->sector * SECTOR;
+	void *buffer;
+	int rc;
+
+	if (header->type == VIRTIO_BLK_FLUSH)
+		return fdatasync(disk->fd) ? VIRTIO_BLK_IOERR : VIRTIO_BLK_OK;
+	if (!out && header->type != VIRTIO_BLK_IN)
+		return VIRTIO_BLK_UNSUPP;
+	if (!out != !!(data->flags & VIRTQ_WRITE) || data->len > MAX_IO_BYTES ||
+	    header->sector > disk->bytes / SECTOR ||
+	    data->len > disk->bytes - at)
+		return VIRTIO_BLK_IOERR;
+	buffer = guest_at(vm, data->addr, data->len);
+	if (!buffer)
+		return VIRTIO_BLK_IOERR;
+	rc = transfer(disk->fd, buffer, data->len, at, out);
+	if (!out)
+		vm__mark(vm, data->addr, data->len);	/* even if it failed */
+	return rc ? VIRTIO_BLK_IOERR : VIRTIO_BLK_OK;
+}
+
+/* Descriptor @index of the queue, if it is a sane one. */
+static bool get_desc(struct vm *vm, uint16_t index, struct virtq_desc *desc)
+{
+	const struct virtq_desc *table;
+
+	if (index >= vm->disk.queue_num)
+		return false;
+	table = guest_at(vm, vm->disk.desc + index * sizeof(*desc),
+			 sizeof(*desc));
+	if (table)
+		*desc = *table;
+	return table != NULL;
+}
+
+/* header, data, status: the three parts of a request. */
+static bool serve(struct vm *vm, uint16_t head)
+{
+	struct virtq_desc desc[3];
+	const struct virtio_blk_header *header;
+	uint8_t *status, result;
+
+	for (unsigned int i = 0; i < 3; i++) {
+		if (!get_desc(vm, head, &desc[i]))
+			return false;
+		if (!(desc[i].flags & VIRTQ_NEXT) != (i == 2))
+			return false;
+		head = desc[i].next;
+	}
+	header = guest_at(vm, desc[0].addr, sizeof(*header));
+	status = guest_at(vm, desc[2].addr, 1);
+	if (!header || !status || desc[0].len < sizeof(*header) ||
+	    !desc[2].len || !(desc[2].flags & VIRTQ_WRITE))
+		return false;
+	struct virtio_blk_header copy = *header;	/* the guest may change it */
+
+	result = do_io(vm, &copy, &desc[1]);
+	*status = result;
+	vm__mark(vm, desc[2].addr, 1);
+	return true;
+}
+
+static void complete(struct vm *vm, struct virtq_used *used, uint16_t head)
+{
+	uint16_t index = used->idx;
+
+	used->ring[index % vm->disk.queue_num].id = head;
+	used->ring[index % vm->disk.queue_num].len = 0;
+	/* Pairs with the driver's acquire: data, status and ring come first. */
+	tide__store_release(&used->idx, (uint16_t)(index + 1));
+	vm__mark(vm, vm->disk.device, sizeof(*used));
+}
+
+static void serve_queue(struct vm *vm)
+{
+	struct vm_disk *disk = &vm->disk;
+	struct virtq_avail *avail = guest_at(vm, disk->driver, sizeof(*avail));
+	struct virtq_used *used = guest_at(vm, disk->device, sizeof(*used));
+
+	if (!disk->queue_ready || disk->fd < 0)
+		return;
+	if (!avail || !used) {
+		disk->status |= NEEDS_RESET;
+		return;
+	}
+	/* Pairs with the driver's release of the index. */
+	while ((uint16_t)disk->last_avail != tide__load_acquire(&avail->idx)) {
+		uint16_t head = avail->ring[(uint16_t)disk->last_avail %
+					    disk->queue_num];
+
+		if (!serve(vm, head)) {
+			disk->status |= NEEDS_RESET;
+			return;
+		}
+		disk->last_avail = (uint16_t)(disk->last_avail + 1);
+		complete(vm, used, head);
+	}
+}
+
+static void reset(struct vm_disk *disk)
+{
+	disk->status = disk->features_sel = disk->driver_features_sel = 0;
+	disk->queue_num = VIRTIO_QUEUE_SIZE;
+	disk->queue_ready = disk->last_avail = 0;
+	disk->driver_features = disk->desc = disk->driver = disk->device = 0;
+}
+
+static void set_half(uint64_t *to, uint32_t offset, uint32_t value)
+{
+	unsigned int shift = offset & 4 ? 32 : 0;
+
+	*to = (*to & ~(UINT64_C(0xffffffff) << shift)) |
+	      (uint64_t)value << shift;
+}
+
+static uint32_t read_register(const struct vm_disk *disk, uint32_t offset)
+{
+	uint64_t sectors = disk->bytes / SECTOR;
+
+	switch (offset) {
+	case VIRTIO_MAGIC:
+		return VIRTIO_MAGIC_VALUE;
+	case VIRTIO_VERSION:
+		return 2;
+	case VIRTIO_DEVICE_ID:
+		return disk->fd >= 0 ? 2 : 0;	/* 0: nothing here */
+	case VIRTIO_DEVICE_FEATURES:
+		return disk->features_sel == 1;	/* bit 32: VERSION_1 */
+	case VIRTIO_QUEUE_NUM_MAX:
+		return VIRTIO_QUEUE_SIZE;
+	case VIRTIO_QUEUE_READY:
+		return disk->queue_ready;
+	case VIRTIO_STATUS:
+		return disk->status;
+	case VIRTIO_CONFIG:
+		return (uint32_t)sectors;
+	case VIRTIO_CONFIG + 4:
+		return (uint32_t)(sectors >> 32);
+	default:
+		return 0;
+	}
+}
+
+static void write_register(struct vm *vm, uint32_t offset, uint32_t value)
+{
+	struct vm_disk *disk = &vm->disk;
+
+	switch (offset) {
+	case VIRTIO_DEVICE_FEATURES_SEL:
+		disk->features_sel = value;
+		break;
+	case VIRTIO_DRIVER_FEATURES_SEL:
+		disk->driver_features_sel = value;
+		break;
+	case VIRTIO_DRIVER_FEATURES:
+		if (disk->driver_features_sel < 2)
+			set_half(&disk->driver_features,
+				 disk->driver_features_sel * 4, value);
+		break;
+	case VIRTIO_QUEUE_NUM:
+		if (value && value <= VIRTIO_QUEUE_SIZE &&
+		    !(value & (value - 1)))
+			disk->queue_num = value;
+		break;
+	case VIRTIO_QUEUE_DESC:
+	case VIRTIO_QUEUE_DESC + 4:
+		set_half(&disk->desc, offset, value);
+		break;
+	case VIRTIO_QUEUE_DRIVER:
+	case VIRTIO_QUEUE_DRIVER + 4:
+		set_half(&disk->driver, offset, value);
+		break;
+	case VIRTIO_QUEUE_DEVICE:
+	case VIRTIO_QUEUE_DEVICE + 4:
+		set_half(&disk->device, offset, value);
+		break;
+	case VIRTIO_QUEUE_READY:
+		disk->queue_ready = value & 1;
+		break;
+	case VIRTIO_QUEUE_NOTIFY:
+		serve_queue(vm);
+		break;
+	case VIRTIO_STATUS:
+		if (value == 0)
+			reset(disk);
+		else
+			disk->status = value;
+		break;
+	default:
+		break;
+	}
+}
+
+uint32_t vm__disk_read(struct vm *vm, uint32_t offset)
+{
+	uint32_t value;
+
+	pthread_mutex_lock(&vm->disk.lock);
+	value = read_register(&vm->disk, offset);
+	pthread_mutex_unlock(&vm->disk.lock);
+	return value;
+}
+
+void vm__disk_write(struct vm *vm, uint32_t offset, uint32_t value)
+{
+	pthread_mutex_lock(&vm->disk.lock);
+	write_register(vm, offset, value);
+	pthread_mutex_unlock(&vm->disk.lock);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Inside of the reference VMM. One struct vm; what differs between KVM and the
+ * process that plays a guest stands behind struct vm_machine_ops.
+ *
+ * Threads: the owner's thread calls; each vCPU has one thread. `lock` covers
+ * the fields marked (l). A vCPU runs guest code only while want_run is true;
+ * pausing clears it, kicks, and waits until in_guest is 0.
+ */
+#ifndef TIDE_VM_INTERNAL_H
+#define TIDE_VM_INTERNAL_H
+
+#include <pthread.h>
+
+#include "../../guest/control.h"
+#include "vm/vm.h"
+
+#define VM_RING_ENTRIES 8192u
+
+struct vm_vcpu {
+	struct vm *vm;
+	unsigned int number;
+	pthread_t thread;
+	bool has_thread;
+	int fd;			/* KVM only, else -1 */
+	void *run;		/* KVM's shared page */
+	uint64_t batch_start_ns;	/* for rate and throttle */
+};
+
+struct vm_disk {
+	int fd;			/* -1: no disk */
+	uint64_t bytes;
+	pthread_mutex_t lock;	/* one request at a time */
+	/* Device state: moves. */
+	uint32_t status, features_sel, driver_features_sel, queue_num,
+	    queue_ready, last_avail;
+	uint64_t driver_features, desc, driver, device;
+};
+
+struct vm_machine_ops {
+	/* Before memory exists; after it, make the vCPUs. */
+	int (*open)(struct vm *vm, struct tide_error *err);
+	int (*make_vcpus)(struct vm *vm, struct tide_error *err);
+	void (*close)(struct vm *vm);
+	int (*add_slot)(struct vm *vm, const struct tide_slot *slot,
+			struct tide_error *err);
+	int (*remove_slot)(struct vm *vm, const struct tide_slot *slot,
+			   struct tide_error *err);
+	/* Run guest code until kicked or told to stop; called in its thread. */
+	void (*run)(struct vm_vcpu *vcpu);
+	void (*kick)(struct vm_vcpu *vcpu);
+	size_t (*state_bytes)(const struct vm *vm);
+	int (*save)(struct vm *vm, void *state, struct tide_error *err);
+	int (*load)(struct vm *vm, const void *state, size_t len,
+		    struct tide_error *err);
+};
+
+struct vm {
+	struct vm_config config;
+	const struct vm_machine_ops *ops;
+	int kvm_fd, vm_fd;
+	size_t run_bytes;
+	struct tide_slots *slots;
+	struct tide_set *set;
+	struct tide_source *source;	/* NULL while not tracking */
+	char *base;		/* address space of the guest: GPA 0 */
+	uint64_t span_bytes;	/* reserved there */
+	uint32_t next_slot_id;
+	struct vm_vcpu vcpu[GUEST_MAX_VCPUS];
+	int vcpu_fds[GUEST_MAX_VCPUS];
+	struct vm_disk disk;
+	unsigned int throttle_percent;	/* atomic */
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool want_run;		/* (l) written under it, read atomically */
+	bool quit;		/* (l) */
+	unsigned int in_guest;	/* (l) vCPUs that may touch memory */
+	struct tide_error failure;	/* (l) code 0: none */
+};
+
+extern const struct vm_machine_ops vm__kvm_ops, vm__process_ops;
+
+/* memory.c */
+int vm__memory_reserve(struct vm *vm, uint64_t span_bytes,
+		       struct tide_error *err);
+void vm__memory_release(struct vm *vm);
+int vm__memory_lay_out(struct vm *vm, struct tide_error *err);
+int vm__memory_map(struct vm *vm, uint64_t gpa, uint64_t len, uint32_t id,
+		   struct tide_error *err);
+void vm__mark(struct vm *vm, uint64_t gpa, uint64_t len);
+
+/* boot.c */
+void vm__boot_fill(struct vm *vm);
+struct guest_control *vm__control(const struct vm *vm);
+struct guest_vcpu *vm__guest_vcpu(const struct vm *vm, unsigned int vcpu);
+
+/* threads.c */
+int vm__threads_start(struct vm *vm, struct tide_error *err);
+void vm__threads_end(struct vm *vm);
+bool vm__wants_run(const struct vm *vm);
+void vm__fail(struct vm *vm, const struct tide_error *err);
+/* The guest wrote @pages: sleep as rate and throttle ask. */
+void vm__pace(struct vm_vcpu *vcpu, uint32_t pages);
+
+/* disk.c */
+int vm__disk_open(struct vm *vm, struct tide_error *err);
+void vm__disk_close(struct vm *vm);
+uint32_t vm__disk_read(struct vm *vm, uint32_t offset);
+void vm__disk_write(struct vm *vm, uint32_t offset, uint32_t value);
+
+#endif

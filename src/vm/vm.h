@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The reference VMM: guest RAM in slots, vCPU threads, a serial port, a disk.
+ *
+ * It exists so that the memory path runs for real, and so that a VMM author
+ * can read how the library is meant to be used; migrate_ops.c is the page to
+ * begin with. Where there is no /dev/kvm, threads of this process play the
+ * vCPUs (accel "process") and run the same work on the same memory layout.
+ *
+ * States: created -> running <-> paused -> gone. An incoming VM begins
+ * without memory; vm_prepare_incoming and vm_load_state make it "paused".
+ * Calls are for one thread, except where it is said otherwise.
+ */
+#ifndef TIDE_VM_VM_H
+#define TIDE_VM_VM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tidemark/dirty.h"
+#include "tidemark/error.h"
+#include "tidemark/slots.h"
+#include "tidemark/source.h"
+
+struct vm;
+
+enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_PROCESS };
+
+struct vm_config {
+	enum vm_accel accel;
+	enum tide_source_kind source;
+	uint64_t memory_bytes;		/* 8 MiB to 64 GiB, 2 MiB steps */
+	unsigned int slots;		/* RAM is cut into so many; 1 to 16 */
+	bool hole;			/* leave a gap between the slots */
+	unsigned int vcpus;		/* 1 to 8 */
+	unsigned int pattern;		/* enum guest_pattern */
+	uint64_t rate_pages_per_s;	/* over all vCPUs; 0: as fast as it goes */
+	uint64_t footprint_bytes;	/* that the pattern works on; 0: all */
+	uint64_t seed;
+	const char *disk_path;		/* raw file; NULL: no disk */
+};
+
+struct vm_verdict {
+	uint64_t pages;			/* that the guest wrote, and verified */
+	uint64_t bad;
+	uint64_t first_bad;		/* page number */
+	const char *first_bad_kind;	/* "content" or "version"; NULL if none */
+	uint64_t disk_reads, disk_writes, disk_bad;
+};
+
+/* How long single page writes took, in one phase; see guest/work.c. */
+struct vm_stalls {
+	uint64_t longest_ns;
+	uint64_t bucket[64];		/* log2 of ns */
+};
+
+enum vm_phase { VM_PHASE_NONE, VM_PHASE_BULK, VM_PHASE_DIRTY, VM_PHASE_STOP };
+
+/* Fill with what suits a demonstration. */
+void vm_config_defaults(struct vm_config *config);
+int vm_pattern_parse(const char *name, unsigned int *pattern);
+const char *vm_pattern_name(unsigned int pattern);
+/* KVM if /dev/kvm can be opened, else process. */
+enum vm_accel vm_accel_here(void);
+
+/* A VM ready to start: memory, guest image, vCPUs. */
+int vm_create(struct vm **out, const struct vm_config *config,
+	      struct tide_error *err);
+/* One that waits to be filled by a migration; only accel, source, disk count. */
+int vm_create_incoming(struct vm **out, const struct vm_config *config,
+		       struct tide_error *err);
+void vm_destroy(struct vm *vm);
+
+int vm_pause(struct vm *vm, struct tide_error *err);	/* idempotent */
+int vm_resume(struct vm *vm, struct tide_error *err);	/* also the first start */
+bool vm_is_running(const struct vm *vm);
+/* A vCPU that crashed stops the VM; the reason. Any thread. */
+bool vm_failed(struct vm *vm, struct tide_error *err);
+
+const struct tide_slots *vm_slots(const struct vm *vm);
+struct tide_set *vm_set(struct vm *vm);
+enum vm_accel vm_accel(const struct vm *vm);
+const struct vm_config *vm_get_config(const struct vm *vm);
+/* Pages written by the guest since its start; any thread. */
+uint64_t vm_pages_written(const struct vm *vm);
+
+/* Tracking: create and start the configured source; stop and drop it. */
+int vm_track_start(struct vm *vm, struct tide_error *err);
+int vm_track_stop(struct vm *vm, struct tide_error *err);
+struct tide_source *vm_source(struct vm *vm);
+
+/* Add RAM as a new slot, or take it away; running or not. */
+int vm_add_slot(struct vm *vm, uint64_t gpa_bytes, uint64_t len_bytes,
+		uint32_t *id, struct tide_error *err);
+int vm_remove_slot(struct vm *vm, uint32_t id, struct tide_error *err);
+
+/* vCPUs sleep so much of their time. Any thread. */
+void vm_throttle(struct vm *vm, unsigned int percent);
+void vm_set_phase(struct vm *vm, enum vm_phase phase);
+void vm_get_stalls(const struct vm *vm, enum vm_phase phase,
+		   struct vm_stalls *stalls);
+
+/*
+ * The guest, which must be running, verifies every page that it wrote.
+ * -ETIMEDOUT after @timeout_ns; 0 with the verdict, good or bad.
+ */
+int vm_verify(struct vm *vm, uint64_t timeout_ns, struct vm_verdict *verdict,
+	      struct tide_error *err);
+/* XXH3 of all RAM, slot by slot with its address; the VM must be paused. */
+uint64_t vm_memory_hash(const struct vm *vm);
+
+/* State of the paused VM without its RAM: malloc'ed, the caller frees. */
+int vm_save_state(struct vm *vm, void **state, size_t *len,
+		  struct tide_error *err);
+int vm_prepare_incoming(struct vm *vm, const struct tide_slot *wanted,
+			size_t count, struct tide_error *err);
+int vm_load_state(struct vm *vm, const void *state, size_t len,
+		  struct tide_error *err);
+
+#endif

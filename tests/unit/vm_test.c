@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The reference VMM: every pattern runs and verifies; a VM loaded from state
+ * and memory goes on; a page that is torn or old is found; software marks.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "../../guest/control.h"
+#include "vm/vm.h"
+
+#define SECOND 1000000000ull
+
+static void msleep(long ms)
+{
+	struct timespec ts = { ms / 1000, ms % 1000 * 1000000 };
+
+	nanosleep(&ts, NULL);
+}
+
+static void config_for(struct vm_config *c, unsigned int pattern,
+		       enum vm_accel accel)
+{
+	vm_config_defaults(c);
+	c->accel = accel;
+	if (accel == VM_ACCEL_PROCESS)
+		c->source = TIDE_SOURCE_UFFD;
+	c->memory_bytes = 32ull << 20;
+	c->pattern = pattern;
+	c->rate_pages_per_s = 0;
+}
+
+static void need_kvm(void)
+{
+	if (vm_accel_here() == VM_ACCEL_KVM)
+		return;
+	print_message("# skip: /dev/kvm cannot be opened\n");
+	skip();
+}
+
+static struct vm *start(const struct vm_config *c)
+{
+	struct tide_error err;
+	struct vm *vm = NULL;
+
+	if (vm_create(&vm, c, &err))
+		fail_msg("%s: %s", err.origin, err.text);
+	assert_int_equal(vm_resume(vm, NULL), 0);
+	return vm;
+}
+
+static void verify_ok(struct vm *vm)
+{
+	struct vm_verdict v;
+	struct tide_error err;
+
+	if (vm_verify(vm, 20 * SECOND, &v, &err))
+		fail_msg("%s: %s", err.origin, err.text);
+	assert_int_equal(v.bad, 0);
+	assert_int_equal(v.disk_bad, 0);
+}
+
+static void every_pattern(enum vm_accel accel)
+{
+	for (unsigned int p = 0; p < GUEST_PATTERNS; p++) {
+		struct vm_config c;
+		struct vm *vm;
+
+		config_for(&c, p, accel);
+		c.hole = p & 1;
+		c.vcpus = 1 + p % 4;
+		vm = start(&c);
+		msleep(50);
+		verify_ok(vm);
+		if (p == GUEST_IDLE)
+			assert_int_equal(vm_pages_written(vm), 0);
+		else
+			assert_true(vm_pages_written(vm) > 100);
+		vm_destroy(vm);
+	}
+}
+
+static void every_pattern_kvm(void **state)
+{
+	(void)state;
+	need_kvm();
+	every_pattern(VM_ACCEL_KVM);
+}
+
+static void every_pattern_process(void **state)
+{
+	(void)state;
+	every_pattern(VM_ACCEL_PROCESS);
+}
+
+static void rate_is_kept(void **state)
+{
+	struct vm_config c;
+	struct vm *vm;
+	uint64_t before, pages;
+
+	(void)state;
+	config_for(&c, GUEST_UNIFORM, VM_ACCEL_AUTO);
+	if (vm_accel_here() != VM_ACCEL_KVM)
+		c.source = TIDE_SOURCE_UFFD;
+	c.rate_pages_per_s = 2000;
+	vm = start(&c);
+	msleep(100);
+	before = vm_pages_written(vm);
+	msleep(500);
+	pages = vm_pages_written(vm) - before;
+	assert_in_range(pages, 300, 1100);	/* 1000, on a busy machine */
+	vm_destroy(vm);
+}
+
+static void damage_is_found(enum vm_accel accel)
+{
+	struct vm_config c;
+	struct vm_verdict v;
+	struct guest_control *control;
+	struct guest_record *record, old;
+	struct tide_slot slot;
+	struct vm *vm;
+
+	config_for(&c, GUEST_SEQUENTIAL, accel);
+	c.vcpus = 1;
+	vm = start(&c);
+	msleep(60);
+	vm_pause(vm, NULL);
+	assert_true(tide_slots_find_gpa(vm_slots(vm), 0, &slot));
+	control = (void *)((char *)slot.host + GUEST_CONTROL);
+	record = (void *)((char *)slot.host +
+			  control->region[0].first * GUEST_PAGE_BYTES);
+	old = *record;
+	assert_int_equal(old.magic, GUEST_MAGIC);
+	control->pattern = GUEST_IDLE;		/* no repair by rewriting */
+	record->body[77] ^= 1;
+	vm_resume(vm, NULL);
+	assert_int_equal(vm_verify(vm, 20 * SECOND, &v, NULL), 0);
+	assert_int_equal(v.bad, 1);
+	assert_int_equal(v.first_bad, control->region[0].first);
+	assert_string_equal(v.first_bad_kind, "content");
+	*record = old;
+	verify_ok(vm);
+	/* An older version of the page, whole: what a lost update leaves. */
+	((uint32_t *)((char *)slot.host + GUEST_VERSIONS))[0]++;
+	assert_int_equal(vm_verify(vm, 20 * SECOND, &v, NULL), 0);
+	assert_int_equal(v.bad, 1);
+	assert_string_equal(v.first_bad_kind, "version");
+	vm_destroy(vm);
+}
+
+static void damage_is_found_kvm(void **state)
+{
+	(void)state;
+	need_kvm();
+	damage_is_found(VM_ACCEL_KVM);
+}
+
+static void damage_is_found_process(void **state)
+{
+	(void)state;
+	damage_is_found(VM_ACCEL_PROCESS);
+}
+
+static char *make_disk(void)
+{
+	char *path = strdup("/tmp/tidemark-disk-XXXXXX");
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, 4 << 20), 0);
+	close(fd);
+	return path;
+}
+
+/* Copy a paused VM into another, as a migration does, and let it go on. */
+static void state_moves(enum vm_accel accel)
+{
+	struct tide_slot slots[16], to;
+	struct vm_config c;
+	struct vm *a, *b = NULL;
+	struct tide_error err;
+	char *disk = make_disk();
+	uint64_t from = 0, written;
+	size_t n = 0, len;
+	void *blob;
+
+	config_for(&c, GUEST_MIXED, accel);
+	c.hole = true;
+	c.disk_path = disk;
+	a = start(&c);
+	msleep(80);
+	vm_pause(a, NULL);
+	while (tide_slots_next(vm_slots(a), from, &slots[n])) {
+		from = slots[n].gpa_bytes + slots[n].len_bytes;
+		n++;
+	}
+	assert_int_equal(vm_save_state(a, &blob, &len, NULL), 0);
+	assert_int_equal(vm_create_incoming(&b, &c, NULL), 0);
+	assert_int_equal(vm_prepare_incoming(b, slots, n, NULL), 0);
+	for (size_t i = 0; i < n; i++) {
+		assert_true(tide_slots_find_id(vm_slots(b), slots[i].id, &to));
+		memcpy(to.host, slots[i].host, to.len_bytes);
+	}
+	if (vm_load_state(b, blob, len, &err))
+		fail_msg("%s: %s", err.origin, err.text);
+	assert_true(vm_memory_hash(a) == vm_memory_hash(b));
+	written = vm_pages_written(a);
+	assert_int_equal(vm_pages_written(b), written);
+	vm_resume(b, NULL);
+	msleep(50);
+	verify_ok(b);
+	assert_true(vm_pages_written(b) > written);
+	assert_int_equal(vm_pages_written(a), written);
+	vm_destroy(a);
+	vm_destroy(b);
+	free(blob);
+	unlink(disk);
+	free(disk);
+}
+
+static void state_moves_kvm(void **state)
+{
+	(void)state;
+	need_kvm();
+	state_moves(VM_ACCEL_KVM);
+}
+
+static void state_moves_process(void **state)
+{
+	(void)state;
+	state_moves(VM_ACCEL_PROCESS);
+}
+
+static void damaged_state_is_refused(void **state)
+{
+	struct vm_config c;
+	struct tide_error err;
+	struct vm *a, *b;
+	size_t len;
+	void *blob;
+
+	(void)state;
+	config_for(&c, GUEST_IDLE, VM_ACCEL_PROCESS);
+	a = start(&c);
+	vm_pause(a, NULL);
+	assert_int_equal(vm_save_state(a, &blob, &len, NULL), 0);
+	assert_int_equal(vm_create_incoming(&b, &c, NULL), 0);
+	assert_true(vm_load_state(b, blob, 7, &err) < 0);
+	assert_non_null(strstr(err.text, "too short"));
+	((char *)blob)[0] ^= 1;
+	assert_true(vm_load_state(b, blob, len, &err) < 0);
+	assert_non_null(strstr(err.text, "version"));
+	free(blob);
+	vm_destroy(a);
+	vm_destroy(b);
+}
+
+static void slots_come_and_go(void **state)
+{
+	struct vm_config c;
+	struct vm *vm;
+	uint32_t id;
+
+	(void)state;
+	need_kvm();
+	config_for(&c, GUEST_UNIFORM, VM_ACCEL_KVM);
+	vm = start(&c);
+	assert_int_equal(vm_track_start(vm, NULL), 0);
+	for (int i = 0; i < 20; i++) {
+		uint64_t gpa = 512ull << 20;
+
+		assert_int_equal(vm_add_slot(vm, gpa, 4 << 20, &id, NULL), 0);
+		assert_true(tide_set_is_dirty(vm_set(vm), gpa / 4096 + 5));
+		assert_int_equal(tide_source_harvest(vm_source(vm), vm_set(vm),
+						     NULL), 0);
+		assert_int_equal(vm_remove_slot(vm, id, NULL), 0);
+	}
+	assert_int_equal(tide_slots_count(vm_slots(vm)), 2);
+	verify_ok(vm);
+	vm_destroy(vm);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_pattern_kvm),
+		cmocka_unit_test(every_pattern_process),
+		cmocka_unit_test(rate_is_kept),
+		cmocka_unit_test(damage_is_found_kvm),
+		cmocka_unit_test(damage_is_found_process),
+		cmocka_unit_test(state_moves_kvm),
+		cmocka_unit_test(state_moves_process),
+		cmocka_unit_test(damaged_state_is_refused),
+		cmocka_unit_test(slots_come_and_go),
+	};
+
+	return cmocka_run_group_tests_name("vm", tests, NULL, NULL);
+}
