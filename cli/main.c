@@ -3,6 +3,7 @@
  * Entry of the command: finds the subcommand in the table and hands over.
  */
 #include "commands.h"
+#include "tidemark/scan.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -36,7 +37,8 @@ int main(int argc, char **argv)
 		return CLI_OK;
 	}
 	if (argc >= 2 && !strcmp(argv[1], "--version")) {
-		printf("tidemark %s\n", TIDEMARK_VERSION);
+		printf("tidemark %s (%s)\n", TIDEMARK_VERSION,
+		       tide_isa_name());
 		return CLI_OK;
 	}
 	for (const struct cli_command *c = cli_commands; c->name; c++) {

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Scanning flat bitmaps (KVM's log, vhost's, a file) into ranges.
+ *
+ * One bitmap, or the union of two of possibly different length, word by word
+ * and without a temporary; streamed in batches of the caller's size, so memory
+ * does not grow with the answer. Parts let several threads of the caller share
+ * one scan. Bit i of word w is page 64 * w + i; bits past a bitmap's length
+ * are ignored, and nothing is read past its last word.
+ *
+ * Caveats:
+ *  - The bitmaps must not change while they are scanned.
+ *  - A bitmap stands for consecutive pages. Pages on both sides of a hole in
+ *    the guest belong in two scans, else their ranges would be merged.
+ */
+#ifndef TIDEMARK_SCAN_H
+#define TIDEMARK_SCAN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tidemark/error.h"
+#include "tidemark/range.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct tide_scan;
+
+struct tide_scan_options {
+	const uint64_t *a;	/* borrowed until destroy */
+	uint64_t a_pages;
+	const uint64_t *b;	/* NULL: no second bitmap */
+	uint64_t b_pages;
+	uint64_t gap_pages;	/* join runs with at most so many between; 0 */
+	/*
+	 * Scan share @part of @parts (0: all in one). The ranges of a part are
+	 * those that start in it, whole; part after part they are the ranges
+	 * of one scan. With a gap, runs are not joined across a part's end.
+	 */
+	unsigned int part, parts;
+};
+
+/*
+ * tide_scan_create: prepare a scan. 0; -EINVAL (no bitmap, part out of range);
+ * -ENOMEM. The caller destroys *@out. Touches no bitmap yet.
+ */
+int tide_scan_create(struct tide_scan **out,
+		     const struct tide_scan_options *options,
+		     struct tide_error *err);
+void tide_scan_destroy(struct tide_scan *scan);	/* NULL is fine */
+
+/*
+ * tide_scan_next: the next ranges, ascending and maximal, at most @max (at
+ * least 1). 0 means the end. One thread a scan. Never allocates. Batches of
+ * some hundred to a thousand ranges are fastest: they stay in the cache.
+ */
+size_t tide_scan_next(struct tide_scan *scan, struct tide_range *ranges,
+		      size_t max);
+
+/*
+ * tide_gap_pages: how many clean pages are cheaper to send along than one more
+ * range is to send, if a range costs @range_ns wherever it is handled and the
+ * wire moves @bytes_per_s: floor(range_ns * bytes_per_s / page_bytes).
+ */
+uint64_t tide_gap_pages(uint64_t range_ns, uint64_t bytes_per_s,
+			uint64_t page_bytes);
+
+/*
+ * tide_isa_name: the kernels in use: "scalar", "avx2", "avx512" or "neon".
+ * TIDEMARK_ISA in the environment forces one that the CPU has.
+ */
+const char *tide_isa_name(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

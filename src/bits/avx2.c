@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Kernels for AVX2 with BMI and POPCNT: four words at a time. */
+#include <immintrin.h>
+
+#define AVX2 \
+	__attribute__((target("avx2,bmi,bmi2,popcnt,lzcnt")))
+#define EDGE_TARGET AVX2
+#include "bits/decode.h"
+#include "bits/kernels.h"
+
+/* Far enough ahead to cover memory's latency, inside one page mostly. */
+#define AHEAD_WORDS 256
+
+TIDE__INLINE __m256i load_or(const uint64_t *a, const uint64_t *b)
+{
+	return _mm256_or_si256(_mm256_loadu_si256((const __m256i *)a),
+			       _mm256_loadu_si256((const __m256i *)b));
+}
+
+TIDE__INLINE int block_is_zero(const uint64_t *a, const uint64_t *b)
+{
+	__m256i any = load_or(a, b);
+
+	for (int i = 4; i < 64; i += 4)
+		any = _mm256_or_si256(any, load_or(a + i, b + i));
+	return _mm256_testz_si256(any, any) && !((a[-1] | b[-1]) >> 63);
+}
+
+TIDE__INLINE uint64_t block_edges(const uint64_t *a, const uint64_t *b,
+				       uint64_t *e)
+{
+	const __m256i zero = _mm256_setzero_si256();
+	uint64_t mask = 0;
+
+	for (int i = 0; i < 64; i += 4) {
+		__m256i u = load_or(a + i, b + i);
+		__m256i before = load_or(a + i - 1, b + i - 1);
+		__m256i edge = _mm256_xor_si256(
+		    u, _mm256_or_si256(_mm256_slli_epi64(u, 1),
+				       _mm256_srli_epi64(before, 63)));
+		__m256i empty = _mm256_cmpeq_epi64(edge, zero);
+		int lanes = _mm256_movemask_pd(_mm256_castsi256_pd(empty));
+
+		_mm256_storeu_si256((__m256i *)(e + i), edge);
+		mask |= (uint64_t)(~lanes & 15) << i;
+	}
+	return mask;
+}
+
+AVX2 static size_t find_edges(const uint64_t *a, const uint64_t *b,
+			      size_t blocks, uint64_t *e, uint64_t *mask)
+{
+	*mask = 0;
+	for (size_t k = 0; k < blocks; k++, a += 64, b += 64) {
+		for (int i = 0; i < 64; i += 8) {
+			_mm_prefetch((const char *)(a + AHEAD_WORDS + i),
+				     _MM_HINT_T0);
+			_mm_prefetch((const char *)(b + AHEAD_WORDS + i),
+				     _MM_HINT_T0);
+		}
+		if (block_is_zero(a, b))
+			continue;
+		*mask = block_edges(a, b, e);
+		if (*mask)
+			return k;
+	}
+	return blocks;
+}
+
+AVX2 static uint64_t *decode(const uint64_t *e, uint64_t *mask, uint64_t page,
+			     uint64_t *out, const uint64_t *limit)
+{
+	return edge_decode(e, mask, page, out, limit);
+}
+
+AVX2 static void pairs(uint64_t *flat, size_t ranges)
+{
+	size_t i = 0;
+
+	for (; i + 2 <= ranges; i += 2) {
+		__m256i *at = (__m256i *)(flat + 2 * i);
+		__m256i v = _mm256_loadu_si256(at);
+
+		/* (s0, e0, s1, e1) - (0, s0, 0, s1) */
+		_mm256_storeu_si256(
+		    at, _mm256_sub_epi64(v, _mm256_slli_si256(v, 8)));
+	}
+	if (i < ranges)
+		flat[2 * i + 1] -= flat[2 * i];
+}
+
+AVX2 static uint64_t count(const uint64_t *words, size_t n)
+{
+	return word_count(words, n);
+}
+
+AVX2 static void merge(uint64_t *into, const uint64_t *from, size_t n)
+{
+	size_t i = 0;
+
+	for (; i + 4 <= n; i += 4)
+		_mm256_storeu_si256((__m256i *)(into + i),
+				    load_or(into + i, from + i));
+	for (; i < n; i++)
+		into[i] |= from[i];
+}
+
+AVX2 static size_t find_first(const uint64_t *words, size_t n)
+{
+	size_t i = 0;
+
+	for (; i + 8 <= n; i += 8) {
+		__m256i any = load_or(words + i, words + i + 4);
+
+		if (!_mm256_testz_si256(any, any))
+			break;
+	}
+	while (i < n && !words[i])
+		i++;
+	return i;
+}
+
+const struct tide__kernels tide__kernels_avx2 = {
+	"avx2", find_edges, decode, pairs, count, merge, find_first,
+};
