@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Real guests moved between two VMs of this process over socket pairs: every
+ * source, one and four channels, every pattern. The guest writes while it
+ * moves; afterwards the memories are equal byte for byte as they were handed
+ * over, and the guest verifies itself at the far end.
+ */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "../../guest/control.h"
+#include "vm/migrate_ops.h"
+
+#define SECOND 1000000000ull
+#define MAX_CHANNELS 4
+
+struct far_side {
+	struct vm_migration m;
+	int fd[MAX_CHANNELS];
+	unsigned int next;
+	struct tide_precopy_options options;
+	struct tide_precopy_result result;
+	struct tide_error err;
+	int rc;
+};
+
+static int next_socket(void *opaque, struct tide_error *err)
+{
+	struct far_side *far = opaque;
+
+	(void)err;
+	return far->fd[far->next++];
+}
+
+static void *receive(void *opaque)
+{
+	struct far_side *far = opaque;
+
+	far->rc = vm_receive(&far->m, &far->options, &far->result, &far->err);
+	return NULL;
+}
+
+static char *disk_path;
+
+static void config_for(struct vm_config *c, enum vm_accel accel,
+		       enum tide_source_kind source, unsigned int pattern)
+{
+	vm_config_defaults(c);
+	c->accel = accel;
+	c->source = source;
+	c->memory_bytes = 32ull << 20;
+	c->hole = true;
+	c->pattern = pattern;
+	c->rate_pages_per_s = 20000;
+	if (pattern == GUEST_MIXED)
+		c->disk_path = disk_path;
+}
+
+static void run_one(enum vm_accel accel, enum tide_source_kind source,
+		    unsigned int pattern, unsigned int channels, int zstd)
+{
+	const struct timespec work = { 0, 40000000 };
+	struct vm_migration near = { .want_hash = true };
+	struct far_side far = { .m.want_hash = true };
+	struct tide_precopy_options options;
+	struct tide_precopy_result result;
+	struct tide_error err;
+	struct vm_verdict v;
+	struct vm_config c;
+	int fd[MAX_CHANNELS];
+	pthread_t thread;
+	int rc;
+
+	config_for(&c, accel, source, pattern);
+	assert_int_equal(vm_create(&near.vm, &c, &err), 0);
+	vm_resume(near.vm, NULL);
+	nanosleep(&work, NULL);
+	assert_int_equal(vm_create_incoming(&far.m.vm, &c, &err), 0);
+	for (unsigned int i = 0; i < channels; i++) {
+		int pair[2];
+
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+		fd[i] = pair[0];
+		far.fd[i] = pair[1];
+	}
+	tide_precopy_defaults(&options);
+	options.zstd_level = zstd;
+	options.downtime_target_ns = 30000000;
+	far.options = options;
+	far.m.accept = next_socket;
+	far.m.opaque = &far;
+	pthread_create(&thread, NULL, receive, &far);
+	rc = vm_migrate(&near, fd, channels, &options, &result, &err);
+	pthread_join(thread, NULL);
+	if (rc)
+		fail_msg("source: %s: %s", err.origin, err.text);
+	if (far.rc)
+		fail_msg("receiver: %s: %s", far.err.origin, far.err.text);
+	assert_false(vm_is_running(near.vm));
+	assert_true(vm_is_running(far.m.vm));
+	assert_true(near.hash == far.m.hash);
+	if (vm_verify(far.m.vm, 20 * SECOND, &v, &err))
+		fail_msg("verify: %s", err.text);
+	assert_int_equal(v.bad, 0);
+	assert_int_equal(v.disk_bad, 0);
+	printf("# %s %s x%u%s: %u rounds, %llu pages, %llu us down\n",
+	       tide_source_kind_name(source), vm_pattern_name(pattern),
+	       channels, zstd ? " zstd" : "", result.rounds,
+	       (unsigned long long)result.pages,
+	       (unsigned long long)result.downtime_ns / 1000);
+	for (unsigned int i = 0; i < channels; i++)
+		close(fd[i]);
+	vm_destroy(near.vm);
+	vm_destroy(far.m.vm);
+}
+
+static void matrix(enum vm_accel accel, enum tide_source_kind source)
+{
+	struct tide_error err;
+
+	if (accel == VM_ACCEL_KVM && vm_accel_here() != VM_ACCEL_KVM) {
+		print_message("# skip: /dev/kvm cannot be opened\n");
+		skip();
+	}
+	if (tide_source_probe(source, &err)) {
+		print_message("# skip: %s\n", err.text);
+		skip();
+	}
+	for (unsigned int p = 0; p < GUEST_PATTERNS; p++) {
+		run_one(accel, source, p, 1, 0);
+		run_one(accel, source, p, 4, p % 2 ? 3 : 0);
+	}
+}
+
+static void log_manual(void **state)
+{
+	(void)state;
+	matrix(VM_ACCEL_KVM, TIDE_SOURCE_LOG_MANUAL);
+}
+
+static void log_legacy(void **state)
+{
+	(void)state;
+	matrix(VM_ACCEL_KVM, TIDE_SOURCE_LOG_LEGACY);
+}
+
+static void ring(void **state)
+{
+	(void)state;
+	matrix(VM_ACCEL_KVM, TIDE_SOURCE_RING);
+}
+
+static void uffd(void **state)
+{
+	(void)state;
+	matrix(VM_ACCEL_KVM, TIDE_SOURCE_UFFD);
+}
+
+static void uffd_process(void **state)
+{
+	(void)state;
+	matrix(VM_ACCEL_PROCESS, TIDE_SOURCE_UFFD);
+}
+
+static int make_disk(void **state)
+{
+	int fd;
+
+	(void)state;
+	disk_path = strdup("/tmp/tidemark-disk-XXXXXX");
+	fd = mkstemp(disk_path);
+	if (fd < 0 || ftruncate(fd, 4 << 20))
+		return -1;
+	return close(fd);
+}
+
+static int drop_disk(void **state)
+{
+	(void)state;
+	unlink(disk_path);
+	free(disk_path);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(log_manual),
+		cmocka_unit_test(log_legacy),
+		cmocka_unit_test(ring),
+		cmocka_unit_test(uffd),
+		cmocka_unit_test(uffd_process),
+	};
+
+	return cmocka_run_group_tests_name("migrate", tests, make_disk,
+					   drop_disk);
+}
