@@ -6,5 +6,7 @@
 const struct cli_command cli_commands[] = {
 	{ "sources", "show which ways of tracking writes work here",
 	  cli_sources },
+	{ "bench", "measure the dirty set against its rivals",
+	  cli_bench },
 	{ NULL, NULL, NULL },
 };

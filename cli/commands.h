@@ -24,6 +24,7 @@ struct cli_command {
 
 extern const struct cli_command cli_commands[];	/* ends with name NULL */
 
+int cli_bench(int argc, char **argv);
 int cli_sources(int argc, char **argv);
 
 #endif

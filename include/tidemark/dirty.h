@@ -82,6 +82,14 @@ void tide_set_merge_bitmap(struct tide_set *set, uint64_t first,
  */
 uint64_t tide_set_count(const struct tide_set *set);
 
+/*
+ * tide_set_next: like tide_epoch_next, but of the live set: a look at what is
+ * dirty without a cut. Any thread; while others mark, a page may be missed or
+ * a run seen in part, so it is for showing, not for copying.
+ */
+size_t tide_set_next(const struct tide_set *set, uint64_t *cursor,
+		     struct tide_range *ranges, size_t max);
+
 /* tide_set_is_dirty: whether the live set holds @page. Any thread. */
 bool tide_set_is_dirty(const struct tide_set *set, uint64_t page);
 

@@ -15,26 +15,37 @@
 #include "base/atomic.h"
 #include "bits/word.h"
 #include "dirty/protocol.h"
+#include "dirty/ranges.h"
 #include "dirty/set.h"
 
-/* Zero every word under a summary, bottom up. */
+/* Zero every word under a summary, and the summaries. */
 static void empty_below(struct tide__tree *tree, unsigned int level,
 			uint64_t word)
 {
 	uint64_t bits = tree->level[level][word];
+	uint64_t *below = level ? tree->level[level - 1] +
+				      word * TIDE__WORD_BITS : NULL;
 
-	while (level > 0 && bits) {
+	tree->level[level][word] = 0;
+	for (; level && bits; bits &= bits - 1) {
 		unsigned int bit = tide__lowest_bit(bits);
 
-		bits &= bits - 1;
-		empty_below(tree, level - 1, word * TIDE__WORD_BITS + bit);
+		if (level == 1)
+			below[bit] = 0;
+		else
+			empty_below(tree, level - 1,
+				    word * TIDE__WORD_BITS + bit);
 	}
-	tree->level[level][word] = 0;
 }
 
 static void close_epoch(struct tide_epoch *epoch)
 {
-	empty_below(&epoch->tree, epoch->tree.levels - 1, 0);
+	struct tide__tree *tree = &epoch->tree;
+	unsigned int top = tree->levels - 1;
+
+	for (uint64_t word = 0; word < tree->words[top]; word++)
+		if (tree->level[top][word])
+			empty_below(tree, top, word);
 	epoch->pages_left = 0;
 	epoch->open = false;
 }
@@ -73,23 +84,8 @@ uint64_t tide_epoch_count(const struct tide_epoch *epoch)
 size_t tide_epoch_next(const struct tide_epoch *epoch, uint64_t *cursor,
 		       struct tide_range *ranges, size_t max)
 {
-	const struct tide__tree *tree = &epoch->tree;
-	uint64_t page = *cursor;
-	size_t n;
-
-	for (n = 0; n < max; n++) {
-		uint64_t end;
-
-		page = tide__tree_next_set(tree, page);
-		if (page >= tree->pages)
-			break;
-		end = tide__tree_next_clear(tree, page);
-		ranges[n].first = page;
-		ranges[n].count = end - page;
-		page = end;
-	}
-	*cursor = page;
-	return n;
+	return tide__tree_ranges(&epoch->tree, epoch->set->kernels, true,
+				 cursor, ranges, max);
 }
 
 void tide_epoch_ack(struct tide_epoch *epoch, uint64_t first, uint64_t count)

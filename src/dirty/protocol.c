@@ -5,7 +5,7 @@
 #include "bits/word.h"
 
 /* M2: from the leaf word upwards, every summary bit must be seen set. */
-static void raise_summaries(struct tide__tree *live, uint64_t word)
+static inline void raise_summaries(struct tide__tree *live, uint64_t word)
 {
 	for (unsigned int level = 1; level < live->levels; level++) {
 		uint64_t bit = UINT64_C(1) << (word % TIDE__WORD_BITS);
@@ -18,7 +18,7 @@ static void raise_summaries(struct tide__tree *live, uint64_t word)
 		 * consistency orders it after M1 (or after the fence of a
 		 * marker that found its bits set).
 		 */
-		if (!(tide__load_seqcst(summary) & bit))
+		if (__builtin_expect(!(tide__load_seqcst(summary) & bit), 0))
 			tide__or_seqcst(summary, bit);
 	}
 }
@@ -49,43 +49,108 @@ void tide__mark_word(struct tide__tree *live, uint64_t word, uint64_t bits)
 	raise_summaries(live, word);
 }
 
-static uint64_t take_leaf(struct tide__tree *live, struct tide__tree *into,
-			  uint64_t word)
-{
-	uint64_t bits;
+/*
+ * The cost of a cut is the wait for memory, not the work: so the taker runs
+ * ahead. It takes summaries first, queues up to AHEAD level-1 words, and asks
+ * for the leaves under them in both trees; by the time that it comes to the
+ * leaves they are near. Each level is still taken before the one below.
+ */
+#define AHEAD 32
 
-	/*
-	 * An empty leaf under a summary is left alone, not dirtied. Its
-	 * marker, if one is on its way, will find the summary gone: M2.
-	 */
-	if (!tide__load_seqcst(&live->level[0][word]))
-		return 0;
+struct take {
+	struct tide__tree *live, *into;
+	uint64_t taken;			/* pages */
+	uint64_t queued, done;		/* level-1 words so far */
+	struct {
+		uint64_t word, bits;	/* at level 1 */
+	} queue[AHEAD];
+};
+
+static void take_leaf(struct take *t, uint64_t word)
+{
 	/* T2. Pairs with M1. */
-	bits = tide__swap_seqcst(&live->level[0][word], 0);
-	into->level[0][word] = bits;
-	return tide__count_bits(bits);
+	uint64_t bits = tide__swap_seqcst(&t->live->level[0][word], 0);
+
+	t->into->level[0][word] = bits;
+	t->taken += tide__count_bits(bits);
 }
 
-static uint64_t take_below(struct tide__tree *live, struct tide__tree *into,
-			   unsigned int level, uint64_t word)
+static void take_oldest(struct take *t)
 {
-	uint64_t bits, base = word * TIDE__WORD_BITS, taken = 0;
+	uint64_t first = t->queue[t->done % AHEAD].word * TIDE__WORD_BITS;
+	uint64_t bits = t->queue[t->done % AHEAD].bits;
 
-	if (level == 0)
-		return take_leaf(live, into, word);
-	/* T1. Pairs with M2, the marker's look at this summary. */
-	bits = tide__swap_seqcst(&live->level[level][word], 0);
-	into->level[level][word] = bits;
+	for (; bits; bits &= bits - 1)
+		take_leaf(t, first + tide__lowest_bit(bits));
+	t->done++;
+}
+
+/* Ask for the cache lines, of 8 words, that level-1 @bits stand for. */
+static void ask_for_leaves(const struct take *t, uint64_t word, uint64_t bits)
+{
+	uint64_t first = word * TIDE__WORD_BITS;
+
 	while (bits) {
-		unsigned int bit = tide__lowest_bit(bits);
+		unsigned int line = tide__lowest_bit(bits) / 8 * 8;
 
-		bits &= bits - 1;
-		taken += take_below(live, into, level - 1, base + bit);
+		__builtin_prefetch(&t->live->level[0][first + line], 1);
+		__builtin_prefetch(&t->into->level[0][first + line], 1);
+		bits &= ~(UINT64_C(0xff) << line);
 	}
-	return taken;
+}
+
+static void ask_for_summaries(const struct take *t, uint64_t word,
+			      uint64_t bits)
+{
+	for (; bits; bits &= bits - 1) {
+		uint64_t below = word * TIDE__WORD_BITS +
+				 tide__lowest_bit(bits);
+
+		__builtin_prefetch(&t->live->level[1][below], 1);
+		__builtin_prefetch(&t->into->level[1][below], 1);
+	}
+}
+
+static void take_below(struct take *t, unsigned int level, uint64_t word)
+{
+	/* T1. Pairs with M2, the marker's look at this summary. */
+	uint64_t bits = tide__swap_seqcst(&t->live->level[level][word], 0);
+
+	t->into->level[level][word] = bits;
+	if (level == 1) {
+		if (t->queued - t->done == AHEAD)
+			take_oldest(t);
+		ask_for_leaves(t, word, bits);
+		t->queue[t->queued % AHEAD].word = word;
+		t->queue[t->queued % AHEAD].bits = bits;
+		t->queued++;
+		return;
+	}
+	if (level == 2)
+		ask_for_summaries(t, word, bits);
+	for (; bits; bits &= bits - 1)
+		take_below(t, level - 1,
+			   word * TIDE__WORD_BITS + tide__lowest_bit(bits));
 }
 
 uint64_t tide__take(struct tide__tree *live, struct tide__tree *into)
 {
-	return take_below(live, into, live->levels - 1, 0);
+	struct take t = { .live = live, .into = into };
+	unsigned int top = live->levels - 1;
+
+	for (uint64_t word = 0; word < live->words[top]; word++) {
+		/*
+		 * Pairs with M2 (M1 if the top is the leaves): a mark that
+		 * returned before the cut is seen here.
+		 */
+		if (!tide__load_seqcst(&live->level[top][word]))
+			continue;
+		if (top == 0)
+			take_leaf(&t, word);
+		else
+			take_below(&t, top, word);
+	}
+	while (t.done < t.queued)
+		take_oldest(&t);
+	return t.taken;
 }

@@ -19,6 +19,7 @@
 #include "base/atomic.h"
 #include "bits/word.h"
 #include "dirty/protocol.h"
+#include "dirty/ranges.h"
 
 static const char origin[] = "dirty-set";
 
@@ -35,6 +36,7 @@ int tide_set_create(struct tide_set **out, uint64_t pages,
 	if (!set)
 		goto no_memory;
 	set->epoch.set = set;
+	set->kernels = tide__kernels_pick();
 	if (tide__tree_init(&set->live, pages))
 		goto no_memory;
 	if (tide__tree_init(&set->epoch.tree, pages))
@@ -158,6 +160,21 @@ uint64_t tide_set_count(const struct tide_set *set)
 		page = (word + 1) * TIDE__WORD_BITS;
 	}
 	return count;
+}
+
+size_t tide_set_next(const struct tide_set *set, uint64_t *cursor,
+		     struct tide_range *ranges, size_t max)
+{
+	if (!max || *cursor >= set->live.pages)
+		return 0;
+	if (tide__load_seqcst(&set->all_dirty)) {
+		ranges[0].first = *cursor;
+		ranges[0].count = set->live.pages - *cursor;
+		*cursor = set->live.pages;
+		return 1;
+	}
+	return tide__tree_ranges(&set->live, set->kernels, false, cursor,
+				 ranges, max);
 }
 
 bool tide_set_is_dirty(const struct tide_set *set, uint64_t page)

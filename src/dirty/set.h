@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "bits/kernels.h"
 #include "dirty/tree.h"
 #include "tidemark/dirty.h"
 
@@ -19,6 +20,7 @@ struct tide_epoch {
 };
 
 struct tide_set {
+	const struct tide__kernels *kernels;
 	struct tide__tree live;		/* lock-free: see protocol.h */
 	struct tide_epoch epoch;
 	uint64_t out_of_range;		/* marks that missed, since creation */

@@ -3,7 +3,8 @@
  * The tree of bits: a plain bitmap and, above it, levels of summary.
  *
  * Level 0 is the bitmap itself, bit i = page i. Each higher level has one bit
- * per 64-bit word of the level below, until a level is one word long. There
+ * per 64-bit word of the level below, until a level is at most 1024 words: an
+ * 8 GiB guest has one summary level, one of 8 TiB has two. There
  * are no pointers between nodes: the summary of word w is bit w % 64 of word
  * w / 64 one level up. All levels lie in one mapping, reserved at creation and
  * backed by memory only where words were written, so an empty tree over
@@ -40,6 +41,13 @@ void tide__tree_fini(struct tide__tree *tree);
 /* First set / first clear page at or after @page; tree->pages if none. */
 uint64_t tide__tree_next_set(const struct tide__tree *tree, uint64_t page);
 uint64_t tide__tree_next_clear(const struct tide__tree *tree, uint64_t page);
+
+/*
+ * The first set bit of level @level at or after @bit, with the summaries above
+ * it; (words[level] * 64 or more) if there is none.
+ */
+uint64_t tide__tree_next_at(const struct tide__tree *tree, unsigned int level,
+			    uint64_t bit);
 
 /* Set page bits [first, first + count), for a tree of one thread only. */
 void tide__tree_set(struct tide__tree *tree, uint64_t first, uint64_t count);

@@ -15,7 +15,7 @@
 #include "seed.h"
 #include "tidemark/dirty.h"
 
-#define MODEL_PAGES 300000u
+#define MODEL_PAGES 5000000u
 
 static unsigned char model_live[MODEL_PAGES], model_epoch[MODEL_PAGES];
 
@@ -113,12 +113,16 @@ static uint64_t model_count(const unsigned char *model, uint64_t pages)
 	return count;
 }
 
+static void check_runs(struct world *w, bool live,
+		       const unsigned char *model);
+
 static void check_live(struct world *w)
 {
 	uint64_t words[MODEL_PAGES / 64 + 1], first, count;
 
 	assert_int_equal(tide_set_count(w->set),
 			 model_count(model_live, w->pages));
+	check_runs(w, true, model_live);
 	pick(w, &first, &count);
 	words[count / 64] = 0;
 	assert_int_equal(tide_set_export_bitmap(w->set, first, count, words),
@@ -136,29 +140,56 @@ static void check_live(struct world *w)
 	}
 }
 
-static void check_epoch(struct world *w)
+/* The ranges of the epoch, or of the live set, against @model. */
+static void check_runs(struct world *w, bool live, const unsigned char *model)
 {
-	struct tide_range ranges[7];
-	size_t n, max = 1 + seed_below(&w->rng, 7);
+	struct tide_range ranges[90];
+	size_t n, max = 1 + seed_below(&w->rng, seed_below(&w->rng, 2) ? 7 : 90);
 	uint64_t cursor = 0, at = 0;
 
+	while ((n = live ? tide_set_next(w->set, &cursor, ranges, max)
+			 : tide_epoch_next(w->epoch, &cursor, ranges, max))) {
+		for (size_t i = 0; i < n; i++) {
+			assert_true(ranges[i].count > 0);
+			for (; at < ranges[i].first; at++)
+				assert_int_equal(model[at], 0);
+			for (uint64_t k = 0; k < ranges[i].count; k++, at++)
+				assert_int_equal(model[at], 1);
+			if (at < w->pages)	/* maximal */
+				assert_int_equal(model[at], 0);
+		}
+	}
+	for (; at < w->pages; at++)
+		assert_int_equal(model[at], 0);
+}
+
+/* From a cursor anywhere, also inside a run: what is left from there on. */
+static void check_cursor(struct world *w)
+{
+	uint64_t from = seed_below(&w->rng, w->pages), cursor = from;
+	uint64_t end = from;
+	struct tide_range r;
+
+	if (!tide_epoch_next(w->epoch, &cursor, &r, 1)) {
+		r.first = w->pages;
+		r.count = 0;
+	}
+	while (end < r.first)
+		assert_int_equal(model_epoch[end++], 0);
+	for (; end < r.first + r.count; end++)
+		assert_int_equal(model_epoch[end], 1);
+	if (end < w->pages)
+		assert_int_equal(model_epoch[end], 0);
+}
+
+static void check_epoch(struct world *w)
+{
 	if (!w->epoch)
 		return;
 	assert_int_equal(tide_epoch_count(w->epoch),
 			 model_count(model_epoch, w->pages));
-	while ((n = tide_epoch_next(w->epoch, &cursor, ranges, max))) {
-		for (size_t i = 0; i < n; i++) {
-			assert_true(ranges[i].count > 0);
-			for (; at < ranges[i].first; at++)
-				assert_int_equal(model_epoch[at], 0);
-			for (uint64_t k = 0; k < ranges[i].count; k++, at++)
-				assert_int_equal(model_epoch[at], 1);
-			if (at < w->pages)	/* maximal */
-				assert_int_equal(model_epoch[at], 0);
-		}
-	}
-	for (; at < w->pages; at++)
-		assert_int_equal(model_epoch[at], 0);
+	check_runs(w, false, model_epoch);
+	check_cursor(w);
 }
 
 static void script(uint64_t pages, uint64_t seed, int steps)

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "measure.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/clock.h"
+
+static int by_value(const void *x, const void *y)
+{
+	double a = *(const double *)x, b = *(const double *)y;
+
+	return (a > b) - (a < b);
+}
+
+static bool same(const struct bench_found *a, const struct bench_found *b)
+{
+	return a->pages == b->pages && a->ranges == b->ranges &&
+	       a->sum == b->sum;
+}
+
+void bench_run(struct bench_entry *entries, size_t n, void *world,
+	       unsigned int reps)
+{
+	const struct bench_entry *judge = entries;
+
+	while (judge->no_answer)
+		judge++;
+	for (unsigned int rep = 0; rep < reps; rep++)
+		for (size_t i = 0; i < n; i++) {
+			struct bench_entry *e = &entries[i];
+			uint64_t start;
+
+			if (e->prepare)
+				e->prepare(world);
+			start = tide__now_ns();
+			e->found = e->run(world);
+			e->ns[rep] = (double)(tide__now_ns() - start);
+		}
+	for (size_t i = 0; i < n; i++) {
+		struct bench_entry *e = &entries[i];
+
+		qsort(e->ns, reps, sizeof(*e->ns), by_value);
+		e->median = e->ns[reps / 2];
+		e->low = e->ns[reps / 4];
+		e->high = e->ns[reps - 1 - reps / 4];
+		e->wrong = !e->no_answer && !same(&e->found, &judge->found);
+	}
+}
+
+void bench_print(const struct bench_options *options, const char *table,
+		 const char *row, const struct bench_entry *entries, size_t n,
+		 size_t ours, double unit_ns, const char *unit)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct bench_entry *e = &entries[i];
+		double ratio = e->median / entries[ours].median;
+
+		if (options->json)
+			printf("{\"table\":\"%s\",\"row\":\"%s\",\"name\":\"%s"
+			       "\",\"median_ns\":%.0f,\"low_ns\":%.0f,"
+			       "\"high_ns\":%.0f,\"ratio\":%.3f,"
+			       "\"ranges\":%llu,\"agrees\":%s}\n",
+			       table, row, e->name, e->median, e->low, e->high,
+			       ratio, (unsigned long long)e->found.ranges,
+			       e->wrong ? "false" : "true");
+		else
+			printf("%-8s %-14s %-26s %11.2f %s  (%.2f .. %.2f)  "
+			       "%7.2fx%s\n",
+			       table, row, e->name, e->median / unit_ns, unit,
+			       e->low / unit_ns, e->high / unit_ns, ratio,
+			       e->wrong ? "  WRONG ANSWER" : "");
+	}
+	fflush(stdout);
+}
+
+void *bench_memory(size_t bytes, bool huge)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED) {
+		perror("tidemark bench: mmap");
+		exit(1);
+	}
+	madvise(p, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	memset(p, 0, bytes);
+	return p;
+}
+
+void bench_free(void *memory, size_t bytes)
+{
+	munmap(memory, bytes);
+}
+
+void bench_cold(void)
+{
+	enum { BYTES = 128 << 20 };
+	static uint64_t *junk;
+	volatile uint64_t *p;
+
+	if (!junk)
+		junk = bench_memory(BYTES, true);
+	p = junk;
+	for (size_t i = 0; i < BYTES / sizeof(*p); i += 8)
+		p[i] = p[i] + 1;
+}
+
+uint64_t bench_random(uint64_t *state)
+{
+	uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
+
+	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return z ^ (z >> 31);
+}

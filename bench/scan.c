@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * bench scan: the union of two different bitmaps to ranges. A 12 TiB guest
+ * has 384 MiB of bitmap; --quick takes a sixteenth.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "benches.h"
+#include "rivals/flat.h"
+#include "tidemark/scan.h"
+
+#define BATCH 1024
+#define THREADS 4
+
+struct world {
+	struct flat_pair pair;
+	struct flat_vector vector;
+};
+
+struct share {
+	struct tide_scan_options options;
+	struct bench_found found;
+};
+
+static void *scan_share(void *arg)
+{
+	struct share *s = arg;
+	struct tide_range ranges[BATCH];
+	struct tide_scan *scan;
+	size_t n;
+
+	if (tide_scan_create(&scan, &s->options, NULL))
+		return NULL;
+	while ((n = tide_scan_next(scan, ranges, BATCH)))
+		for (size_t i = 0; i < n; i++)
+			bench_add(&s->found, ranges[i].first, ranges[i].count);
+	tide_scan_destroy(scan);
+	return NULL;
+}
+
+static struct tide_scan_options whole(const struct world *w)
+{
+	return (struct tide_scan_options){
+		.a = w->pair.a, .a_pages = w->pair.words * 64,
+		.b = w->pair.b, .b_pages = w->pair.words * 64,
+	};
+}
+
+static struct bench_found run_ours(void *world)
+{
+	struct share s = { .options = whole(world) };
+
+	scan_share(&s);
+	return s.found;
+}
+
+static struct bench_found run_threads(void *world)
+{
+	struct bench_found all = { 0 };
+	struct share s[THREADS];
+	pthread_t threads[THREADS];
+
+	memset(s, 0, sizeof(s));
+	for (unsigned int i = 0; i < THREADS; i++) {
+		s[i].options = whole(world);
+		s[i].options.part = i;
+		s[i].options.parts = THREADS;
+		pthread_create(&threads[i], NULL, scan_share, &s[i]);
+	}
+	for (unsigned int i = 0; i < THREADS; i++) {
+		pthread_join(threads[i], NULL);
+		all.ranges += s[i].found.ranges;
+		all.pages += s[i].found.pages;
+		all.sum += s[i].found.sum;
+	}
+	return all;
+}
+
+static struct bench_found run_read(void *world)
+{
+	return flat_read(&((struct world *)world)->pair);
+}
+
+static struct bench_found run_collected(void *world)
+{
+	struct world *w = world;
+	struct bench_found f = flat_lazy(&w->pair, &w->vector);
+
+	flat_vector_free(&w->vector);
+	return f;
+}
+
+static struct bench_found run_lazy(void *world)
+{
+	return flat_lazy(&((struct world *)world)->pair, NULL);
+}
+
+static struct bench_found run_ctz(void *world)
+{
+	return flat_ctz(&((struct world *)world)->pair);
+}
+
+/* @per_mille of the bits set, in runs of @run pages (1: independent bits). */
+static void fill(uint64_t *map, uint64_t words, unsigned int per_mille,
+		 unsigned int run, uint64_t seed)
+{
+	uint64_t bits = words * 64, most = UINT64_C(1) << 32;
+	uint64_t chance = most * per_mille / 1000 / run;
+
+	memset(map, per_mille == 1000 ? 0xff : 0, words * 8);
+	if (per_mille == 0 || per_mille == 1000)
+		return;
+	for (uint64_t i = 0; i < words && run == 1; i++)
+		for (unsigned int k = 0; k < 64; k++)
+			map[i] |= (uint64_t)((bench_random(&seed) >> 32) <
+					     chance) << k;
+	for (uint64_t n = bits / 1000 * per_mille / run; n && run > 1; n--) {
+		uint64_t at = bench_random(&seed) % (bits - run);
+
+		for (unsigned int k = 0; k < run; k++)
+			map[(at + k) / 64] |= UINT64_C(1) << ((at + k) % 64);
+	}
+}
+
+/* Independent bits at a small rate: place them, rather than ask each bit. */
+static void fill_sparse(uint64_t *map, uint64_t words, unsigned int per_mille,
+			uint64_t seed)
+{
+	memset(map, 0, words * 8);
+	for (uint64_t n = words * 64 / 1000 * per_mille; n; n--) {
+		uint64_t at = bench_random(&seed) % (words * 64);
+
+		map[at / 64] |= UINT64_C(1) << (at % 64);
+	}
+}
+
+int bench_scan(const struct bench_options *o)
+{
+	static const struct {
+		const char *name;
+		unsigned int per_mille, run;
+	} rows[] = {
+		{ "0%", 0, 1 }, { "0.1%", 1, 1 }, { "1%", 10, 1 },
+		{ "5%", 50, 1 }, { "10%", 100, 1 }, { "50%", 500, 1 },
+		{ "90%", 900, 1 }, { "100%", 1000, 1 },
+		{ "1% runs/16", 10, 16 }, { "10% runs/16", 100, 16 },
+	};
+	uint64_t words = (uint64_t)(o->quick ? 24 : 384) << 17;
+	uint64_t *a = bench_memory(words * 8, true);
+	uint64_t *b = bench_memory(words * 8, true);
+	struct world w = { .pair = { a, b, words } };
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct bench_entry entries[] = {
+			{ .name = "tidemark", .run = run_ours },
+			{ .name = "tidemark, 4 threads", .run = run_threads },
+			{ .name = "read both (floor)", .run = run_read,
+			  .no_answer = true },
+			{ .name = "lazy iterator, collected",
+			  .run = run_collected },
+			{ .name = "lazy iterator, streamed", .run = run_lazy },
+			{ .name = "flat ctz, streamed", .run = run_ctz },
+		};
+		size_t n = sizeof(entries) / sizeof(*entries);
+
+		for (int k = 0; k < 2; k++) {
+			uint64_t *map = k ? b : a;
+
+			if (rows[i].run == 1 && rows[i].per_mille < 20)
+				fill_sparse(map, words, rows[i].per_mille,
+					    20261121 + k);
+			else
+				fill(map, words, rows[i].per_mille,
+				     rows[i].run, 20261121 + k);
+		}
+		bench_run(entries, n, &w, o->reps);
+		bench_print(o, "scan", rows[i].name, entries, n, 0, 1e6, "ms");
+	}
+	bench_free(a, words * 8);
+	bench_free(b, words * 8);
+	return 0;
+}
