@@ -4,28 +4,37 @@
 #include "base/atomic.h"
 #include "bits/word.h"
 
-/* M2: from the leaf word upwards, every summary bit must be seen set. */
-static inline void raise_summaries(struct tide__tree *live, uint64_t word)
+/* M2 at one level: the summary bit of word @word of the level below. */
+static inline void raise(uint64_t *summaries, uint64_t word)
 {
-	for (unsigned int level = 1; level < live->levels; level++) {
-		uint64_t bit = UINT64_C(1) << (word % TIDE__WORD_BITS);
-		uint64_t *summary;
+	uint64_t bit = UINT64_C(1) << (word % TIDE__WORD_BITS);
+	uint64_t *summary = &summaries[word / TIDE__WORD_BITS];
 
+	/*
+	 * Pairs with T1, the taker's exchange of this word. Sequential
+	 * consistency orders it after M1 (or after the fence of a marker that
+	 * found its bits set).
+	 */
+	if (__builtin_expect(!(tide__load_seqcst(summary) & bit), 0))
+		tide__or_seqcst(summary, bit);
+}
+
+/* M2: from the leaf word upwards, every summary bit must be seen set. */
+static inline void raise_summaries(uint64_t *const *summaries,
+				   unsigned int levels, uint64_t word)
+{
+	for (unsigned int i = 0; i < levels; i++) {
+		raise(summaries[i], word);
 		word /= TIDE__WORD_BITS;
-		summary = &live->level[level][word];
-		/*
-		 * Pairs with T1, the taker's exchange of this word. Sequential
-		 * consistency orders it after M1 (or after the fence of a
-		 * marker that found its bits set).
-		 */
-		if (__builtin_expect(!(tide__load_seqcst(summary) & bit), 0))
-			tide__or_seqcst(summary, bit);
 	}
 }
 
 void tide__mark_word(struct tide__tree *live, uint64_t word, uint64_t bits)
 {
 	uint64_t *leaf = &live->level[0][word];
+	/* Read before the barrier, which would hold them up. */
+	uint64_t *const *summaries = live->level + 1;
+	unsigned int levels = live->levels - 1;
 
 	/*
 	 * This first look only chooses the way: a clean page goes straight to
@@ -40,13 +49,13 @@ void tide__mark_word(struct tide__tree *live, uint64_t word, uint64_t bits)
 		 */
 		tide__fence_seqcst();
 		if ((tide__load_seqcst(leaf) & bits) == bits) {
-			raise_summaries(live, word);
+			raise_summaries(summaries, levels, word);
 			return;
 		}
 	}
 	/* M1. Pairs with T2, the taker's exchange of the leaf. */
 	tide__or_seqcst(leaf, bits);
-	raise_summaries(live, word);
+	raise_summaries(summaries, levels, word);
 }
 
 /*
