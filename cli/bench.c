@@ -19,6 +19,7 @@ static const struct table {
 	{ "scan", bench_scan },
 	{ "cut", bench_cut },
 
+	{ "compact", bench_compact },
 	{ "mark", bench_mark },
 };
 
