@@ -3,13 +3,11 @@
  * tidemark bench: the tables of docs/evaluation.md, measured here and now
  * against rivals in the same run.
  */
-#include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "bench/benches.h"
-#include "commands.h"
+#include "options.h"
 #include "tidemark/scan.h"
 
 static const struct table {
@@ -24,18 +22,6 @@ static const struct table {
 };
 
 #define TABLES (sizeof(tables) / sizeof(*tables))
-
-static void usage(FILE *to)
-{
-	fprintf(to,
-		"usage: tidemark bench [OPTIONS] [scan|cut|compact|mark]\n\n"
-		"Measures the dirty set against its rivals: median, quartiles\n"
-		"and the ratio to ours (above 1: ours is faster).\n\n"
-		"  --quick     smaller and fewer: under a minute\n"
-		"  --reps N    repetitions, odd (9; 3 with --quick)\n"
-		"  --json      one JSON object a line\n"
-		"  --help      print this\n");
-}
 
 static int run_tables(const char *only, const struct bench_options *o)
 {
@@ -56,41 +42,38 @@ static int run_tables(const char *only, const struct bench_options *o)
 	return rc ? CLI_FAILED : CLI_OK;
 }
 
-int cli_bench(int argc, char **argv)
+static int run(const struct cli_parsed *p)
 {
-	static const struct option options[] = {
-		{ "quick", no_argument, NULL, 'q' },
-		{ "reps", required_argument, NULL, 'r' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
+	struct bench_options o = {
+		.quick = cli_flag(p, "quick"),
+		.json = cli_flag(p, "json"),
+		.reps = (unsigned int)cli_number(p, "reps"),
 	};
-	struct bench_options o = { 0 };
-	int c;
 
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (c == 'h') {
-			usage(stdout);
-			return CLI_OK;
-		}
-		if (c == 'q')
-			o.quick = true;
-		else if (c == 'j')
-			o.json = true;
-		else if (c == 'r')
-			o.reps = (unsigned int)strtoul(optarg, NULL, 10) | 1;
-		else {
-			usage(stderr);
-			return CLI_USAGE;
-		}
-	}
+	if (p->argc > 1)
+		return cli_fail(p->command, CLI_USAGE,
+				"one table at a time; see --help");
 	if (!o.reps)
 		o.reps = o.quick ? 3 : 9;
+	o.reps |= 1;
 	if (o.reps > BENCH_MOST_REPS)
 		o.reps = BENCH_MOST_REPS;
-	if (argc - optind > 1) {
-		usage(stderr);
-		return CLI_USAGE;
-	}
-	return run_tables(argv[optind], &o);
+	return run_tables(p->argc ? p->argv[0] : NULL, &o);
 }
+
+static const struct cli_option options[] = {
+	{ "quick", NULL, CLI_FLAG, NULL,
+	  "smaller and fewer: under a minute" },
+	{ "reps", "N", CLI_COUNT, "0",
+	  "repetitions, odd; 0: 9, or 3 with --quick" },
+	{ "json", NULL, CLI_FLAG, NULL, "print one JSON object a line" },
+	{ NULL, NULL, CLI_FLAG, NULL, NULL },
+};
+
+const struct cli_command cli_bench = {
+	.name = "bench",
+	.summary = "Measure the dirty set against its rivals",
+	.words = "[TABLE]",
+	.options = options,
+	.run = run,
+};

@@ -3,10 +3,16 @@
 
 #include <stddef.h>
 
-const struct cli_command cli_commands[] = {
-	{ "sources", "show which ways of tracking writes work here",
-	  cli_sources },
-	{ "bench", "measure the dirty set against its rivals",
-	  cli_bench },
-	{ NULL, NULL, NULL },
+const struct cli_command *const cli_commands[] = {
+	&cli_demo,
+	&cli_sources,
+	&cli_vm_run,
+	&cli_vm_receive,
+	&cli_vm_migrate,
+	&cli_vm_status,
+	&cli_vm_resume,
+	&cli_vm_stop,
+	&cli_bench,
+	&cli_completion,
+	NULL,
 };

@@ -14,17 +14,24 @@ enum cli_exit {
 	CLI_UNVERIFIED = 3,	/* done, but a verification failed */
 	CLI_REFUSED = 4,	/* refused by the other side or by a self-test */
 	CLI_NOT_CONVERGING = 5,	/* migration would not converge */
+	CLI_UNKNOWN = 6,	/* migration: no answer after GO; guest paused */
 };
+
+struct cli_option;
+struct cli_parsed;
 
 struct cli_command {
 	const char *name;	/* "demo", or "vm run" for a nested one */
-	const char *summary;	/* one line, no full stop */
-	int (*run)(int argc, char **argv);	/* argv[0] is the name */
+	const char *summary;	/* one sentence, no full stop */
+	const char *words;	/* further arguments, for --help; NULL: none */
+	const struct cli_option *options;	/* ends with name NULL */
+	int (*run)(const struct cli_parsed *parsed);
 };
 
-extern const struct cli_command cli_commands[];	/* ends with name NULL */
+extern const struct cli_command *const cli_commands[];	/* ends with NULL */
 
-int cli_bench(int argc, char **argv);
-int cli_sources(int argc, char **argv);
+extern const struct cli_command cli_demo, cli_sources, cli_vm_run,
+    cli_vm_receive, cli_vm_migrate, cli_vm_status, cli_vm_stop, cli_vm_resume,
+    cli_bench, cli_completion;
 
 #endif

@@ -3,6 +3,7 @@
  * Entry of the command: finds the subcommand in the table and hands over.
  */
 #include "commands.h"
+#include "options.h"
 #include "tidemark/scan.h"
 
 #include <stdio.h>
@@ -11,8 +12,8 @@
 static void usage(FILE *to)
 {
 	fprintf(to, "usage: tidemark COMMAND [OPTIONS]\n\ncommands:\n");
-	for (const struct cli_command *c = cli_commands; c->name; c++)
-		fprintf(to, "  %-14s %s\n", c->name, c->summary);
+	for (const struct cli_command *const *c = cli_commands; *c; c++)
+		fprintf(to, "  %-14s %s\n", (*c)->name, (*c)->summary);
 	fprintf(to, "\n'tidemark COMMAND --help' tells more.\n");
 }
 
@@ -30,6 +31,16 @@ static int words_matching(const struct cli_command *c, int argc, char **argv)
 	return argc > 2 && !strcmp(space + 1, argv[2]) ? 2 : 0;
 }
 
+static int run(const struct cli_command *command, int argc, char **argv)
+{
+	struct cli_parsed parsed;
+	int code;
+
+	if (!cli_parse(command, argc, argv, &parsed, &code))
+		return code;
+	return command->run(&parsed);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc >= 2 && !strcmp(argv[1], "--help")) {
@@ -41,11 +52,11 @@ int main(int argc, char **argv)
 		       tide_isa_name());
 		return CLI_OK;
 	}
-	for (const struct cli_command *c = cli_commands; c->name; c++) {
-		int words = words_matching(c, argc, argv);
+	for (const struct cli_command *const *c = cli_commands; *c; c++) {
+		int words = words_matching(*c, argc, argv);
 
 		if (words)
-			return c->run(argc - words, argv + words);
+			return run(*c, argc - words, argv + words);
 	}
 	if (argc >= 2)
 		fprintf(stderr, "tidemark: no command '%s'\n", argv[1]);

@@ -3,12 +3,10 @@
  * tidemark sources: which ways of tracking writes work on this host, and why
  * the others do not.
  */
-#include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
-#include <stdbool.h>
 
-#include "commands.h"
+#include "options.h"
 #include "tidemark/source.h"
 
 static const char *const watches[TIDE_SOURCE_KINDS] = {
@@ -17,15 +15,6 @@ static const char *const watches[TIDE_SOURCE_KINDS] = {
 	[TIDE_SOURCE_RING] = "KVM dirty ring",
 	[TIDE_SOURCE_UFFD] = "userfaultfd-WP async, PAGEMAP_SCAN",
 };
-
-static void usage(FILE *to)
-{
-	fprintf(to,
-		"usage: tidemark sources [--json]\n\n"
-		"Tests each source of dirty pages on this host.\n\n"
-		"  --json   print one JSON object\n"
-		"  --help   print this\n");
-}
 
 static void print_json(int rc[], struct tide_error err[])
 {
@@ -42,33 +31,16 @@ static void print_json(int rc[], struct tide_error err[])
 	json_decref(all);
 }
 
-int cli_sources(int argc, char **argv)
+static int run(const struct cli_parsed *p)
 {
-	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
 	struct tide_error err[TIDE_SOURCE_KINDS];
-	int rc[TIDE_SOURCE_KINDS], c;
-	bool json = false;
+	int rc[TIDE_SOURCE_KINDS];
 
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (c == 'h') {
-			usage(stdout);
-			return CLI_OK;
-		}
-		if (c != 'j') {
-			usage(stderr);
-			return CLI_USAGE;
-		}
-		json = true;
-	}
 	for (int i = 0; i < TIDE_SOURCE_KINDS; i++) {
 		tide_error_clear(&err[i]);
 		rc[i] = tide_source_probe((enum tide_source_kind)i, &err[i]);
 	}
-	if (json) {
+	if (cli_flag(p, "json")) {
 		print_json(rc, err);
 		return CLI_OK;
 	}
@@ -78,3 +50,15 @@ int cli_sources(int argc, char **argv)
 		       rc[i] ? "no" : "works", rc[i] ? err[i].text : watches[i]);
 	return CLI_OK;
 }
+
+static const struct cli_option options[] = {
+	{ "json", NULL, CLI_FLAG, NULL, "print one JSON object" },
+	{ NULL, NULL, CLI_FLAG, NULL, NULL },
+};
+
+const struct cli_command cli_sources = {
+	.name = "sources",
+	.summary = "Test which ways of tracking writes work on this host",
+	.options = options,
+	.run = run,
+};

@@ -52,10 +52,16 @@ static int send_state(struct attempt *a, struct tide_error *err)
 
 static int last_round(struct attempt *a, struct tide_error *err)
 {
+	uint64_t rate = a->round.dirty_pages_per_s;
 	int rc = tide__harvest_and_cut(a, err);
 
 	a->round.kind = TIDE_ROUND_STOP;
-	return rc ? rc : tide__round_send(a, err);
+	/* The harvest before was a moment ago: no time to measure a rate. */
+	a->round.dirty_pages_per_s = rate;
+	if (!rc)
+		rc = tide__round_send(a, err);
+	a->done.predicted_downtime_ns = 0;
+	return rc;
 }
 
 /* GO, and the answer to it. */
@@ -111,5 +117,7 @@ int tide__handover(struct attempt *a, enum tide_precopy_outcome *outcome,
 		rc = tide__expect(a, TIDE__FRAME_READY, &f, err);
 	if (!rc)
 		rc = go(a, outcome, err);
+	if (!rc)
+		tide__round_report(a);
 	return rc;
 }

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "base/clock.h"
 #include "precopy/source.h"
 
 #define FIRST_THROTTLE 20u
@@ -29,20 +28,14 @@ static uint64_t downtime_for(const struct attempt *a, uint64_t pages)
 	       a->round.harvest_ns + FIXED_NS;
 }
 
-void tide__policy_predict(struct attempt *a)
+uint64_t tide__policy_downtime_ns(const struct attempt *a)
 {
-	/* What the guest dirties while a round as long as this one runs. */
-	uint64_t elapsed = tide__now_ns() - a->round_start_ns;
-	uint64_t pages = (uint64_t)((double)a->round.dirty_pages_per_s *
-				    (double)elapsed / 1e9);
-
-	a->round.predicted_downtime_ns = downtime_for(a, pages);
+	return downtime_for(a, tide_epoch_count(a->epoch));
 }
 
 bool tide__policy_may_stop(const struct attempt *a)
 {
-	return downtime_for(a, tide_epoch_count(a->epoch)) <=
-	       a->options.downtime_target_ns;
+	return tide__policy_downtime_ns(a) <= a->options.downtime_target_ns;
 }
 
 static void throttle(struct attempt *a)

@@ -271,7 +271,17 @@ static uint64_t all_bytes(const struct attempt *a)
 	return bytes;
 }
 
-static void report(struct attempt *a, uint64_t bytes_before, bool finished)
+static void fill(const struct attempt *a, struct tide_round *r,
+		 uint64_t bytes_before)
+{
+	r->bytes = all_bytes(a) - bytes_before;
+	r->elapsed_ns = tide__now_ns() - a->round_start_ns;
+	r->bytes_per_s = (uint64_t)((double)r->bytes * 1e9 /
+				    (double)(r->elapsed_ns + 1));
+	r->throttle_percent = a->throttle_percent;
+}
+
+static void report(struct attempt *a, uint64_t bytes_before)
 {
 	struct tide_round r;
 
@@ -280,12 +290,7 @@ static void report(struct attempt *a, uint64_t bytes_before, bool finished)
 	pthread_mutex_lock(&a->lock);
 	r = a->round;
 	pthread_mutex_unlock(&a->lock);
-	r.finished = finished;
-	r.bytes = all_bytes(a) - bytes_before;
-	r.elapsed_ns = tide__now_ns() - a->round_start_ns;
-	r.bytes_per_s = (uint64_t)((double)r.bytes * 1e9 /
-				   (double)(r.elapsed_ns + 1));
-	r.throttle_percent = a->throttle_percent;
+	fill(a, &r, bytes_before);
 	a->ops->progress(a->opaque, &r);
 }
 
@@ -317,7 +322,7 @@ static void wait_for_senders(struct attempt *a, uint64_t bytes_before)
 		}
 		if (a->sending && tide__now_ns() - reported > REPORT_NS) {
 			pthread_mutex_unlock(&a->lock);
-			report(a, bytes_before, false);
+			report(a, bytes_before);
 			pthread_mutex_lock(&a->lock);
 			reported = tide__now_ns();
 		}
@@ -400,7 +405,14 @@ int tide__round_send(struct attempt *a, struct tide_error *err)
 		    (uint64_t)((double)(all_bytes(a) - before) * 1e9 /
 			       (double)(tide__now_ns() - a->round_start_ns +
 					1)) + 1;
-	tide__policy_predict(a);
-	report(a, before, true);
+	a->done = a->round;
+	fill(a, &a->done, before);
+	a->done.finished = true;
 	return 0;
+}
+
+void tide__round_report(struct attempt *a)
+{
+	if (a->ops->progress)
+		a->ops->progress(a->opaque, &a->done);
 }

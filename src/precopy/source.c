@@ -186,7 +186,13 @@ static int rounds(struct attempt *a, struct tide_error *err)
 		a->round.number++;
 		a->round.kind = TIDE_ROUND_DIRTY;
 		rc = tide__harvest_and_cut(a, err);
-		if (rc || tide__policy_may_stop(a))
+		if (rc)
+			break;
+		/* Only this harvest tells what the guest did in that round. */
+		a->done.dirty_pages_per_s = a->round.dirty_pages_per_s;
+		a->done.predicted_downtime_ns = tide__policy_downtime_ns(a);
+		tide__round_report(a);
+		if (tide__policy_may_stop(a))
 			break;
 		rc = tide__policy_after_round(a, pages, err);
 		if (rc == -ELOOP && a->options.auto_stop_over_target)

@@ -22,6 +22,7 @@ struct attempt {
 
 	struct tide_epoch *epoch;	/* NULL between rounds */
 	struct tide_round round;
+	struct tide_round done;		/* the last one that was sent */
 	uint64_t round_start_ns;
 	uint64_t last_harvest_ns;	/* when, for the dirty rate */
 	uint64_t wire_bytes_per_s;	/* what the last busy round reached */
@@ -48,8 +49,11 @@ struct attempt {
 
 /* round.c: send the open epoch over all channels and wait for its ack. */
 int tide__round_send(struct attempt *a, struct tide_error *err);
+/* Tell the caller that a->done has ended. */
+void tide__round_report(struct attempt *a);
 /* policy.c */
-void tide__policy_predict(struct attempt *a);
+/* Downtime if the guest stopped with what is in the open epoch. */
+uint64_t tide__policy_downtime_ns(const struct attempt *a);
 bool tide__policy_may_stop(const struct attempt *a);
 /* 0: go on; -ELOOP with the numbers: it will not converge. */
 int tide__policy_after_round(struct attempt *a, uint64_t pages_before,

@@ -11,6 +11,7 @@
 #define TIDE_VM_INTERNAL_H
 
 #include <pthread.h>
+#include <stdio.h>
 
 #include "../../guest/control.h"
 #include "vm/vm.h"
@@ -69,6 +70,7 @@ struct vm {
 	struct vm_vcpu vcpu[GUEST_MAX_VCPUS];
 	int vcpu_fds[GUEST_MAX_VCPUS];
 	struct vm_disk disk;
+	FILE *serial;		/* NULL: standard error */
 	unsigned int throttle_percent;	/* atomic */
 
 	pthread_mutex_t lock;
@@ -102,6 +104,9 @@ bool vm__wants_run(const struct vm *vm);
 void vm__fail(struct vm *vm, const struct tide_error *err);
 /* The guest wrote @pages: sleep as rate and throttle ask. */
 void vm__pace(struct vm_vcpu *vcpu, uint32_t pages);
+
+/* vm.c: one byte of serial output. */
+void vm__serial_put(struct vm *vm, uint32_t byte);
 
 /* disk.c */
 int vm__disk_open(struct vm *vm, struct tide_error *err);

@@ -11,7 +11,6 @@
 #include <inttypes.h>
 #include <linux/kvm.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -208,7 +207,7 @@ static void on_port(struct vm_vcpu *vcpu, struct kvm_run *run)
 
 	memcpy(&value, data, run->io.size <= 4 ? run->io.size : 4u);
 	if (run->io.port == GUEST_PORT_SERIAL)
-		fputc((int)(value & 0xff), stderr);
+		vm__serial_put(vcpu->vm, value);
 	else if (run->io.port == GUEST_PORT_BATCH)
 		vm__pace(vcpu, value);
 }

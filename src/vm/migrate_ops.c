@@ -10,6 +10,7 @@
  */
 #include "vm/migrate_ops.h"
 
+#include "base/clock.h"
 #include "vm/internal.h"
 
 static int harvest(void *opaque, struct tide_set *set, struct tide_error *err)
@@ -112,9 +113,12 @@ static int load_state(void *opaque, const void *state, size_t len,
 {
 	struct vm_migration *m = opaque;
 	int rc = vm_load_state(m->vm, state, len, err);
+	uint64_t start = tide__now_ns();
 
-	if (!rc && m->want_hash)
+	if (!rc && m->want_hash) {
 		m->hash = vm_memory_hash(m->vm);
+		m->hash_ns = tide__now_ns() - start;
+	}
 	return rc;
 }
 

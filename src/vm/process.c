@@ -8,7 +8,6 @@
  * pages; all its state is in guest memory, so nothing else has to move.
  */
 #include <errno.h>
-#include <stdio.h>
 
 #include "../../guest/work.h"
 #include "vm/internal.h"
@@ -19,7 +18,7 @@ static _Thread_local struct vm_vcpu *playing;
 int machine_out(unsigned int port, uint32_t value)
 {
 	if (port == GUEST_PORT_SERIAL)
-		fputc((int)(value & 0xff), stderr);
+		vm__serial_put(playing->vm, value);
 	else if (port == GUEST_PORT_BATCH)
 		vm__pace(playing, value);
 	return port == GUEST_PORT_BATCH && !vm__wants_run(playing->vm);

@@ -112,12 +112,33 @@ static struct vm *alloc_vm(const struct vm_config *config)
 	return vm;
 }
 
+static int open_serial(struct vm *vm, struct tide_error *err)
+{
+	const char *path = vm->config.serial_path;
+
+	if (!path)
+		return 0;
+	vm->serial = fopen(path, "ae");
+	if (!vm->serial)
+		return tide_error_set(err, -errno, "serial", TIDE_NO_OFFSET,
+				      "%s: %s", path, strerror(errno));
+	setvbuf(vm->serial, NULL, _IOLBF, 0);
+	return 0;
+}
+
+void vm__serial_put(struct vm *vm, uint32_t byte)
+{
+	fputc((int)(byte & 0xff), vm->serial ? vm->serial : stderr);
+}
+
 static int open_common(struct vm *vm, struct tide_error *err)
 {
 	int rc = tide_slots_create(&vm->slots, err);
 
 	if (!rc)
 		rc = vm__disk_open(vm, err);
+	if (!rc)
+		rc = open_serial(vm, err);
 	if (!rc)
 		rc = vm->ops->open(vm, err);
 	return rc;
@@ -178,6 +199,8 @@ void vm_destroy(struct vm *vm)
 	tide_source_destroy(vm->source);
 	vm->ops->close(vm);
 	vm__disk_close(vm);
+	if (vm->serial)
+		fclose(vm->serial);
 	vm__memory_release(vm);
 	tide_slots_destroy(vm->slots);
 	pthread_cond_destroy(&vm->changed);

@@ -39,6 +39,7 @@ struct vm_config {
 	uint64_t footprint_bytes;	/* that the pattern works on; 0: all */
 	uint64_t seed;
 	const char *disk_path;		/* raw file; NULL: no disk */
+	const char *serial_path;	/* NULL: standard error */
 };
 
 struct vm_verdict {

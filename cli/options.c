@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static unsigned int count_of(const struct cli_command *command)
+{
+	unsigned int n = 0;
+
+	while (command->options && command->options[n].name)
+		n++;
+	return n;
+}
+
+bool cli_parse_size(const char *text, uint64_t *bytes)
+{
+	static const char units[] = "KMGT";
+	unsigned long long number;
+	unsigned int shift = 0;
+	const char *unit;
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	number = strtoull(text, &end, 10);
+	if (errno)
+		return false;
+	unit = *end ? strchr(units, *end & ~0x20) : NULL;
+	if (unit) {
+		shift = 10 * (unsigned int)(unit - units + 1);
+		end++;
+	}
+	if (*end || number > UINT64_MAX >> shift)
+		return false;
+	*bytes = (uint64_t)number << shift;
+	return true;
+}
+
+static bool is_valid(const struct cli_option *option, const char *value)
+{
+	uint64_t number;
+	char *end;
+
+	if (option->kind == CLI_SIZE)
+		return cli_parse_size(value, &number);
+	if (option->kind != CLI_COUNT && option->kind != CLI_MILLISECONDS)
+		return true;
+	errno = 0;
+	number = strtoull(value, &end, 10);
+	return *value >= '0' && *value <= '9' && !*end && !errno;
+}
+
+static const char *kind_name(enum cli_kind kind)
+{
+	return kind == CLI_SIZE ? "a size such as 64K or 1G"
+				: "a number without a sign";
+}
+
+static void put_option(const struct cli_option *o)
+{
+	char left[64];
+
+	snprintf(left, sizeof(left), "--%s%s%s", o->name, o->arg ? "=" : "",
+		 o->arg ? o->arg : "");
+	printf("  %-22s %s", left, o->help);
+	if (o->usual)
+		printf(" (default %s)", o->usual);
+	putchar('\n');
+}
+
+void cli_usage(const struct cli_command *command)
+{
+	printf("usage: tidemark %s [OPTIONS]%s%s\n\n%s.\n\n", command->name,
+	       command->words ? " " : "", command->words ? command->words : "",
+	       command->summary);
+	for (unsigned int i = 0; i < count_of(command); i++)
+		put_option(&command->options[i]);
+	printf("  %-22s print this\n", "--help");
+}
+
+static void fill_long(const struct cli_command *command, unsigned int n,
+		      struct option *l)
+{
+	for (unsigned int i = 0; i < n; i++) {
+		l[i].name = command->options[i].name;
+		l[i].has_arg = command->options[i].kind == CLI_FLAG
+				   ? no_argument : required_argument;
+		l[i].val = (int)i + 1;
+	}
+	l[n].name = "help";
+	l[n].val = CLI_MAX_OPTIONS + 1;
+}
+
+bool cli_parse(const struct cli_command *command, int argc, char **argv,
+	       struct cli_parsed *parsed, int *exit_code)
+{
+	struct option l[CLI_MAX_OPTIONS + 2] = { 0 };
+	unsigned int n = count_of(command);
+	int c;
+
+	memset(parsed, 0, sizeof(*parsed));
+	parsed->command = command;
+	fill_long(command, n, l);
+	*exit_code = CLI_USAGE;
+	optind = 1;
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":", l, NULL)) != -1) {
+		const struct cli_option *o;
+
+		if (c == CLI_MAX_OPTIONS + 1) {
+			cli_usage(command);
+			*exit_code = CLI_OK;
+			return false;
+		}
+		if (c == '?' || c == ':') {
+			cli_fail(command, CLI_USAGE, "%s '%s'; see --help",
+				 c == ':' ? "a value is missing after"
+					  : "there is no option",
+				 argv[optind - 1]);
+			return false;
+		}
+		o = &command->options[c - 1];
+		if (optarg && !is_valid(o, optarg)) {
+			cli_fail(command, CLI_USAGE, "--%s=%s: it takes %s",
+				 o->name, optarg, kind_name(o->kind));
+			return false;
+		}
+		parsed->value[c - 1] = optarg ? optarg : "";
+	}
+	parsed->argc = argc - optind;
+	parsed->argv = argv + optind;
+	if (parsed->argc && !command->words) {
+		cli_fail(command, CLI_USAGE, "'%s' is too much; see --help",
+			 parsed->argv[0]);
+		return false;
+	}
+	return true;
+}
+
+static unsigned int index_of(const struct cli_parsed *p, const char *name)
+{
+	unsigned int i = 0;
+
+	while (strcmp(p->command->options[i].name, name))
+		i++;
+	return i;
+}
+
+bool cli_flag(const struct cli_parsed *p, const char *name)
+{
+	return p->value[index_of(p, name)] != NULL;
+}
+
+const char *cli_text(const struct cli_parsed *p, const char *name)
+{
+	unsigned int i = index_of(p, name);
+
+	return p->value[i] ? p->value[i] : p->command->options[i].usual;
+}
+
+uint64_t cli_number(const struct cli_parsed *p, const char *name)
+{
+	const char *text = cli_text(p, name);
+	uint64_t bytes = 0;
+
+	if (text)
+		cli_parse_size(text, &bytes);
+	return bytes;
+}
+
+int cli_fail(const struct cli_command *command, int code, const char *format,
+	     ...)
+{
+	va_list args;
+
+	fprintf(stderr, "tidemark %s: ", command->name);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	return code;
+}

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "wire.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define LONGEST_LINE (4u << 20)
+
+static int fault(const char *address, int code, struct tide_error *err)
+{
+	return tide_error_set(err, code, "socket", TIDE_NO_OFFSET, "%s: %s",
+			      address, strerror(-code));
+}
+
+static int unix_socket(const char *path, struct sockaddr_un *sun)
+{
+	memset(sun, 0, sizeof(*sun));
+	sun->sun_family = AF_UNIX;
+	if (!*path || strlen(path) >= sizeof(sun->sun_path))
+		return -ENAMETOOLONG;
+	strcpy(sun->sun_path, path);
+	return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+
+static int open_unix(const char *address, const char *path, bool listening,
+		     struct tide_error *err)
+{
+	struct sockaddr_un sun;
+	int fd = unix_socket(path, &sun), rc;
+
+	if (fd < 0)
+		return fault(address, fd == -1 ? -errno : fd, err);
+	if (listening) {
+		unlink(path);	/* left behind by one that was killed */
+		rc = bind(fd, (struct sockaddr *)&sun, sizeof(sun));
+		if (!rc)
+			rc = listen(fd, 64);
+	} else {
+		rc = connect(fd, (struct sockaddr *)&sun, sizeof(sun));
+	}
+	if (rc < 0) {
+		rc = fault(address, -errno, err);
+		close(fd);
+		return rc;
+	}
+	return fd;
+}
+
+static int open_tcp_at(const struct addrinfo *ai, bool listening)
+{
+	int fd = socket(ai->ai_family, ai->ai_socktype | SOCK_CLOEXEC,
+			ai->ai_protocol), one = 1, rc;
+
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (listening) {
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+		rc = bind(fd, ai->ai_addr, ai->ai_addrlen);
+		if (!rc)
+			rc = listen(fd, 64);
+	} else {
+		rc = connect(fd, ai->ai_addr, ai->ai_addrlen);
+	}
+	if (rc < 0) {
+		rc = -errno;
+		close(fd);
+		return rc;
+	}
+	return fd;
+}
+
+static int open_tcp(const char *address, const char *where, bool listening,
+		    struct tide_error *err)
+{
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *list;
+	char host[256];
+	const char *colon = strrchr(where, ':');
+	int fd = -EINVAL, rc;
+
+	if (!colon || (size_t)(colon - where) >= sizeof(host))
+		return fault(address, -EINVAL, err);
+	snprintf(host, sizeof(host), "%.*s", (int)(colon - where), where);
+	if (host[0] == '[' && host[strlen(host) - 1] == ']') {
+		host[strlen(host) - 1] = 0;
+		memmove(host, host + 1, strlen(host));
+	}
+	rc = getaddrinfo(host, colon + 1, &hints, &list);
+	if (rc)
+		return tide_error_set(err, -EHOSTUNREACH, "socket",
+				      TIDE_NO_OFFSET, "%s: %s", address,
+				      gai_strerror(rc));
+	for (struct addrinfo *ai = list; ai && fd < 0; ai = ai->ai_next)
+		fd = open_tcp_at(ai, listening);
+	freeaddrinfo(list);
+	return fd < 0 ? fault(address, fd, err) : fd;
+}
+
+static int open_address(const char *address, bool listening,
+			struct tide_error *err)
+{
+	if (!strncmp(address, "unix:", 5))
+		return open_unix(address, address + 5, listening, err);
+	if (!strncmp(address, "tcp:", 4))
+		return open_tcp(address, address + 4, listening, err);
+	return tide_error_set(err, -EINVAL, "socket", TIDE_NO_OFFSET,
+			      "'%s' is no address: write unix:PATH or "
+			      "tcp:HOST:PORT", address);
+}
+
+int wire_connect(const char *address, struct tide_error *err)
+{
+	return open_address(address, false, err);
+}
+
+int wire_listen(const char *address, struct tide_error *err)
+{
+	return open_address(address, true, err);
+}
+
+char *wire_bound_address(int fd, const char *address)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	char port[16], *out = NULL;
+	const char *colon = strrchr(address, ':');
+
+	if (strncmp(address, "tcp:", 4) || !colon ||
+	    getsockname(fd, (struct sockaddr *)&ss, &len) ||
+	    getnameinfo((struct sockaddr *)&ss, len, NULL, 0, port,
+			sizeof(port), NI_NUMERICSERV))
+		return strdup(address);
+	if (asprintf(&out, "%.*s:%s", (int)(colon - address), address,
+		     port) < 0)
+		return NULL;
+	return out;
+}
+
+int wire_put(int fd, json_t *object)
+{
+	char *text = json_dumps(object, JSON_COMPACT);
+	size_t len = text ? strlen(text) : 0, done = 0;
+	int rc = text ? 0 : -ENOMEM;
+
+	if (text)
+		text[len++] = '\n';	/* over the end: len is what counts */
+	while (!rc && done < len) {
+		ssize_t n = send(fd, text + done, len - done, MSG_NOSIGNAL);
+
+		if (n < 0 && errno != EINTR)
+			rc = -errno;
+		else if (n > 0)
+			done += (size_t)n;
+	}
+	free(text);
+	return rc;
+}
+
+/* Take the first line out of the buffer, if there is a whole one. */
+static bool take_line(struct wire_lines *l, json_t **object)
+{
+	char *end = l->used ? memchr(l->buffer, '\n', l->used) : NULL;
+	size_t len;
+
+	if (!end)
+		return false;
+	len = (size_t)(end - l->buffer) + 1;
+	*object = json_loadb(l->buffer, len, 0, NULL);
+	memmove(l->buffer, l->buffer + len, l->used - len);
+	l->used -= len;
+	return true;
+}
+
+json_t *wire_get(struct wire_lines *l, int timeout_ms)
+{
+	json_t *object = NULL;
+
+	while (!take_line(l, &object)) {
+		struct pollfd p = { .fd = l->fd, .events = POLLIN };
+		ssize_t n;
+
+		if (l->room - l->used < 4096) {
+			size_t room = l->room * 2 + 4096;
+			char *buffer = room <= LONGEST_LINE
+					   ? realloc(l->buffer, room) : NULL;
+
+			if (!buffer)
+				return NULL;
+			l->buffer = buffer;
+			l->room = room;
+		}
+		n = poll(&p, 1, timeout_ms);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return NULL;
+		n = recv(l->fd, l->buffer + l->used, l->room - l->used, 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return NULL;
+		l->used += (size_t)n;
+	}
+	return object;
+}
+
+void wire_lines_fini(struct wire_lines *l)
+{
+	free(l->buffer);
+	memset(l, 0, sizeof(*l));
+}
+
+json_t *wire_error(const struct tide_error *err)
+{
+	return json_pack("{s:s, s:s, s:i}", "error", err->text, "origin",
+			 err->origin, "code", -err->code);
+}
