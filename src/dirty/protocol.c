@@ -64,7 +64,7 @@ void tide__mark_word(struct tide__tree *live, uint64_t word, uint64_t bits)
  * for the leaves under them in both trees; by the time that it comes to the
  * leaves they are near. Each level is still taken before the one below.
  */
-#define AHEAD 32
+#define AHEAD 16
 
 struct take {
 	struct tide__tree *live, *into;
