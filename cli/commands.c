@@ -10,6 +10,7 @@ const struct cli_command *const cli_commands[] = {
 	&cli_vm_receive,
 	&cli_vm_migrate,
 	&cli_vm_status,
+	&cli_vm_verify,
 	&cli_vm_resume,
 	&cli_vm_stop,
 	&cli_bench,

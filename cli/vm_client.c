@@ -20,6 +20,25 @@ static int open_control(const struct cli_parsed *p, struct tide_error *err)
 	return client_open(control, err);
 }
 
+static int print_verdict(const struct cli_parsed *p, const json_t *verdict)
+{
+	bool good = json_is_true(json_object_get(verdict, "verified"));
+
+	if (cli_flag(p, "json")) {
+		json_dumpf(verdict, stdout, JSON_INDENT(2));
+		putchar('\n');
+	} else {
+		printf("%lld pages verified, %lld bad; disk: %lld writes, "
+		       "%lld reads, %lld bad\n",
+		       client_integer(verdict, "pages"),
+		       client_integer(verdict, "bad"),
+		       client_integer(verdict, "disk_writes"),
+		       client_integer(verdict, "disk_reads"),
+		       client_integer(verdict, "disk_bad"));
+	}
+	return good ? CLI_OK : CLI_UNVERIFIED;
+}
+
 /* One request, one answer; printed as it is. */
 static int simple(const struct cli_parsed *p, json_t *request)
 {
@@ -44,6 +63,8 @@ static int simple(const struct cli_parsed *p, json_t *request)
 				client_text(reply, "error"));
 	else if (!strcmp(p->command->name, "vm status"))
 		client_print_status(reply, cli_flag(p, "json"));
+	else if (!strcmp(p->command->name, "vm verify"))
+		code = print_verdict(p, reply);
 	json_decref(reply);
 	return code;
 }
@@ -51,6 +72,11 @@ static int simple(const struct cli_parsed *p, json_t *request)
 static int run_status(const struct cli_parsed *p)
 {
 	return simple(p, json_pack("{s:s}", "command", "status"));
+}
+
+static int run_verify(const struct cli_parsed *p)
+{
+	return simple(p, json_pack("{s:s}", "command", "verify"));
 }
 
 static int run_stop(const struct cli_parsed *p)
@@ -141,6 +167,13 @@ const struct cli_command cli_vm_status = {
 	.summary = "Show what a VM does, and how tracking stalled its vCPUs",
 	.options = status_options,
 	.run = run_status,
+};
+
+const struct cli_command cli_vm_verify = {
+	.name = "vm verify",
+	.summary = "Let the guest verify every page that it wrote",
+	.options = status_options,
+	.run = run_verify,
 };
 
 const struct cli_command cli_vm_stop = {
