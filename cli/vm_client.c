@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* tidemark vm migrate, status, resume, stop: talk to a VM's control socket. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "client.h"
@@ -98,6 +100,29 @@ static void on_round(void *opaque, const json_t *round)
 		progress_round(round);
 }
 
+/* What the signal handler shuts; -1 while there is nothing to call off. */
+static volatile int migrating_fd = -1;
+
+/*
+ * The VM sees our side of the connection end and calls the migration off; its
+ * answer still comes.
+ */
+static void call_off(int number)
+{
+	(void)number;
+	if (migrating_fd >= 0)
+		shutdown(migrating_fd, SHUT_WR);
+}
+
+static void catch_interrupts(int fd)
+{
+	struct sigaction act = { .sa_handler = call_off };
+
+	migrating_fd = fd;
+	sigaction(SIGINT, &act, NULL);
+	sigaction(SIGTERM, &act, NULL);
+}
+
 static int code_for(const json_t *result)
 {
 	const char *outcome = client_text(result, "outcome");
@@ -125,8 +150,10 @@ static int run_migrate(const struct cli_parsed *p)
 		return cli_fail(p->command,
 				fd == -EINVAL ? CLI_USAGE : CLI_FAILED, "%s",
 				err.text);
+	catch_interrupts(fd);
 	result = client_migrate(fd, client_migrate_request(p, to), on_round,
 				(void *)p);
+	migrating_fd = -1;
 	close(fd);
 	if (!result)
 		return cli_fail(p->command, CLI_FAILED,

@@ -16,6 +16,7 @@
 
 #define FIRST_THROTTLE 20u
 #define MORE_THROTTLE 10u
+#define PATIENCE_ROUNDS 3u
 
 /* What the hand-over costs besides pages: state, and three turns of words. */
 #define FIXED_NS 1000000u
@@ -54,16 +55,18 @@ int tide__policy_after_round(struct attempt *a, uint64_t pages_before,
 			     struct tide_error *err)
 {
 	uint64_t pages = tide_epoch_count(a->epoch);
-	bool progress = pages < pages_before - pages_before / 4;
 	bool can_throttle = a->ops->throttle &&
 			    a->throttle_percent <
 				a->options.max_throttle_percent;
-	unsigned int most = a->options.max_rounds;
 
-	if (!progress && a->round.number >= 2)
+	if (pages < pages_before - pages_before / 4)
+		a->rounds_without_progress = 0;
+	else if (can_throttle)
 		throttle(a);
-	if (a->round.number < most && (progress || can_throttle ||
-				       a->round.number < 4))
+	else
+		a->rounds_without_progress++;
+	if (a->round.number < a->options.max_rounds &&
+	    a->rounds_without_progress < PATIENCE_ROUNDS)
 		return 0;
 	return tide_error_set(
 	    err, -ELOOP, "precopy", TIDE_NO_OFFSET,

@@ -27,6 +27,7 @@ struct attempt {
 	uint64_t last_harvest_ns;	/* when, for the dirty rate */
 	uint64_t wire_bytes_per_s;	/* what the last busy round reached */
 	unsigned int throttle_percent;
+	unsigned int rounds_without_progress;	/* at the highest throttle */
 	bool paused;
 	uint64_t paused_ns;		/* when */
 	uint64_t pages_sent;

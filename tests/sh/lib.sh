@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Shared by the behaviour tests: a folder of their own, and its end.
+set -u
+dir=$(mktemp -d)
+pids=()
+finish() {
+	for p in "${pids[@]}"; do
+		kill -9 "$p" 2>/dev/null
+	done
+	rm -rf "$dir"
+}
+trap finish EXIT
+
+fail() {
+	echo "FAIL: $*" >&2
+	exit 1
+}
+
+# until_true SECONDS COMMAND...: poll until the command succeeds.
+until_true() {
+	local n=$(($1 * 50))
+	shift
+	while [ $n -gt 0 ]; do
+		"$@" >/dev/null 2>&1 && return 0
+		sleep 0.02
+		n=$((n - 1))
+	done
+	return 1
+}
+
+# field FILE NAME: value of a field of the JSON object in FILE.
+field() {
+	python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$1" "$2"
+}
+
+state() {
+	"$TIDEMARK" vm status --control="$1" --json 2>/dev/null |
+		python3 -c 'import json,sys; s=json.load(sys.stdin); print(s["state"], s["running"])'
+}
+
+start_near() {
+	"$TIDEMARK" vm run --control="$dir/near" --serial=/dev/null \
+		--memory=32M --vcpus=2 --pattern=uniform --rate=3000 "$@" &
+	near=$!
+	pids+=("$near")
+	until_true 10 test -S "$dir/near" || fail "the guest did not start"
+}
+
+start_far() {
+	rm -f "$dir/far" "$dir/wire"
+	"$TIDEMARK" vm receive --control="$dir/far" --listen="unix:$dir/wire" \
+		--stall-timeout=2000 >"$dir/far.out" 2>&1 &
+	far=$!
+	pids+=("$far")
+	until_true 10 grep -q listening "$dir/far.out" ||
+		fail "the receiver did not start: $(cat "$dir/far.out")"
+}
+
+# Slow enough for a person, or a test, to act inside a round.
+start_migration() {
+	"$TIDEMARK" vm migrate --control="$dir/near" --downtime=0 \
+		--max-rounds=12 --max-throttle=0 --stop-anyway \
+		--stall-timeout=2000 "$@" "unix:$dir/wire" \
+		>"$dir/migrate.out" 2>&1 &
+	migrate=$!
+	pids+=("$migrate")
+}
