@@ -325,7 +325,8 @@ static int join_channels(struct arrival *r,
 			    memcmp(c->payload, r->hello.id, TIDE__ID_BYTES)))
 			rc = unexpected(c, &f, "JOIN of this migration", err);
 		if (!rc) {
-			c->checksum = r->channel[0].checksum;
+			c->checksum =
+			    r->hello.features & TIDE__FEATURE_CHECKSUM;
 			rc = tide__channel_say(c, TIDE__FRAME_JOINED, 0, 0,
 					       NULL, err);
 		}

@@ -123,6 +123,9 @@ static int greet(struct attempt *a, struct tide_error *err)
 		rc = tide__expect(a, TIDE__FRAME_WELCOME, &f, err);
 	if (!rc)
 		rc = join_channels(a, &h, err);
+	/* The greeting itself is always checked. */
+	for (unsigned int i = 0; i < a->channels; i++)
+		a->channel[i].checksum = a->options.checksum;
 	free(bytes);
 	free(h.slot);
 	return rc;
@@ -266,7 +269,6 @@ static void init_attempt(struct attempt *a, const int *fds, unsigned int count,
 	a->channels = count;
 	for (unsigned int i = 0; i < count; i++) {
 		tide__channel_init(&a->channel[i], fds[i], i);
-		a->channel[i].checksum = options->checksum;
 		a->channel[i].stall_ns = options->stall_timeout_ns;
 		a->channel[i].cancel = options->cancel;
 		a->channel[i].stop = &a->stop;

@@ -55,6 +55,7 @@ struct world {
 	pthread_t writer;
 	bool write, quit, writing;
 	uint64_t rng;
+	bool no_checksum;
 };
 
 static void add_slots(struct side *s)
@@ -403,6 +404,7 @@ static bool attempt(struct world *w, enum fault fault, unsigned int type,
 	tide_precopy_defaults(o);
 	o->stall_timeout_ns = 300000000;
 	o->zstd_level = zstd;
+	o->checksum = !w->no_checksum;
 	/* So that there are dirty rounds before the stop. */
 	o->downtime_target_ns = 1;
 	o->max_rounds = 4;
@@ -445,6 +447,18 @@ static void moves_whole(void **state)
 		assert_true(w.near.result.rounds >= 3);
 		end_world(&w);
 	}
+}
+
+static void moves_without_checksums(void **state)
+{
+	struct world w;
+
+	(void)state;
+	begin_world(&w, 6);
+	w.no_checksum = true;
+	attempt(&w, NONE, 0, 0, 0);
+	assert_moved(&w);
+	end_world(&w);
 }
 
 /*
@@ -602,6 +616,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(moves_whole),
+		cmocka_unit_test(moves_without_checksums),
 		cmocka_unit_test(flipped_heads),
 		cmocka_unit_test(flipped_payloads),
 		cmocka_unit_test(cut_wires),
