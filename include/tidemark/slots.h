@@ -6,8 +6,10 @@
  * not overlap, neither in the guest nor in the host. All addresses and lengths
  * are multiples of 4 KiB.
  *
- * Threads: any number of readers; changes are serialised by a lock inside.
- * A reader sees the map before or after a change, whole.
+ * Threads: any number of readers, which never lock and never wait; changes are
+ * serialised by a lock inside. A lookup sees the map before or after a change,
+ * whole. What it gives is a copy: who unmaps a slot's memory after removing the
+ * slot must know that no thread still uses such a copy.
  */
 #ifndef TIDEMARK_SLOTS_H
 #define TIDEMARK_SLOTS_H
@@ -61,14 +63,37 @@ int tide_slots_insert(struct tide_slots *slots, const struct tide_slot *slot,
 /* tide_slots_remove: -ENOENT if no slot has that id. */
 int tide_slots_remove(struct tide_slots *slots, uint32_t id,
 		      struct tide_error *err);
+/*
+ * tide_slots_resize, tide_slots_move: give the slot @id another length, or
+ * another guest address, in one step: no reader sees it missing. Errors are
+ * those of insert and remove; the map is then unchanged.
+ */
+int tide_slots_resize(struct tide_slots *slots, uint32_t id,
+		      uint64_t len_bytes, struct tide_error *err);
+int tide_slots_move(struct tide_slots *slots, uint32_t id, uint64_t gpa_bytes,
+		    struct tide_error *err);
 
-/* Lookups: true and a copy in *@out (NULL: only ask). Never block. */
+/* Lookups: true and a copy in *@out (NULL: only ask). */
 bool tide_slots_find_gpa(const struct tide_slots *slots, uint64_t gpa_bytes,
 			 struct tide_slot *out);
 bool tide_slots_find_host(const struct tide_slots *slots, const void *host,
 			  struct tide_slot *out);
 bool tide_slots_find_id(const struct tide_slots *slots, uint32_t id,
 			struct tide_slot *out);
+
+/*
+ * A reader of one thread remembers the last few intervals it met, slots and
+ * gaps alike, for as long as the map does not change. It asks the map by guest
+ * address like tide_slots_find_gpa, faster. Destroy it before the map.
+ */
+struct tide_slots_reader;
+
+int tide_slots_reader_create(struct tide_slots *slots,
+			     struct tide_slots_reader **out,
+			     struct tide_error *err);
+void tide_slots_reader_destroy(struct tide_slots_reader *reader);
+bool tide_slots_reader_find_gpa(struct tide_slots_reader *reader,
+				uint64_t gpa_bytes, struct tide_slot *out);
 
 /*
  * tide_slots_next: the slot that holds @from_gpa or the first one after it, in

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,6 +8,8 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/atomic.h"
+#include "base/clock.h"
 #include "seed.h"
 #include "tidemark/slots.h"
 
@@ -139,6 +142,113 @@ static void random_script(void **state)
 	tide_slots_destroy(slots);
 }
 
+static void resize_and_move(void **state)
+{
+	struct tide_slot a = { 1, 0, 0, 4 * PAGE, HOST(0) };
+	struct tide_slot b = { 2, 0, 8 * PAGE, PAGE, HOST(8) };
+	struct tide_slots *slots;
+	struct tide_slot got;
+	struct tide_error err;
+
+	(void)state;
+	assert_int_equal(tide_slots_create(&slots, NULL), 0);
+	assert_int_equal(tide_slots_insert(slots, &a, NULL), 0);
+	assert_int_equal(tide_slots_insert(slots, &b, NULL), 0);
+	assert_int_equal(tide_slots_resize(slots, 1, 8 * PAGE, NULL), 0);
+	assert_true(tide_slots_find_gpa(slots, 7 * PAGE, &got));
+	assert_int_equal(tide_slots_resize(slots, 1, 9 * PAGE, &err), -EEXIST);
+	assert_non_null(strstr(err.text, "slot 2 at 0x8000 to 0x9000"));
+	assert_int_equal(tide_slots_resize(slots, 1, 0, &err), -EINVAL);
+	assert_int_equal(tide_slots_resize(slots, 9, PAGE, &err), -ENOENT);
+	/* Onto itself, shifted: only others are in the way. */
+	assert_int_equal(tide_slots_move(slots, 1, 9 * PAGE, NULL), 0);
+	assert_int_equal(tide_slots_move(slots, 1, 12 * PAGE, NULL), 0);
+	assert_int_equal(tide_slots_move(slots, 1, PAGE, &err), -EEXIST);
+	assert_int_equal(tide_slots_move(slots, 1, 100, &err), -EINVAL);
+	assert_int_equal(tide_slots_move(slots, 1, -PAGE, &err), -EINVAL);
+	assert_false(tide_slots_find_gpa(slots, 0, NULL));
+	assert_true(tide_slots_find_gpa(slots, 19 * PAGE, &got));
+	assert_true(tide_slots_find_id(slots, 1, &got));
+	assert_int_equal(got.gpa_bytes, 12 * PAGE);
+	assert_int_equal(tide_slots_generation(slots), 5);
+	tide_slots_destroy(slots);
+}
+
+/*
+ * Readers against a writer: the slot they ask for is resized all the time, in
+ * one step. Whoever sees the map whole always finds it, with the host address
+ * that fits. `make tsan` runs this too.
+ */
+struct race {
+	struct tide_slots *slots;
+	int stop, wrong;
+	uint64_t lookups;
+};
+
+static void *read_on(void *opaque)
+{
+	struct race *race = opaque;
+	struct tide_slots_reader *reader;
+	uint64_t rng = (uintptr_t)&reader, n = 0;
+
+	if (tide_slots_reader_create(race->slots, &reader, NULL))
+		return NULL;
+	while (!tide__load_relaxed(&race->stop)) {
+		uint64_t page = seed_below(&rng, 16);
+		struct tide_slot got = { .id = 99 };
+		bool found = n % 4 ?
+		    tide_slots_reader_find_gpa(reader, page * PAGE, &got) :
+		    tide_slots_find_gpa(race->slots, page * PAGE, &got);
+
+		if (!found || (char *)got.host + (page * PAGE - got.gpa_bytes) !=
+		    (char *)HOST(page))
+			tide__store_relaxed(&race->wrong, 1);
+		n++;
+	}
+	tide_slots_reader_destroy(reader);
+	tide__add_relaxed(&race->lookups, n);
+	return NULL;
+}
+
+static void readers_see_it_whole(void **state)
+{
+	struct tide_slot all = { 1, 0, 0, 16 * PAGE, HOST(0) };
+	struct race race = { 0 };
+	pthread_t thread[3];
+	uint64_t rng = seed_of("readers_see_it_whole", 5);
+	uint64_t until = tide__now_ns() + 1000000000;
+	uint64_t changes = 0;
+
+	(void)state;
+	assert_int_equal(tide_slots_create(&race.slots, NULL), 0);
+	assert_int_equal(tide_slots_insert(race.slots, &all, NULL), 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, read_on,
+						&race), 0);
+	while (tide__now_ns() < until) {
+		/* A far slot comes and goes; the near one is resized there. */
+		uint32_t id = 2 + (uint32_t)seed_below(&rng, 30);
+		struct tide_slot far = { id, 0, (100 + id) * PAGE, PAGE,
+					 HOST(100 + id) };
+
+		if (tide_slots_insert(race.slots, &far, NULL))
+			assert_int_equal(tide_slots_remove(race.slots, id,
+							   NULL), 0);
+		assert_int_equal(tide_slots_resize(race.slots, 1,
+		    (16 + seed_below(&rng, 9)) * PAGE, NULL), 0);
+		changes += 2;
+	}
+	tide__store_relaxed(&race.stop, 1);
+	for (int i = 0; i < 3; i++)
+		pthread_join(thread[i], NULL);
+	print_message("# %llu lookups during %llu changes\n",
+		      (unsigned long long)race.lookups,
+		      (unsigned long long)changes);
+	assert_int_equal(race.wrong, 0);
+	assert_true(race.lookups > 0);
+	tide_slots_destroy(race.slots);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -146,6 +256,8 @@ int main(void)
 		cmocka_unit_test(top_of_the_address_space),
 		cmocka_unit_test(split_follows_slots_and_gaps),
 		cmocka_unit_test(random_script),
+		cmocka_unit_test(resize_and_move),
+		cmocka_unit_test(readers_see_it_whole),
 	};
 
 	return cmocka_run_group_tests_name("slots", tests, NULL, NULL);

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * When may an old view be freed? The protocol between readers and a writer.
+ *
+ *   reader                              writer, one at a time
+ *   s = epoch                           current = new view
+ *   seen = s + 1                        epoch = n
+ *   barrier                             barrier
+ *   v = current; use v                  for each reader: seen is 0 or above n?
+ *   seen = 0                            if all: free what n replaced
+ *
+ * Neither side ever waits or tries again. Why nothing in use is freed: if the
+ * writer does not see the reader's `seen`, then by the two barriers the reader
+ * sees the new view. If it sees a `seen` above n, the reader read an epoch of n
+ * or later before it read `current`, so it has the new view too. Otherwise the
+ * old view stays, and is looked at again at the next change.
+ *
+ * A registered reader has a line of its own, and its barrier costs nothing
+ * where the kernel offers membarrier(2): the writer then makes every thread of
+ * the process pass a barrier. A thread without a registered reader takes one
+ * of the lines that are shared, by compare-and-swap (a barrier in itself); if
+ * all are taken it counts itself as a stranger, and nothing is freed while
+ * there is a stranger.
+ */
+#ifndef TIDE_MAPS_SLOTS_GATE_H
+#define TIDE_MAPS_SLOTS_GATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define TIDE__GATE_LINES 32
+
+struct tide__gate_line {
+	uint64_t seen;			/* 0: outside; else epoch + 1 */
+	struct tide__gate_line *next;	/* registered ones; under the lock */
+} __attribute__((aligned(64)));
+
+struct tide__gate {
+	uint64_t epoch __attribute__((aligned(64)));
+	bool asymmetric;		/* set at create only */
+	uint64_t strangers __attribute__((aligned(64)));
+	struct tide__gate_line *registered;
+	struct tide__gate_line shared[TIDE__GATE_LINES];
+};
+
+void tide__gate_init(struct tide__gate *gate);
+
+/* A registered reader around its use of `current`. */
+void tide__gate_enter(const struct tide__gate *gate,
+		      struct tide__gate_line *line);
+void tide__gate_leave(struct tide__gate_line *line);
+
+/* Any thread; hands the result of enter to leave. */
+struct tide__gate_line *tide__gate_enter_any(struct tide__gate *gate);
+void tide__gate_leave_any(struct tide__gate *gate,
+			  struct tide__gate_line *line);
+
+/* Under the writer's lock. */
+void tide__gate_register(struct tide__gate *gate, struct tide__gate_line *line);
+void tide__gate_forget(struct tide__gate *gate, struct tide__gate_line *line);
+/* After `current` was stored: the epoch after which the old view is unused. */
+uint64_t tide__gate_advance(struct tide__gate *gate);
+/* The oldest epoch that a reader may still be in; what was replaced is free */
+/* if its epoch is not above it. */
+uint64_t tide__gate_oldest(struct tide__gate *gate);
+
+#endif
