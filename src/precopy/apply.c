@@ -75,7 +75,7 @@ static int apply_pages(struct arrival *r, struct tide__channel *c,
 }
 
 static int apply_zero(struct arrival *r, const struct tide__frame *f,
-		      struct tide_error *err)
+		      bool fresh, struct tide_error *err)
 {
 	unsigned char *to;
 
@@ -85,15 +85,15 @@ static int apply_zero(struct arrival *r, const struct tide__frame *f,
 	to = memory_for(r, f->first, f->pages, err);
 	if (!to)
 		return -EPROTO;
-	/* In the bulk round memory is fresh: writing would only use it up. */
-	if (r->round.kind != TIDE_ROUND_BULK)
+	/* Each page comes once in a round: writing would only use memory up. */
+	if (!fresh)
 		memset(to, 0, (size_t)f->pages * 4096);
 	return 0;
 }
 
 int tide__apply(struct arrival *r, struct tide__channel *c,
-		const struct tide__frame *f, struct tide_error *err)
+		const struct tide__frame *f, bool fresh, struct tide_error *err)
 {
 	return f->type == TIDE__FRAME_PAGES ? apply_pages(r, c, f, err)
-					    : apply_zero(r, f, err);
+					    : apply_zero(r, f, fresh, err);
 }

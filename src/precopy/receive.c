@@ -53,8 +53,12 @@ static void fail(struct arrival *r, int rc, const struct tide_error *err)
 	pthread_mutex_unlock(&r->lock);
 }
 
-/* Read frames of the round until its end. The caller knows what ends it. */
-static int read_round(struct arrival *r, struct tide__channel *c,
+/*
+ * Read frames of the round until its end. The caller knows what ends it, and
+ * which round this channel is in: the control channel's ROUND may still be on
+ * its way when another channel brings the first pages.
+ */
+static int read_round(struct arrival *r, struct tide__channel *c, bool fresh,
 		      struct tide__frame *f, struct tide_error *err)
 {
 	for (;;) {
@@ -64,7 +68,7 @@ static int read_round(struct arrival *r, struct tide__channel *c,
 			return rc;
 		if (f->type == TIDE__FRAME_PAGES ||
 		    f->type == TIDE__FRAME_ZERO) {
-			rc = tide__apply(r, c, f, err);
+			rc = tide__apply(r, c, f, fresh, err);
 			if (rc)
 				return rc;
 			tide__add_relaxed(&r->pages, f->pages);
@@ -97,10 +101,11 @@ static void *reader_main(void *arg)
 	struct tide__channel *c = reader->channel;
 	struct tide__frame f;
 	struct tide_error err;
+	bool fresh = true;
 
 	tide_error_clear(&err);
 	for (;;) {
-		int rc = read_round(r, c, &f, &err);
+		int rc = read_round(r, c, fresh, &f, &err);
 
 		if (!rc && f.type != TIDE__FRAME_ROUND_END)
 			rc = unexpected(c, &f, "a page or ROUND_END", &err);
@@ -111,6 +116,7 @@ static void *reader_main(void *arg)
 			fail(r, rc, &err);
 			return NULL;
 		}
+		fresh = false;
 		note_end(r);
 	}
 }
@@ -164,7 +170,7 @@ static int one_round(struct arrival *r, const struct tide__frame *begin,
 		return tide_error_set(err, -EPROTO, origin, begin->sequence,
 				      "round %" PRIu64 " begins where %" PRIu64
 				      " was due", begin->first, r->generation);
-	rc = read_round(r, c, &f, err);
+	rc = read_round(r, c, begin->first == 0, &f, err);
 	if (!rc && f.type != TIDE__FRAME_ROUND_END)
 		rc = unexpected(c, &f, "a page or ROUND_END", err);
 	if (rc)

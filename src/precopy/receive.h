@@ -33,8 +33,12 @@ struct arrival {
 	struct tide_error err;
 };
 
-/* apply.c: a PAGES or ZERO frame whose head was received. */
+/*
+ * apply.c: a PAGES or ZERO frame whose head was received. @fresh: this channel
+ * is in its first round, so memory that no frame named yet reads as zero.
+ */
 int tide__apply(struct arrival *r, struct tide__channel *c,
-		const struct tide__frame *f, struct tide_error *err);
+		const struct tide__frame *f, bool fresh,
+		struct tide_error *err);
 
 #endif

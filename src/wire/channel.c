@@ -150,7 +150,7 @@ static int receive_all(struct tide__channel *c, void *buffer, size_t len,
 
 		if (n > 0) {
 			done += (size_t)n;
-			c->bytes_received += (uint64_t)n;
+			tide__add_relaxed(&c->bytes_received, (uint64_t)n);
 			deadline = tide__now_ns() + c->stall_ns;
 			continue;
 		}

@@ -68,6 +68,19 @@ static void add_slots(struct side *s)
 	assert_int_equal(tide_slots_insert(s->slots, &b, NULL), 0);
 }
 
+/* Write data, or make the page zero again. */
+static void write_page(unsigned char *page, bool zero)
+{
+	uint64_t *word = (uint64_t *)(page + 8);
+
+	if (!zero) {
+		tide__add_relaxed(word, 1);
+		return;
+	}
+	for (unsigned int i = 0; i < 4096; i += 8)
+		tide__store_relaxed((uint64_t *)(page + i), 0);
+}
+
 static void *writer_main(void *arg)
 {
 	struct world *w = arg;
@@ -81,8 +94,8 @@ static void *writer_main(void *arg)
 			gpa = page * 4096;
 			if (gpa >= BYTES / 2)
 				gpa += SLOT2_GPA - BYTES / 2;
-			tide__add_relaxed(
-			    (uint64_t *)(w->near.memory + page * 4096 + 8), 1);
+			write_page(w->near.memory + page * 4096,
+				   seed_below(&w->rng, 4) == 0);
 			tide_set_mark(w->set, gpa / 4096);
 		}
 		tide__store_seqcst(&w->writing, false);
