@@ -103,7 +103,7 @@ static void random_script(void **state)
 
 	(void)state;
 	assert_int_equal(tide_slots_create(&slots, NULL), 0);
-	for (int step = 0; step < 20000; step++) {
+	for (int step = 0; step < 1000000; step++) {
 		uint32_t id = (uint32_t)seed_below(&rng, IDS);
 		uint64_t first = seed_below(&rng, PAGES - 20);
 		uint64_t count = 1 + seed_below(&rng, 20);
