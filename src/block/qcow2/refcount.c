@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Reference counts of host clusters: one number of 1 to 64 bits a cluster, in
+ * refcount blocks, found through the refcount table. A missing block means
+ * zero for all that it would count.
+ */
+#include "base/bytes.h"
+#include "block/qcow2/qcow2.h"
+
+#include <errno.h>
+
+/* Numbers below one byte fill it from the least significant bit. */
+uint64_t qcow2_refcount_decode(const uint8_t *page, uint64_t index,
+			       uint32_t order)
+{
+	uint32_t bits = 1u << order;
+
+	if (order >= 3)
+		return tide__get_be(page + (index << (order - 3)), bits / 8);
+	return page[index >> (3 - order)] >>
+		       ((index << order) & 7) & ((1u << bits) - 1);
+}
+
+void qcow2_refcount_encode(uint8_t *page, uint64_t index, uint32_t order,
+			   uint64_t count)
+{
+	uint32_t bits = 1u << order, shift = (uint32_t)(index << order) & 7;
+	uint8_t *at;
+
+	if (order >= 3) {
+		tide__put_be(page + (index << (order - 3)), count, bits / 8);
+		return;
+	}
+	at = page + (index >> (3 - order));
+	*at = (uint8_t)((*at & ~(((1u << bits) - 1) << shift)) |
+			(uint32_t)count << shift);
+}
+
+/* The page that counts @cluster; NULL when no block does. */
+static int find_page(struct qcow2 *q, uint64_t cluster,
+		     struct qcow2_page **page, uint64_t *index,
+		     struct tide_error *err)
+{
+	uint32_t order = q->header.refcount_order;
+	uint64_t block = cluster >> q->refblock_bits;
+	uint64_t in_block = cluster & ((1ull << q->refblock_bits) - 1);
+	uint64_t offset, at;
+
+	*page = NULL;
+	if (block >= q->reftable.count)
+		return 0;
+	offset = q->reftable.entries[block] & QCOW2_OFFSET_MASK;
+	if (!offset)
+		return 0;
+	if (offset & (q->cluster_bytes - 1))
+		return qcow2_mark_corrupt(q, err, offset,
+					  "refcount table entry %llu is not "
+					  "aligned to a cluster",
+					  (unsigned long long)block);
+	at = offset + (in_block << order) / 8;
+	*index = in_block & (((uint64_t)q->cache.page_bytes * 8 >> order) - 1);
+	return qcow2_page_get(q, at, TIDE_KIND_REFCOUNT_BLOCK, page, err);
+}
+
+int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *count,
+		       struct tide_error *err)
+{
+	struct qcow2_page *page;
+	uint64_t index;
+	int ret = find_page(q, cluster, &page, &index, err);
+
+	if (ret == 0)
+		*count = page ? qcow2_refcount_decode(page->data, index,
+						      q->header.refcount_order) :
+				0;
+	return ret;
+}
+
+int qcow2_refcount_add(struct qcow2 *q, uint64_t cluster, int delta,
+		       struct tide_error *err)
+{
+	uint32_t order = q->header.refcount_order;
+	uint64_t max = order == 6 ? UINT64_MAX : (1ull << (1u << order)) - 1;
+	struct qcow2_page *page;
+	uint64_t index, count;
+	int ret = find_page(q, cluster, &page, &index, err);
+
+	if (ret < 0)
+		return ret;
+	count = page ? qcow2_refcount_decode(page->data, index, order) : 0;
+	if (!page || (delta < 0 && count == 0) || (delta > 0 && count == max))
+		return qcow2_mark_corrupt(
+			q, err, cluster << q->cluster_bits,
+			"the refcount of the cluster at offset %llu is %llu "
+			"and cannot be changed by %d",
+			(unsigned long long)(cluster << q->cluster_bits),
+			(unsigned long long)count, delta);
+	qcow2_refcount_encode(page->data, index, order,
+			      count + (uint64_t)(int64_t)delta);
+	qcow2_page_dirty(&q->cache, page);
+	return 0;
+}
