@@ -95,6 +95,14 @@ struct qcow2_header {
 	/* Fields of a longer v3 header than ours, bytes 112.., kept. */
 	uint8_t *tail; /* owned */
 	uint32_t tail_bytes;
+	uint32_t flaws; /* enum qcow2_flaw; 0 unless parsed tolerantly */
+};
+
+/* What a tolerant parse lets pass: the section must not be used. */
+enum qcow2_flaw {
+	QCOW2_FLAW_REFTABLE = 1,
+	QCOW2_FLAW_SNAPSHOTS = 2,
+	QCOW2_FLAW_BITMAPS = 4 /* has_bitmaps is false then */
 };
 
 /*
@@ -112,6 +120,16 @@ struct qcow2_header {
 int qcow2_header_parse(const char *path, const uint8_t *bytes,
 		       size_t have_bytes, uint64_t file_bytes,
 		       struct qcow2_header *h, struct tide_error *err);
+/*
+ * qcow2_header_parse_tolerant: the same for check and repair. Reference table,
+ * snapshot table and bitmaps extension may be unusable: h->flaws says which,
+ * and @err holds the first such reason (its code stays set, though 0 is
+ * returned).
+ */
+int qcow2_header_parse_tolerant(const char *path, const uint8_t *bytes,
+				size_t have_bytes, uint64_t file_bytes,
+				struct qcow2_header *h,
+				struct tide_error *err);
 void qcow2_header_fini(struct qcow2_header *h);
 
 /*
