@@ -9,5 +9,6 @@ int bench_scan(const struct bench_options *options);
 int bench_cut(const struct bench_options *options);
 int bench_mark(const struct bench_options *options);
 int bench_compact(const struct bench_options *options);
+int bench_slots(const struct bench_options *options);
 
 #endif

@@ -16,9 +16,9 @@ static const struct table {
 } tables[] = {
 	{ "scan", bench_scan },
 	{ "cut", bench_cut },
-
 	{ "compact", bench_compact },
 	{ "mark", bench_mark },
+	{ "slots", bench_slots },
 };
 
 #define TABLES (sizeof(tables) / sizeof(*tables))

@@ -60,6 +60,14 @@ void tide_slots_destroy(struct tide_slots *slots);
  */
 int tide_slots_insert(struct tide_slots *slots, const struct tide_slot *slot,
 		      struct tide_error *err);
+/*
+ * tide_slots_insert_many: all @count slots in one step, or none. The errors
+ * are those of insert. Costs O(m log m) for m slots in the map afterwards,
+ * where as many calls of insert would cost O(m) each.
+ */
+int tide_slots_insert_many(struct tide_slots *slots,
+			   const struct tide_slot *more, uint32_t count,
+			   struct tide_error *err);
 /* tide_slots_remove: -ENOENT if no slot has that id. */
 int tide_slots_remove(struct tide_slots *slots, uint32_t id,
 		      struct tide_error *err);
@@ -113,6 +121,8 @@ size_t tide_slots_split(const struct tide_slots *slots, uint64_t gpa_bytes,
 			size_t max, uint64_t *covered_bytes);
 
 uint32_t tide_slots_count(const struct tide_slots *slots);
+/* tide_slots_bytes: memory that the map takes now, without old views. */
+size_t tide_slots_bytes(const struct tide_slots *slots);
 /* tide_slots_generation: rises with every change. */
 uint64_t tide_slots_generation(const struct tide_slots *slots);
 /* tide_slots_top_bytes: end of the highest slot in the guest; 0 if none. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The slot map as callers see it: changes, and lookups by any thread.
+ * The slot map as callers see it: changes to it.
  *
  * Readers see one view (slots_view.h), which never changes; a change makes a
  * new one and publishes it. slots_gate.h says when an old view is freed.
@@ -13,38 +13,15 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/atomic.h"
-#include "maps/slots_gate.h"
-#include "maps/slots_view.h"
-
-#define CACHED 4
+#include "maps/slots.h"
 
 static const char origin[] = "slots";
 
-struct tide_slots {
-	struct tide__gate gate;
-	uint64_t generation __attribute__((aligned(64)));
-	struct tide__slot_view *current;
-	pthread_mutex_t lock __attribute__((aligned(64)));	/* of changes */
-	struct tide__slot_view *retired;	/* under the lock, newest first */
-};
-
-struct tide_slots_reader {
-	struct tide__gate_line line;
-	struct tide_slots *slots;
-	uint64_t generation;		/* of all that is cached */
-	unsigned int turn;		/* the entry to be replaced next */
-	struct {
-		uint64_t first, extent;	/* first to first + extent, included */
-		bool found;
-	} span[CACHED];
-	struct tide_slot slot[CACHED];
-};
-
-static void *zeroed(size_t bytes)
+void *tide__slots_zeroed(size_t bytes)
 {
 	void *memory;
 
@@ -55,12 +32,12 @@ static void *zeroed(size_t bytes)
 
 int tide_slots_create(struct tide_slots **out, struct tide_error *err)
 {
-	struct tide_slots *slots = zeroed(sizeof(*slots));
+	struct tide_slots *slots = tide__slots_zeroed(sizeof(*slots));
 	struct tide__slot_view *empty = tide__slot_view_new(0, 0);
 
-	if (!slots || !empty) {
+	if (!slots || !empty || tide__slot_view_finish(empty)) {
 		free(slots);
-		free(empty);
+		tide__slot_view_free(empty);
 		return tide_error_set(err, -ENOMEM, origin, TIDE_NO_OFFSET,
 				      "no memory for a slot map");
 	}
@@ -78,10 +55,10 @@ void tide_slots_destroy(struct tide_slots *slots)
 	while (slots->retired) {
 		struct tide__slot_view *older = slots->retired->older;
 
-		free(slots->retired);
+		tide__slot_view_free(slots->retired);
 		slots->retired = older;
 	}
-	free(slots->current);
+	tide__slot_view_free(slots->current);
 	pthread_mutex_destroy(&slots->lock);
 	free(slots);
 }
@@ -100,14 +77,29 @@ static void free_unused(struct tide_slots *slots)
 			continue;
 		}
 		*at = view->older;
-		free(view);
+		tide__slot_view_free(view);
 	}
 }
 
-/* Under the lock: readers see @view from here on. */
-static void publish(struct tide_slots *slots, struct tide__slot_view *view)
+static int no_memory(struct tide_error *err, uint32_t count)
+{
+	return tide_error_set(err, -ENOMEM, origin, TIDE_NO_OFFSET,
+			      "no memory for %" PRIu32 " slots", count);
+}
+
+/*
+ * Under the lock: readers see @view (NULL: there was no memory for it) from
+ * here on. On failure it is freed and the map is unchanged.
+ */
+static int publish(struct tide_slots *slots, struct tide__slot_view *view,
+		   struct tide_error *err)
 {
 	struct tide__slot_view *old = slots->current;
+
+	if (!view || tide__slot_view_finish(view)) {
+		tide__slot_view_free(view);
+		return no_memory(err, old->count + 1);
+	}
 
 	view->generation = slots->generation + 1;
 	/* pairs with the acquire in tide_slots_reader_find_gpa */
@@ -118,6 +110,7 @@ static void publish(struct tide_slots *slots, struct tide__slot_view *view)
 	old->older = slots->retired;
 	slots->retired = old;
 	free_unused(slots);
+	return 0;
 }
 
 static int check_shape(const struct tide_slot *slot, struct tide_error *err)
@@ -204,12 +197,6 @@ static int check_free(const struct tide__slot_view *v,
 			      s->gpa_bytes, s->gpa_bytes + s->len_bytes);
 }
 
-static int no_memory(struct tide_error *err, uint32_t count)
-{
-	return tide_error_set(err, -ENOMEM, origin, TIDE_NO_OFFSET,
-			      "no memory for %" PRIu32 " slots", count);
-}
-
 static int no_slot(struct tide_error *err, uint32_t id)
 {
 	return tide_error_set(err, -ENOENT, origin, TIDE_NO_OFFSET,
@@ -219,20 +206,107 @@ static int no_slot(struct tide_error *err, uint32_t id)
 int tide_slots_insert(struct tide_slots *slots, const struct tide_slot *slot,
 		      struct tide_error *err)
 {
-	struct tide__slot_view *view;
 	int rc = check_shape(slot, err);
 
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&slots->lock);
 	rc = check_free(slots->current, slot, TIDE__NO_SLOT, err);
-	if (!rc) {
-		view = tide__slot_view_with(slots->current, slot);
-		if (view)
-			publish(slots, view);
-		else
-			rc = no_memory(err, slots->current->count + 1);
+	if (!rc)
+		rc = publish(slots, tide__slot_view_with(slots->current, slot),
+			     err);
+	pthread_mutex_unlock(&slots->lock);
+	return rc;
+}
+
+/* Of slots that are about to be inserted together, in order of the guest. */
+static int check_sorted(const struct tide_slot *s, uint32_t n,
+			struct tide_error *err)
+{
+	for (uint32_t i = 1; i < n; i++)
+		if (tide__slot_last(&s[i - 1]) >= s[i].gpa_bytes)
+			return tide_error_set(
+			    err, -EEXIST, origin, s[i].gpa_bytes,
+			    "slot %" PRIu32 " at 0x%" PRIx64 " to 0x%" PRIx64
+			    ": in the guest it overlaps slot %" PRIu32
+			    " at 0x%" PRIx64 " to 0x%" PRIx64,
+			    s[i].id, s[i].gpa_bytes,
+			    s[i].gpa_bytes + s[i].len_bytes, s[i - 1].id,
+			    s[i - 1].gpa_bytes,
+			    s[i - 1].gpa_bytes + s[i - 1].len_bytes);
+	return 0;
+}
+
+/* Ids and host ranges of a view that is not yet published. */
+static int check_orders(const struct tide__slot_view *v, struct tide_error *err)
+{
+	const struct tide_slot *a, *b;
+
+	for (uint32_t i = 1; i < v->count; i++)
+		if (v->id[i - 1] == v->id[i])
+			return tide_error_set(err, -EEXIST, origin,
+			    v->slot[v->id_slot[i]].gpa_bytes,
+			    "two slots have the id %" PRIu32, v->id[i]);
+	for (uint32_t i = 1; i < v->hosts; i++) {
+		a = &v->slot[v->host_slot[i - 1]];
+		b = &v->slot[v->host_slot[i]];
+		if ((uintptr_t)a->host + (a->len_bytes - 1) >=
+		    (uintptr_t)b->host)
+			return tide_error_set(err, -EEXIST, origin,
+			    b->gpa_bytes, "slot %" PRIu32 " at 0x%" PRIx64
+			    ": in the host it overlaps slot %" PRIu32
+			    " at 0x%" PRIx64, b->id, b->gpa_bytes, a->id,
+			    a->gpa_bytes);
 	}
+	return 0;
+}
+
+/* Under the lock: the old slots and @n new ones, sorted, as one new view. */
+static int insert_all(struct tide_slots *slots, const struct tide_slot *more,
+		      uint32_t n, struct tide_error *err)
+{
+	const struct tide__slot_view *old = slots->current;
+	struct tide__slot_view *view = NULL;
+	struct tide_slot *all = NULL;
+	int rc = 0;
+
+	if (n > TIDE__NO_SLOT - 1 - old->count)
+		return no_memory(err, n);
+	all = malloc((old->count + (size_t)n + 1) * sizeof(*all));
+	if (!all)
+		return no_memory(err, old->count + n);
+	memcpy(all, old->slot, old->count * sizeof(*all));
+	memcpy(all + old->count, more, n * sizeof(*all));
+	tide__slots_sort(all, old->count + n);
+	rc = check_sorted(all, old->count + n, err);
+	if (!rc) {
+		view = tide__slot_view_of(all, old->count + n);
+		rc = view ? check_orders(view, err) :
+			    no_memory(err, old->count + n);
+	}
+	if (!rc)
+		rc = publish(slots, view, err);
+	else
+		tide__slot_view_free(view);
+	free(all);
+	return rc;
+}
+
+int tide_slots_insert_many(struct tide_slots *slots,
+			   const struct tide_slot *more, uint32_t count,
+			   struct tide_error *err)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		rc = check_shape(&more[i], err);
+		if (rc)
+			return rc;
+	}
+	if (!count)
+		return 0;
+	pthread_mutex_lock(&slots->lock);
+	rc = insert_all(slots, more, count, err);
 	pthread_mutex_unlock(&slots->lock);
 	return rc;
 }
@@ -240,21 +314,17 @@ int tide_slots_insert(struct tide_slots *slots, const struct tide_slot *slot,
 int tide_slots_remove(struct tide_slots *slots, uint32_t id,
 		      struct tide_error *err)
 {
-	struct tide__slot_view *view;
 	uint32_t index;
-	int rc = 0;
+	int rc;
 
 	pthread_mutex_lock(&slots->lock);
 	index = tide__slot_view_id(slots->current, id);
-	if (index == TIDE__NO_SLOT) {
+	if (index == TIDE__NO_SLOT)
 		rc = no_slot(err, id);
-	} else {
-		view = tide__slot_view_without(slots->current, index);
-		if (view)
-			publish(slots, view);
-		else
-			rc = no_memory(err, slots->current->count - 1);
-	}
+	else
+		rc = publish(slots,
+			     tide__slot_view_without(slots->current, index),
+			     err);
 	pthread_mutex_unlock(&slots->lock);
 	return rc;
 }
@@ -273,11 +343,8 @@ static int replace(struct tide_slots *slots, uint32_t index,
 	without = tide__slot_view_without(slots->current, index);
 	if (without)
 		view = tide__slot_view_with(without, slot);
-	free(without);
-	if (!view)
-		return no_memory(err, slots->current->count);
-	publish(slots, view);
-	return 0;
+	tide__slot_view_free(without);
+	return publish(slots, view, err);
 }
 
 int tide_slots_resize(struct tide_slots *slots, uint32_t id, uint64_t len_bytes,
@@ -318,209 +385,4 @@ int tide_slots_move(struct tide_slots *slots, uint32_t id, uint64_t gpa_bytes,
 	}
 	pthread_mutex_unlock(&slots->lock);
 	return rc;
-}
-
-/* A thread's use of the current view, without a registered reader. */
-struct visit {
-	struct tide__gate *gate;
-	struct tide__gate_line *line;
-	const struct tide__slot_view *view;
-};
-
-static struct visit begin(const struct tide_slots *slots)
-{
-	/* The gate is what readers write; the map stays as it is. */
-	struct tide_slots *s = (struct tide_slots *)slots;
-	struct visit v = { &s->gate, tide__gate_enter_any(&s->gate), NULL };
-
-	/* pairs with the store in publish */
-	v.view = tide__load_seqcst(&s->current);
-	return v;
-}
-
-static void end(const struct visit *v)
-{
-	tide__gate_leave_any(v->gate, v->line);
-}
-
-/* Copies the slot, ends the visit. */
-static bool give(const struct visit *v, uint32_t index, struct tide_slot *out)
-{
-	bool found = index < v->view->count;
-
-	if (found && out)
-		*out = v->view->slot[index];
-	end(v);
-	return found;
-}
-
-bool tide_slots_next(const struct tide_slots *slots, uint64_t from_gpa,
-		     struct tide_slot *out)
-{
-	struct visit v = begin(slots);
-
-	return give(&v, tide__slot_view_from(v.view, from_gpa), out);
-}
-
-bool tide_slots_find_gpa(const struct tide_slots *slots, uint64_t gpa_bytes,
-			 struct tide_slot *out)
-{
-	struct visit v = begin(slots);
-
-	return give(&v, tide__slot_view_span(v.view, gpa_bytes).index, out);
-}
-
-bool tide_slots_find_host(const struct tide_slots *slots, const void *host,
-			  struct tide_slot *out)
-{
-	struct visit v = begin(slots);
-
-	return give(&v, tide__slot_view_host(v.view, (uintptr_t)host), out);
-}
-
-bool tide_slots_find_id(const struct tide_slots *slots, uint32_t id,
-			struct tide_slot *out)
-{
-	struct visit v = begin(slots);
-
-	return give(&v, tide__slot_view_id(v.view, id), out);
-}
-
-size_t tide_slots_split(const struct tide_slots *slots, uint64_t gpa_bytes,
-			uint64_t len_bytes, struct tide_slot_piece *pieces,
-			size_t max, uint64_t *covered_bytes)
-{
-	struct visit v = begin(slots);
-	uint32_t i = tide__slot_view_from(v.view, gpa_bytes);
-	uint64_t covered = 0;
-	size_t n = 0;
-
-	for (; covered < len_bytes && n < max && i < v.view->count; i++) {
-		const struct tide_slot *s = &v.view->slot[i];
-		uint64_t skip = gpa_bytes + covered - s->gpa_bytes;
-		uint64_t len = s->len_bytes - skip;
-
-		if (skip >= s->len_bytes)	/* a gap, or 2^64 was passed */
-			break;
-		if (len > len_bytes - covered)
-			len = len_bytes - covered;
-		pieces[n++] = (struct tide_slot_piece){
-			.id = s->id,
-			.host = s->host ? (char *)s->host + skip : NULL,
-			.gpa_bytes = gpa_bytes + covered,
-			.len_bytes = len,
-		};
-		covered += len;
-	}
-	end(&v);
-	*covered_bytes = covered;
-	return n;
-}
-
-uint32_t tide_slots_count(const struct tide_slots *slots)
-{
-	struct visit v = begin(slots);
-	uint32_t count = v.view->count;
-
-	end(&v);
-	return count;
-}
-
-uint64_t tide_slots_generation(const struct tide_slots *slots)
-{
-	/* pairs with the release in publish */
-	return tide__load_acquire(&slots->generation);
-}
-
-uint64_t tide_slots_top_bytes(const struct tide_slots *slots)
-{
-	struct visit v = begin(slots);
-	uint64_t top = 0;
-
-	if (v.view->count)
-		top = tide__slot_last(&v.view->slot[v.view->count - 1]) + 1;
-	end(&v);
-	return top;
-}
-
-int tide_slots_reader_create(struct tide_slots *slots,
-			     struct tide_slots_reader **out,
-			     struct tide_error *err)
-{
-	struct tide_slots_reader *reader = zeroed(sizeof(*reader));
-
-	if (!reader)
-		return tide_error_set(err, -ENOMEM, origin, TIDE_NO_OFFSET,
-				      "no memory for a reader of slots");
-	reader->slots = slots;
-	reader->generation = UINT64_MAX;	/* that of no view */
-	pthread_mutex_lock(&slots->lock);
-	tide__gate_register(&slots->gate, &reader->line);
-	pthread_mutex_unlock(&slots->lock);
-	*out = reader;
-	return 0;
-}
-
-void tide_slots_reader_destroy(struct tide_slots_reader *reader)
-{
-	if (!reader)
-		return;
-	pthread_mutex_lock(&reader->slots->lock);
-	tide__gate_forget(&reader->slots->gate, &reader->line);
-	pthread_mutex_unlock(&reader->slots->lock);
-	free(reader);
-}
-
-static void remember(struct tide_slots_reader *r, unsigned int at,
-		     const struct tide__slot_view *view,
-		     const struct tide__slot_span *span)
-{
-	r->span[at].first = span->first;
-	r->span[at].extent = span->last - span->first;
-	r->span[at].found = span->index != TIDE__NO_SLOT;
-	if (r->span[at].found)
-		r->slot[at] = view->slot[span->index];
-}
-
-/* Looks @gpa up in the map; the entry that now holds its interval. */
-static unsigned int search(struct tide_slots_reader *r, uint64_t gpa)
-{
-	const struct tide__slot_view *view;
-	struct tide__slot_span span;
-	unsigned int at;
-
-	tide__gate_enter(&r->slots->gate, &r->line);
-	/* pairs with the store in publish */
-	view = tide__load_seqcst(&r->slots->current);
-	span = tide__slot_view_span(view, gpa);
-	if (view->generation != r->generation) {
-		/* No entry is empty, so that none must be asked if it is. */
-		for (unsigned int i = 0; i < CACHED; i++)
-			remember(r, i, view, &span);
-		r->generation = view->generation;
-	}
-	at = r->turn++ % CACHED;
-	remember(r, at, view, &span);
-	tide__gate_leave(&r->line);
-	return at;
-}
-
-bool tide_slots_reader_find_gpa(struct tide_slots_reader *reader,
-				uint64_t gpa_bytes, struct tide_slot *out)
-{
-	unsigned int at = CACHED;
-
-	/* pairs with the release in publish */
-	if (tide__load_acquire(&reader->slots->generation) ==
-	    reader->generation) {
-		for (at = 0; at < CACHED; at++)
-			if (gpa_bytes - reader->span[at].first <=
-			    reader->span[at].extent)
-				break;
-	}
-	if (at == CACHED)
-		at = search(reader, gpa_bytes);
-	if (reader->span[at].found && out)
-		*out = reader->slot[at];
-	return reader->span[at].found;
 }

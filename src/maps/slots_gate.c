@@ -23,30 +23,6 @@ void tide__gate_init(struct tide__gate *gate)
 #endif
 }
 
-void tide__gate_enter(const struct tide__gate *gate,
-		      struct tide__gate_line *line)
-{
-	/* pairs with the release in tide__gate_advance */
-	uint64_t seen = tide__load_acquire(&gate->epoch) + 1;
-
-	/*
-	 * Release, for the acquire in check_line: whoever sees this `seen` also
-	 * knows the section before it is over. The fence before the caller's
-	 * load of `current` pairs with the one in tide__gate_oldest.
-	 */
-	tide__store_release(&line->seen, seen);
-	if (gate->asymmetric)
-		tide__fence_compiler();
-	else
-		tide__fence_seqcst();
-}
-
-void tide__gate_leave(struct tide__gate_line *line)
-{
-	/* pairs with the acquire in check_line */
-	tide__store_release(&line->seen, 0);
-}
-
 /* Threads start their search at different lines. */
 static unsigned int first_line(void)
 {

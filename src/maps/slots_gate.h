@@ -28,6 +28,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/atomic.h"
+
 #define TIDE__GATE_LINES 32
 
 struct tide__gate_line {
@@ -45,10 +47,38 @@ struct tide__gate {
 
 void tide__gate_init(struct tide__gate *gate);
 
-/* A registered reader around its use of `current`. */
-void tide__gate_enter(const struct tide__gate *gate,
-		      struct tide__gate_line *line);
-void tide__gate_leave(struct tide__gate_line *line);
+/*
+ * A registered reader around its use of `current`; the fast way is only for a
+ * gate that is asymmetric.
+ */
+static inline void tide__gate_enter_fast(const struct tide__gate *gate,
+					 struct tide__gate_line *line)
+{
+	/* pairs with the release in tide__gate_advance */
+	uint64_t seen = tide__load_acquire(&gate->epoch) + 1;
+
+	/*
+	 * Release, for the acquire in check_line: whoever sees this `seen` also
+	 * knows the section before it is over. The fence before the caller's
+	 * load of `current` pairs with the one in tide__gate_oldest.
+	 */
+	tide__store_release(&line->seen, seen);
+	tide__fence_compiler();
+}
+
+static inline void tide__gate_enter(const struct tide__gate *gate,
+				    struct tide__gate_line *line)
+{
+	tide__gate_enter_fast(gate, line);
+	if (!gate->asymmetric)
+		tide__fence_seqcst();
+}
+
+static inline void tide__gate_leave(struct tide__gate_line *line)
+{
+	/* pairs with the acquire in check_line */
+	tide__store_release(&line->seen, 0);
+}
 
 /* Any thread; hands the result of enter to leave. */
 struct tide__gate_line *tide__gate_enter_any(struct tide__gate *gate);

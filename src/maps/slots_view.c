@@ -7,24 +7,98 @@
 struct tide__slot_view *tide__slot_view_new(uint32_t count, uint32_t hosts)
 {
 	struct tide__slot_view *v;
-	size_t bytes = sizeof(*v) + count * sizeof(*v->slot) +
+	size_t head = (sizeof(*v) + 63) & ~(size_t)63;
+	size_t bytes = head + count * sizeof(*v->slot) +
 		       (count + (size_t)hosts) * sizeof(*v->start) +
 		       (2 * (size_t)count + hosts) * sizeof(*v->id);
 	void *memory;
 
-	/* A cache line's alignment, for the keys that follow the head. */
+	/* No slot shall lie on two cache lines. */
 	if (posix_memalign(&memory, 64, bytes))
 		return NULL;
 	v = memory;
 	memset(v, 0, sizeof(*v));
+	v->bytes = bytes;
 	v->count = count;
 	v->hosts = hosts;
-	v->start = (uint64_t *)(v + 1);
+	v->slot = (struct tide_slot *)((char *)v + head);
+	v->start = (uint64_t *)(v->slot + count);
 	v->host_start = v->start + count;
-	v->slot = (struct tide_slot *)(v->host_start + hosts);
-	v->host_slot = (uint32_t *)(v->slot + count);
+	v->host_slot = (uint32_t *)(v->host_start + hosts);
 	v->id = v->host_slot + hosts;
 	v->id_slot = v->id + count;
+	return v;
+}
+
+static int by_gpa(const void *x, const void *y)
+{
+	const struct tide_slot *a = x, *b = y;
+
+	return (a->gpa_bytes > b->gpa_bytes) - (a->gpa_bytes < b->gpa_bytes);
+}
+
+void tide__slots_sort(struct tide_slot *slots, uint32_t count)
+{
+	qsort(slots, count, sizeof(*slots), by_gpa);
+}
+
+/* A key and the slot that it belongs to, to be sorted by key. */
+struct keyed {
+	uint64_t key;
+	uint32_t index;
+};
+
+static int by_key(const void *x, const void *y)
+{
+	const struct keyed *a = x, *b = y;
+
+	return (a->key > b->key) - (a->key < b->key);
+}
+
+static void order_hosts(struct tide__slot_view *v, struct keyed *k)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < v->count; i++)
+		if (v->slot[i].host)
+			k[n++] = (struct keyed){ (uintptr_t)v->slot[i].host, i };
+	qsort(k, n, sizeof(*k), by_key);
+	for (uint32_t i = 0; i < n; i++) {
+		v->host_start[i] = k[i].key;
+		v->host_slot[i] = k[i].index;
+	}
+}
+
+static void order_ids(struct tide__slot_view *v, struct keyed *k)
+{
+	for (uint32_t i = 0; i < v->count; i++)
+		k[i] = (struct keyed){ v->slot[i].id, i };
+	qsort(k, v->count, sizeof(*k), by_key);
+	for (uint32_t i = 0; i < v->count; i++) {
+		v->id[i] = (uint32_t)k[i].key;
+		v->id_slot[i] = k[i].index;
+	}
+}
+
+struct tide__slot_view *tide__slot_view_of(const struct tide_slot *sorted,
+					   uint32_t count)
+{
+	struct keyed *k = malloc((count + 1) * sizeof(*k));
+	struct tide__slot_view *v = NULL;
+	uint32_t hosts = 0;
+
+	for (uint32_t i = 0; i < count; i++)
+		hosts += sorted[i].host != NULL;
+	if (k)
+		v = tide__slot_view_new(count, hosts);
+	if (v) {
+		memcpy(v->slot, sorted, count * sizeof(*sorted));
+		for (uint32_t i = 0; i < count; i++)
+			v->start[i] = sorted[i].gpa_bytes;
+		order_hosts(v, k);
+		order_ids(v, k);
+	}
+	free(k);
 	return v;
 }
 
@@ -128,26 +202,27 @@ tide__slot_view_without(const struct tide__slot_view *old, uint32_t index)
 	return v;
 }
 
-struct tide__slot_span tide__slot_view_span(const struct tide__slot_view *view,
-					    uint64_t gpa)
+uint32_t tide__slot_view_search(const struct tide__slot_view *view,
+				uint64_t gpa)
 {
-	uint32_t above = tide__count_le(view->start, view->count, gpa);
-	struct tide__slot_span span = { 0, UINT64_MAX, TIDE__NO_SLOT };
+	uint32_t n = tide__count_le(view->start, view->count, gpa);
 
-	if (above) {
-		const struct tide_slot *s = &view->slot[above - 1];
+	return 2 * n - (n && gpa <= tide__slot_last(&view->slot[n - 1]));
+}
 
-		if (gpa - s->gpa_bytes < s->len_bytes) {
-			span.first = s->gpa_bytes;
-			span.last = tide__slot_last(s);
-			span.index = above - 1;
-			return span;
-		}
-		span.first = tide__slot_last(s) + 1;
-	}
-	if (above < view->count)
-		span.last = view->start[above] - 1;
-	return span;
+int tide__slot_view_finish(struct tide__slot_view *view)
+{
+	int rc = tide__slot_index_init(&view->index, view->slot, view->count);
+
+	view->bytes += view->index.bytes;
+	return rc;
+}
+
+void tide__slot_view_free(struct tide__slot_view *view)
+{
+	if (view)
+		tide__slot_index_fini(&view->index);
+	free(view);
 }
 
 uint32_t tide__slot_view_from(const struct tide__slot_view *view, uint64_t gpa)

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Lookups by threads that have no reader of their own: each enters the gate
+ * for as long as it looks at the current view, and copies what it found.
+ */
+#include "base/atomic.h"
+#include "maps/slots.h"
+
+/* A thread's use of the current view, without a registered reader. */
+struct visit {
+	struct tide__gate *gate;
+	struct tide__gate_line *line;
+	const struct tide__slot_view *view;
+};
+
+static struct visit begin(const struct tide_slots *slots)
+{
+	/* The gate is what readers write; the map stays as it is. */
+	struct tide_slots *s = (struct tide_slots *)slots;
+	struct visit v = { &s->gate, tide__gate_enter_any(&s->gate), NULL };
+
+	/* pairs with the store in publish */
+	v.view = tide__load_seqcst(&s->current);
+	return v;
+}
+
+static void end(const struct visit *v)
+{
+	tide__gate_leave_any(v->gate, v->line);
+}
+
+/* Copies the slot, ends the visit. */
+static bool give(const struct visit *v, uint32_t index, struct tide_slot *out)
+{
+	bool found = index < v->view->count;
+
+	if (found && out)
+		*out = v->view->slot[index];
+	end(v);
+	return found;
+}
+
+bool tide_slots_next(const struct tide_slots *slots, uint64_t from_gpa,
+		     struct tide_slot *out)
+{
+	struct visit v = begin(slots);
+
+	return give(&v, tide__slot_view_from(v.view, from_gpa), out);
+}
+
+bool tide_slots_find_gpa(const struct tide_slots *slots, uint64_t gpa_bytes,
+			 struct tide_slot *out)
+{
+	struct visit v = begin(slots);
+	uint32_t number = tide__slot_view_find(v.view, gpa_bytes);
+
+	return give(&v, number & 1 ? number / 2 : TIDE__NO_SLOT, out);
+}
+
+bool tide_slots_find_host(const struct tide_slots *slots, const void *host,
+			  struct tide_slot *out)
+{
+	struct visit v = begin(slots);
+
+	return give(&v, tide__slot_view_host(v.view, (uintptr_t)host), out);
+}
+
+bool tide_slots_find_id(const struct tide_slots *slots, uint32_t id,
+			struct tide_slot *out)
+{
+	struct visit v = begin(slots);
+
+	return give(&v, tide__slot_view_id(v.view, id), out);
+}
+
+size_t tide_slots_split(const struct tide_slots *slots, uint64_t gpa_bytes,
+			uint64_t len_bytes, struct tide_slot_piece *pieces,
+			size_t max, uint64_t *covered_bytes)
+{
+	struct visit v = begin(slots);
+	uint32_t i = tide__slot_view_from(v.view, gpa_bytes);
+	uint64_t covered = 0;
+	size_t n = 0;
+
+	for (; covered < len_bytes && n < max && i < v.view->count; i++) {
+		const struct tide_slot *s = &v.view->slot[i];
+		uint64_t skip = gpa_bytes + covered - s->gpa_bytes;
+		uint64_t len = s->len_bytes - skip;
+
+		if (skip >= s->len_bytes)	/* a gap, or 2^64 was passed */
+			break;
+		if (len > len_bytes - covered)
+			len = len_bytes - covered;
+		pieces[n++] = (struct tide_slot_piece){
+			.id = s->id,
+			.host = s->host ? (char *)s->host + skip : NULL,
+			.gpa_bytes = gpa_bytes + covered,
+			.len_bytes = len,
+		};
+		covered += len;
+	}
+	end(&v);
+	*covered_bytes = covered;
+	return n;
+}
+
+uint32_t tide_slots_count(const struct tide_slots *slots)
+{
+	struct visit v = begin(slots);
+	uint32_t count = v.view->count;
+
+	end(&v);
+	return count;
+}
+
+size_t tide_slots_bytes(const struct tide_slots *slots)
+{
+	struct visit v = begin(slots);
+	size_t bytes = sizeof(*slots) + v.view->bytes;
+
+	end(&v);
+	return bytes;
+}
+
+uint64_t tide_slots_generation(const struct tide_slots *slots)
+{
+	/* pairs with the release in publish */
+	return tide__load_acquire(&slots->generation);
+}
+
+uint64_t tide_slots_top_bytes(const struct tide_slots *slots)
+{
+	struct visit v = begin(slots);
+	uint64_t top = 0;
+
+	if (v.view->count)
+		top = tide__slot_last(&v.view->slot[v.view->count - 1]) + 1;
+	end(&v);
+	return top;
+}
