@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -142,6 +143,148 @@ static void random_script(void **state)
 	tide_slots_destroy(slots);
 }
 
+static void many_at_once_or_none(void **state)
+{
+	struct tide_slot first = { 1, 0, 10 * PAGE, 10 * PAGE, HOST(0) };
+	struct tide_slot good[] = {
+		{ 9, 0, 40 * PAGE, PAGE, HOST(40) },
+		{ 7, 0, 0, 10 * PAGE, HOST(20) },
+		{ 8, 0, 20 * PAGE, PAGE, NULL },
+	};
+	struct tide_slot bad[] = {
+		{ 20, 0, 50 * PAGE, PAGE, HOST(50) },
+		{ 21, 0, 60 * PAGE, PAGE, HOST(60) },
+	};
+	struct tide_slots *slots;
+	struct tide_slot got;
+	struct tide_error err;
+
+	(void)state;
+	assert_int_equal(tide_slots_create(&slots, NULL), 0);
+	assert_int_equal(tide_slots_insert(slots, &first, NULL), 0);
+	assert_int_equal(tide_slots_insert_many(slots, good, 3, NULL), 0);
+	assert_int_equal(tide_slots_generation(slots), 2);
+	assert_true(tide_slots_find_gpa(slots, 20 * PAGE, &got));
+	assert_int_equal(got.id, 8);
+	assert_true(tide_slots_find_host(slots, HOST(29), &got));
+	assert_int_equal(got.id, 7);
+	bad[1].gpa_bytes = 50 * PAGE;
+	assert_int_equal(tide_slots_insert_many(slots, bad, 2, &err), -EEXIST);
+	assert_non_null(strstr(err.text, "in the guest it overlaps"));
+	bad[1].gpa_bytes = 15 * PAGE;
+	assert_int_equal(tide_slots_insert_many(slots, bad, 2, &err), -EEXIST);
+	bad[1].gpa_bytes = 60 * PAGE;
+	bad[1].id = 7;
+	assert_int_equal(tide_slots_insert_many(slots, bad, 2, &err), -EEXIST);
+	assert_non_null(strstr(err.text, "id 7"));
+	bad[1].id = 21;
+	bad[1].host = HOST(25);
+	assert_int_equal(tide_slots_insert_many(slots, bad, 2, &err), -EEXIST);
+	assert_non_null(strstr(err.text, "in the host"));
+	bad[1].len_bytes = 0;
+	assert_int_equal(tide_slots_insert_many(slots, bad, 2, &err), -EINVAL);
+	assert_int_equal(tide_slots_count(slots), 4);
+	assert_int_equal(tide_slots_generation(slots), 2);
+	tide_slots_destroy(slots);
+}
+
+/* Where a slot of the wide script lies: sizes and places of every order. */
+static struct tide_slot wide_slot(uint64_t *rng, uint32_t id, unsigned int bits)
+{
+	uint64_t len = PAGE << seed_below(rng, 20);
+	uint64_t gpa = seed_next(rng) >> (64 - bits);
+
+	if (seed_below(rng, 2))
+		len += PAGE * seed_below(rng, 600);
+	if (seed_below(rng, 8) == 0)
+		gpa = -len >> seed_below(rng, 3);	/* at a border */
+	gpa &= -PAGE;
+	return (struct tide_slot){ id, 0, gpa, len, NULL };
+}
+
+/*
+ * Few slots anywhere in @bits of address, against a list: the index with three,
+ * four and five levels, and the search where tables would be too big. Probes
+ * go to the borders, through a reader as well.
+ */
+static void wide_script(uint64_t *rng, unsigned int bits, int steps)
+{
+	enum { IDS = 24 };
+	struct tide_slot model[IDS] = { 0 }, got;
+	struct tide_slots_reader *reader;
+	struct tide_slots *slots;
+
+	assert_int_equal(tide_slots_create(&slots, NULL), 0);
+	assert_int_equal(tide_slots_reader_create(slots, &reader, NULL), 0);
+	for (int step = 0; step < steps; step++) {
+		uint32_t id = (uint32_t)seed_below(rng, IDS);
+		struct tide_slot s = wide_slot(rng, id, bits);
+
+		if (model[id].len_bytes) {
+			assert_int_equal(tide_slots_remove(slots, id, NULL), 0);
+			model[id].len_bytes = 0;
+		} else if (!tide_slots_insert(slots, &s, NULL)) {
+			model[id] = s;
+		}
+		for (int i = 0; i < 4 * IDS; i++) {
+			const struct tide_slot *m = &model[i / 4];
+			uint64_t at = i % 2 ? m->gpa_bytes :
+					      m->gpa_bytes + m->len_bytes;
+			int owner = -1;
+
+			at -= i % 4 / 2;
+			for (int k = 0; k < IDS; k++)
+				if (at - model[k].gpa_bytes <
+				    model[k].len_bytes)
+					owner = k;
+			assert_int_equal(tide_slots_find_gpa(slots, at, &got),
+					 owner >= 0);
+			assert_true(owner < 0 || got.id == (uint32_t)owner);
+			assert_int_equal(tide_slots_reader_find_gpa(reader, at,
+								    &got),
+					 owner >= 0);
+			assert_true(owner < 0 || got.id == (uint32_t)owner);
+		}
+	}
+	tide_slots_reader_destroy(reader);
+	tide_slots_destroy(slots);
+}
+
+static void wide_scripts(void **state)
+{
+	uint64_t rng = seed_of("wide_scripts", 17);
+
+	(void)state;
+	wide_script(&rng, 34, 3000);
+	wide_script(&rng, 41, 3000);
+	wide_script(&rng, 48, 3000);
+	wide_script(&rng, 64, 3000);
+}
+
+/* Slots that lie too far apart for an index are found all the same. */
+static void far_apart(void **state)
+{
+	enum { N = 2000 };
+	struct tide_slot *all = calloc(N, sizeof(*all)), got;
+	struct tide_slots *slots;
+
+	(void)state;
+	for (uint32_t i = 0; i < N; i++)
+		all[i] = (struct tide_slot){ i, 0, (i + 1) * (5ull << 30) + PAGE,
+					     PAGE, NULL };
+	assert_int_equal(tide_slots_create(&slots, NULL), 0);
+	assert_int_equal(tide_slots_insert_many(slots, all, N, NULL), 0);
+	assert_in_range(tide_slots_bytes(slots) / N, 1, 200);
+	for (uint32_t i = 0; i < N; i++) {
+		assert_true(tide_slots_find_gpa(slots, all[i].gpa_bytes, &got));
+		assert_int_equal(got.id, i);
+		assert_false(tide_slots_find_gpa(slots, all[i].gpa_bytes + PAGE,
+						 &got));
+	}
+	tide_slots_destroy(slots);
+	free(all);
+}
+
 static void resize_and_move(void **state)
 {
 	struct tide_slot a = { 1, 0, 0, 4 * PAGE, HOST(0) };
@@ -256,6 +399,9 @@ int main(void)
 		cmocka_unit_test(top_of_the_address_space),
 		cmocka_unit_test(split_follows_slots_and_gaps),
 		cmocka_unit_test(random_script),
+		cmocka_unit_test(many_at_once_or_none),
+		cmocka_unit_test(wide_scripts),
+		cmocka_unit_test(far_apart),
 		cmocka_unit_test(resize_and_move),
 		cmocka_unit_test(readers_see_it_whole),
 	};
