@@ -115,9 +115,9 @@ walk(struct tide_slots_reader *r, uint64_t gpa, struct tide_slot *out)
 	const struct tide__slot_view *view;
 	uint32_t number;
 
+	r->generation = NOTHING;
 	if (!r->slots->gate.asymmetric)
 		return walk_slowly(r, gpa, out);
-	r->generation = NOTHING;
 	tide__gate_enter_fast(&r->slots->gate, &r->line);
 	/* pairs with the store in publish */
 	view = tide__load_seqcst(&r->slots->current);
