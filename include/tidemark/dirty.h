@@ -114,6 +114,17 @@ uint64_t tide_set_out_of_range(const struct tide_set *set);
 int tide_set_cut(struct tide_set *set, struct tide_epoch **out,
 		 struct tide_error *err);
 
+/*
+ * A cut by several threads of the caller's. One thread calls begin (-EBUSY as
+ * above) and, when all are done, finish; between them each of @parts threads,
+ * or one after the other, takes its @part (0 to @parts - 1) once. Markers go
+ * on; together it is one cut: every mark that returned before begin is in it.
+ */
+int tide_set_cut_begin(struct tide_set *set, struct tide_error *err);
+void tide_set_cut_part(struct tide_set *set, unsigned int part,
+		       unsigned int parts);
+void tide_set_cut_finish(struct tide_set *set, struct tide_epoch **out);
+
 /* tide_epoch_number: 1 for the first cut of a set, then rising by one. */
 uint64_t tide_epoch_number(const struct tide_epoch *epoch);
 
@@ -129,6 +140,15 @@ uint64_t tide_epoch_count(const struct tide_epoch *epoch);
  */
 size_t tide_epoch_next(const struct tide_epoch *epoch, uint64_t *cursor,
 		       struct tide_range *ranges, size_t max);
+
+/*
+ * tide_epoch_next_part: the share of one of @parts threads that read an epoch
+ * together. Start with *@cursor 0. The ranges of a part are those that start
+ * in it, whole; part after part they are those of tide_epoch_next.
+ */
+size_t tide_epoch_next_part(const struct tide_epoch *epoch, unsigned int part,
+			    unsigned int parts, uint64_t *cursor,
+			    struct tide_range *ranges, size_t max);
 
 /*
  * tide_epoch_ack: the receiver has [@first, @first + @count) for good: these

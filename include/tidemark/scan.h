@@ -68,6 +68,20 @@ uint64_t tide_gap_pages(uint64_t range_ns, uint64_t bytes_per_s,
 			uint64_t page_bytes);
 
 /*
+ * Arithmetic on flat bitmaps of @pages bits; bits past it in the last word are
+ * neither read nor changed. Each by one thread, through the kernels.
+ *
+ * tide_bitmap_count: bits that are set. tide_bitmap_find: the first one at or
+ * after @from, or @pages. tide_bitmap_union: @into becomes the union of both.
+ * tide_bitmap_fill: sets [@first, @first + @count), which the caller knows to
+ * lie inside.
+ */
+uint64_t tide_bitmap_count(const uint64_t *words, uint64_t pages);
+uint64_t tide_bitmap_find(const uint64_t *words, uint64_t pages, uint64_t from);
+void tide_bitmap_union(uint64_t *into, const uint64_t *from, uint64_t pages);
+void tide_bitmap_fill(uint64_t *words, uint64_t first, uint64_t count);
+
+/*
  * tide_isa_name: the kernels in use: "scalar", "avx2", "avx512" or "neon".
  * TIDEMARK_ISA in the environment forces one that the CPU has.
  */

@@ -120,6 +120,47 @@ AVX2 static size_t find_first(const uint64_t *words, size_t n)
 	return i;
 }
 
+AVX2 static void fill(uint64_t *words, size_t n)
+{
+	const __m256i ones = _mm256_set1_epi64x(-1);
+	size_t i = 0;
+
+	for (; i + 4 <= n; i += 4)
+		_mm256_storeu_si256((__m256i *)(words + i), ones);
+	for (; i < n; i++)
+		words[i] = ~UINT64_C(0);
+}
+
+/* 32 ages: those above @limit. Unsigned compare by subtraction to zero. */
+TIDE__INLINE uint32_t above_32(const uint16_t *age, __m256i limit)
+{
+	const __m256i zero = _mm256_setzero_si256();
+	__m256i a = _mm256_loadu_si256((const __m256i *)age);
+	__m256i b = _mm256_loadu_si256((const __m256i *)(age + 16));
+	__m256i packed = _mm256_packs_epi16(
+	    _mm256_cmpeq_epi16(_mm256_subs_epu16(a, limit), zero),
+	    _mm256_cmpeq_epi16(_mm256_subs_epu16(b, limit), zero));
+
+	/* Packing works in halves: bring them back into order. */
+	packed = _mm256_permute4x64_epi64(packed, 0xd8);
+	return ~(uint32_t)_mm256_movemask_epi8(packed);
+}
+
+AVX2 static uint64_t above(const uint16_t *age, uint16_t limit,
+			   uint64_t *words, size_t n)
+{
+	const __m256i least = _mm256_set1_epi16((short)limit);
+	uint64_t any = 0;
+
+	for (size_t i = 0; i < n; i++, age += 64) {
+		words[i] = above_32(age, least) |
+			   (uint64_t)above_32(age + 32, least) << 32;
+		any |= words[i];
+	}
+	return any;
+}
+
 const struct tide__kernels tide__kernels_avx2 = {
 	"avx2", find_edges, decode, pairs, count, merge, find_first,
+	fill, above,
 };

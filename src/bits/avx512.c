@@ -99,6 +99,41 @@ AVX512 static size_t find_first(const uint64_t *words, size_t n)
 	return i;
 }
 
+AVX512 static void fill(uint64_t *words, size_t n)
+{
+	size_t i = 0;
+
+	for (; i + 8 <= n; i += 8)
+		_mm512_storeu_si512(words + i, _mm512_set1_epi64(-1));
+	for (; i < n; i++)
+		words[i] = ~UINT64_C(0);
+}
+
+/*
+ * Ages of 16 bits would need AVX-512BW to be compared as such; widened to 32
+ * bits, the foundation does.
+ */
+AVX512 static uint64_t above(const uint16_t *age, uint16_t limit,
+			     uint64_t *words, size_t n)
+{
+	const __m512i least = _mm512_set1_epi32(limit);
+	uint64_t any = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		words[i] = 0;
+		for (unsigned int k = 0; k < 64; k += 16, age += 16) {
+			__m512i v = _mm512_cvtepu16_epi32(
+			    _mm256_loadu_si256((const __m256i *)age));
+
+			words[i] |= (uint64_t)_mm512_cmpgt_epi32_mask(v, least)
+				    << k;
+		}
+		any |= words[i];
+	}
+	return any;
+}
+
 const struct tide__kernels tide__kernels_avx512 = {
 	"avx512", find_edges, decode, pairs, count, merge, find_first,
+	fill, above,
 };

@@ -50,6 +50,14 @@ struct tide__kernels {
 	void (*merge)(uint64_t *into, const uint64_t *from, size_t n);
 	/* Index of the first word that is not 0; @n if all are. */
 	size_t (*find_first)(const uint64_t *words, size_t n);
+	/* All bits of @n words. */
+	void (*fill)(uint64_t *words, size_t n);
+	/*
+	 * Bit i of the @n @words: is age[i] above @limit? Reads 64 * @n ages.
+	 * Returns the union of the words: 0 if none is.
+	 */
+	uint64_t (*above)(const uint16_t *age, uint16_t limit, uint64_t *words,
+			  size_t n);
 };
 
 extern const struct tide__kernels tide__kernels_scalar;

@@ -88,6 +88,41 @@ static size_t find_first(const uint64_t *words, size_t n)
 	return i;
 }
 
+static void fill(uint64_t *words, size_t n)
+{
+	size_t i = 0;
+
+	for (; i + 2 <= n; i += 2)
+		vst1q_u64(words + i, vdupq_n_u64(~UINT64_C(0)));
+	for (; i < n; i++)
+		words[i] = ~UINT64_C(0);
+}
+
+/* Eight ages: a bit each, lowest first. */
+static uint64_t above_8(const uint16_t *age, uint16x8_t limit)
+{
+	static const uint16_t weights[] = { 1, 2, 4, 8, 16, 32, 64, 128 };
+
+	return vaddvq_u16(vandq_u16(vcgtq_u16(vld1q_u16(age), limit),
+				    vld1q_u16(weights)));
+}
+
+static uint64_t above(const uint16_t *age, uint16_t limit, uint64_t *words,
+		      size_t n)
+{
+	const uint16x8_t least = vdupq_n_u16(limit);
+	uint64_t any = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		words[i] = 0;
+		for (unsigned int k = 0; k < 64; k += 8, age += 8)
+			words[i] |= above_8(age, least) << k;
+		any |= words[i];
+	}
+	return any;
+}
+
 const struct tide__kernels tide__kernels_neon = {
 	"neon", find_edges, decode, pairs, count, merge, find_first,
+	fill, above,
 };

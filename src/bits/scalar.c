@@ -71,6 +71,27 @@ static size_t find_first(const uint64_t *words, size_t n)
 	return i;
 }
 
+static void fill(uint64_t *words, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		words[i] = ~UINT64_C(0);
+}
+
+static uint64_t above(const uint16_t *age, uint16_t limit, uint64_t *words,
+		      size_t n)
+{
+	uint64_t any = 0;
+
+	for (size_t i = 0; i < n; i++, age += TIDE__WORD_BITS) {
+		words[i] = 0;
+		for (unsigned int k = 0; k < TIDE__WORD_BITS; k++)
+			words[i] |= (uint64_t)(age[k] > limit) << k;
+		any |= words[i];
+	}
+	return any;
+}
+
 const struct tide__kernels tide__kernels_scalar = {
 	"scalar", find_edges, decode, pairs, count, merge, find_first,
+	fill, above,
 };

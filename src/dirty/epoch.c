@@ -50,8 +50,7 @@ static void close_epoch(struct tide_epoch *epoch)
 	epoch->open = false;
 }
 
-int tide_set_cut(struct tide_set *set, struct tide_epoch **out,
-		 struct tide_error *err)
+int tide_set_cut_begin(struct tide_set *set, struct tide_error *err)
 {
 	struct tide_epoch *epoch = &set->epoch;
 
@@ -59,15 +58,43 @@ int tide_set_cut(struct tide_set *set, struct tide_epoch **out,
 		return tide_error_set(err, -EBUSY, "cut", TIDE_NO_OFFSET,
 				      "the epoch before is still open: commit "
 				      "or roll it back first");
-	epoch->pages_left = tide__take(&set->live, &epoch->tree);
+	epoch->pages_left = 0;
+	epoch->open = true;
+	return 0;
+}
+
+void tide_set_cut_part(struct tide_set *set, unsigned int part,
+		       unsigned int parts)
+{
+	struct tide_epoch *epoch = &set->epoch;
+	uint64_t taken = tide__take(&set->live, &epoch->tree, part, parts);
+
+	/* Pairs with the load in finish, through the caller's join. */
+	tide__add_relaxed(&epoch->pages_left, taken);
+}
+
+void tide_set_cut_finish(struct tide_set *set, struct tide_epoch **out)
+{
+	struct tide_epoch *epoch = &set->epoch;
+
 	/* Pairs with the store in note_out_of_range. */
 	if (tide__swap_seqcst(&set->all_dirty, false)) {
 		tide__tree_set(&epoch->tree, 0, set->live.pages);
 		epoch->pages_left = set->live.pages;
 	}
 	epoch->number++;
-	epoch->open = true;
 	*out = epoch;
+}
+
+int tide_set_cut(struct tide_set *set, struct tide_epoch **out,
+		 struct tide_error *err)
+{
+	int rc = tide_set_cut_begin(set, err);
+
+	if (rc)
+		return rc;
+	tide_set_cut_part(set, 0, 1);
+	tide_set_cut_finish(set, out);
 	return 0;
 }
 
@@ -86,6 +113,48 @@ size_t tide_epoch_next(const struct tide_epoch *epoch, uint64_t *cursor,
 {
 	return tide__tree_ranges(&epoch->tree, epoch->set->kernels, true,
 				 cursor, ranges, max);
+}
+
+/* First page of share @part; shares are whole words. */
+static uint64_t share_start(const struct tide__tree *tree, unsigned int part,
+			    unsigned int parts)
+{
+	uint64_t words = tree->words[0];
+	uint64_t at = (words / parts * part + words % parts * part / parts) *
+		      TIDE__WORD_BITS;
+
+	return at < tree->pages ? at : tree->pages;
+}
+
+static bool is_set(const struct tide__tree *tree, uint64_t page)
+{
+	return tree->level[0][page / TIDE__WORD_BITS] >>
+		   (page % TIDE__WORD_BITS) & 1;
+}
+
+size_t tide_epoch_next_part(const struct tide_epoch *epoch, unsigned int part,
+			    unsigned int parts, uint64_t *cursor,
+			    struct tide_range *ranges, size_t max)
+{
+	const struct tide__tree *tree = &epoch->tree;
+	uint64_t first = share_start(tree, part, parts);
+	uint64_t end = share_start(tree, part + 1, parts);
+	size_t n;
+
+	if (*cursor < first) {
+		/* A run that goes on here belongs to the part before. */
+		*cursor = first;
+		if (first < tree->pages && is_set(tree, first - 1))
+			*cursor = tide__tree_next_clear(tree, first);
+	}
+	if (*cursor >= end)
+		return 0;
+	n = tide_epoch_next(epoch, cursor, ranges, max);
+	while (n && ranges[n - 1].first >= end) {
+		*cursor = end;
+		n--;
+	}
+	return n;
 }
 
 void tide_epoch_ack(struct tide_epoch *epoch, uint64_t first, uint64_t count)

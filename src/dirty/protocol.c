@@ -142,12 +142,16 @@ static void take_below(struct take *t, unsigned int level, uint64_t word)
 			   word * TIDE__WORD_BITS + tide__lowest_bit(bits));
 }
 
-uint64_t tide__take(struct tide__tree *live, struct tide__tree *into)
+uint64_t tide__take(struct tide__tree *live, struct tide__tree *into,
+		    unsigned int part, unsigned int parts)
 {
 	struct take t = { .live = live, .into = into };
 	unsigned int top = live->levels - 1;
+	uint64_t words = live->words[top];
+	uint64_t word = words * part / parts;	/* words is small: the top */
+	uint64_t end = words * (part + 1) / parts;
 
-	for (uint64_t word = 0; word < live->words[top]; word++) {
+	for (; word < end; word++) {
 		/*
 		 * Pairs with M2 (M1 if the top is the leaves): a mark that
 		 * returned before the cut is seen here.

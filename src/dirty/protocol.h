@@ -46,9 +46,12 @@
 void tide__mark_word(struct tide__tree *live, uint64_t word, uint64_t bits);
 
 /*
- * Drain @live into @into, a tree of the same size that the caller alone uses;
- * returns the pages taken. One taker at a time.
+ * Drain share @part of @parts of @live into @into, a tree of the same size that
+ * only takers use; returns the pages taken. One taker for a share at a time:
+ * shares are whole words of the top level, so the words below them, which are
+ * all that the protocol speaks of, are one taker's alone.
  */
-uint64_t tide__take(struct tide__tree *live, struct tide__tree *into);
+uint64_t tide__take(struct tide__tree *live, struct tide__tree *into,
+		    unsigned int part, unsigned int parts);
 
 #endif

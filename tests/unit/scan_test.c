@@ -194,6 +194,51 @@ static void small_kernels(const struct tide__kernels *k, uint64_t seed)
 		}
 }
 
+/* Ages against a limit, and bit ranges filled, at every length to 200. */
+static void more_kernels(const struct tide__kernels *k, uint64_t seed)
+{
+	const struct tide__kernels *ref = &tide__kernels_scalar;
+	uint16_t age[64 * 8 + 8];
+	uint64_t words[8], other[8];
+
+	for (int round = 0; round < 300; round++) {
+		uint16_t limit = (uint16_t)(round % 3 ? seed_next(&seed) :
+						      0xffffu * (unsigned int)(round % 2));
+		size_t n = 1 + seed_below(&seed, 8);
+		size_t from = seed_below(&seed, 8);
+
+		for (size_t i = 0; i < sizeof(age) / sizeof(*age); i++)
+			age[i] = (uint16_t)(seed_below(&seed, 4) ?
+						    seed_next(&seed) : limit);
+		assert_int_equal(k->above(age + from, limit, words, n),
+				 ref->above(age + from, limit, other, n));
+		assert_memory_equal(words, other, n * 8);
+	}
+	for (uint64_t first = 0; first < 130; first += 1 + first % 3)
+		for (uint64_t count = 0; count <= 200; count++) {
+			uint64_t filled = 0;
+
+			memset(words, 0, sizeof(words));
+			tide_bitmap_fill(words, first, count);
+			for (uint64_t i = 0; i < 64 * 8; i++)
+				filled += words[i / 64] >> (i % 64) & 1;
+			assert_int_equal(filled, count);
+			assert_int_equal(tide_bitmap_count(words, 512), count);
+			assert_int_equal(tide_bitmap_find(words, 512, 0),
+					 count ? first : 512);
+			if (count)
+				assert_int_equal(tide_bitmap_find(
+				    words, first + count, first + count - 1),
+				    first + count - 1);
+			assert_int_equal(tide_bitmap_find(words, first, 0),
+					 first);
+			memset(other, 0, sizeof(other));
+			tide_bitmap_union(other, words, first + count / 2);
+			assert_int_equal(tide_bitmap_count(other, 512),
+					 count / 2);
+		}
+}
+
 static void every_kernel(void **state)
 {
 	static const char *const names[] = { "scalar", "avx2", "avx512",
@@ -215,6 +260,7 @@ static void every_kernel(void **state)
 		assert_string_equal(tide_isa_name(), names[i]);
 		all_lengths(seed);
 		small_kernels(k, seed);
+		more_kernels(k, seed);
 	}
 	unsetenv("TIDEMARK_ISA");
 }

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The age map: one live set, any number of independent readers.
+ *
+ * At each cut the pages of the epoch are stamped with the cut's number. "What
+ * changed since cut k?" is then every page with a later stamp, for every k and
+ * every reader alike: a backup that runs daily, another that runs hourly, a
+ * mirror. No second bitmap for each of them; a mark stays one bit.
+ *
+ * A stamp takes two bytes a page (of address space; memory only where stamps
+ * fall). Numbers of cuts never end, stamps of 16 bits do: when they are used
+ * up they are renewed. From then on old cuts that nobody asked to keep
+ * (tide_age_keep) can no longer be told apart, and a question about one of
+ * them is answered with a few pages too many, never with one too few.
+ *
+ * Threads: stamping, keeping and dropping are for one thread at a time, with
+ * no query running; queries may run side by side.
+ */
+#ifndef TIDEMARK_AGE_H
+#define TIDEMARK_AGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tidemark/dirty.h"
+#include "tidemark/error.h"
+#include "tidemark/range.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct tide_age;
+
+/* Cuts that readers may have kept at the same time. */
+#define TIDE_AGE_MOST_KEPT 4096u
+
+/*
+ * tide_age_create: a map for @pages pages (1 to TIDE_SET_MAX_PAGES), none of
+ * them ever changed. 0; -EINVAL (size), -ENOMEM. The caller destroys *@out.
+ */
+int tide_age_create(struct tide_age **out, uint64_t pages,
+		    struct tide_error *err);
+void tide_age_destroy(struct tide_age *age);	/* NULL is fine */
+
+/*
+ * tide_age_stamp: the pages of @epoch, which must have as many pages, changed
+ * in a new cut, whose number is returned: 1, 2, ... Call it before the epoch
+ * is committed; if it is rolled back instead, the pages are live again and
+ * the stamps are too wide at worst. Never allocates. Cost: two bytes a page of
+ * the epoch; once in 65,535 cuts, or fewer if many are kept, two passes over
+ * what was ever stamped.
+ */
+uint64_t tide_age_stamp(struct tide_age *age, const struct tide_epoch *epoch);
+
+/* tide_age_cut: the number of the last cut; 0: none yet. */
+uint64_t tide_age_cut(const struct tide_age *age);
+
+/*
+ * tide_age_keep: questions about cut @cut shall stay exact until as many
+ * calls of tide_age_drop. -EINVAL: there was no such cut; -ENOSPC: there are
+ * TIDE_AGE_MOST_KEPT others; -ESTALE: it can no longer be told from later
+ * ones. tide_age_drop: -ENOENT if it is not kept.
+ */
+int tide_age_keep(struct tide_age *age, uint64_t cut, struct tide_error *err);
+int tide_age_drop(struct tide_age *age, uint64_t cut, struct tide_error *err);
+
+/*
+ * tide_age_next: at most @max ranges of pages that changed after cut @since
+ * (0: ever), ascending and maximal, from page *@cursor on; with @live not
+ * NULL also those that are dirty now. Start with *@cursor 0; returns how many,
+ * 0 at the end. Cost: in proportion to blocks of 4,096 pages with changes.
+ */
+size_t tide_age_next(const struct tide_age *age, uint64_t since,
+		     const struct tide_set *live, uint64_t *cursor,
+		     struct tide_range *ranges, size_t max);
+
+/* tide_age_renewals: how often stamps were renewed. */
+uint64_t tide_age_renewals(const struct tide_age *age);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
