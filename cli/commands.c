@@ -13,6 +13,8 @@ const struct cli_command *const cli_commands[] = {
 	&cli_vm_verify,
 	&cli_vm_resume,
 	&cli_vm_stop,
+	&cli_qcow2_info,
+	&cli_qcow2_check,
 	&cli_bench,
 	&cli_completion,
 	NULL,
