@@ -62,8 +62,8 @@ int tide_slots_insert(struct tide_slots *slots, const struct tide_slot *slot,
 		      struct tide_error *err);
 /*
  * tide_slots_insert_many: all @count slots in one step, or none. The errors
- * are those of insert. Costs O(m log m) for m slots in the map afterwards,
- * where as many calls of insert would cost O(m) each.
+ * are those of insert. Costs less than as many calls of insert: what one call
+ * has copied it copies no more.
  */
 int tide_slots_insert_many(struct tide_slots *slots,
 			   const struct tide_slot *more, uint32_t count,
@@ -92,7 +92,8 @@ bool tide_slots_find_id(const struct tide_slots *slots, uint32_t id,
 /*
  * A reader of one thread remembers the last few intervals it met, slots and
  * gaps alike, for as long as the map does not change. It asks the map by guest
- * address like tide_slots_find_gpa, faster. Destroy it before the map.
+ * address like tide_slots_find_gpa, faster. A reader that is not used keeps one
+ * old state of the map from being freed. Destroy it before the map.
  */
 struct tide_slots_reader;
 

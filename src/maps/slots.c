@@ -2,19 +2,20 @@
 /*
  * The slot map as callers see it: changes to it.
  *
- * Readers see one view (slots_view.h), which never changes; a change makes a
- * new one and publishes it. slots_gate.h says when an old view is freed.
+ * Readers see one view, which never changes: three radix trees (slots_radix.h),
+ * by guest address, by host address and by id. A change makes a new view that
+ * shares with the old one all that is the same, and publishes it. slots_gate.h
+ * says when what it replaced is freed.
  *
- * `generation` is raised before `current`: a reader whose cached interval has
- * the present generation can be sure that no later view was published, so that
- * two threads that talk to each other never see the map go backwards.
+ * `generation` is raised before `current`: a reader that holds a view of the
+ * present generation can be sure that no later one was published, so that two
+ * threads that talk to each other never see the map go backwards.
  */
 #include "tidemark/slots.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/atomic.h"
 #include "maps/slots.h"
@@ -33,16 +34,22 @@ void *tide__slots_zeroed(size_t bytes)
 int tide_slots_create(struct tide_slots **out, struct tide_error *err)
 {
 	struct tide_slots *slots = tide__slots_zeroed(sizeof(*slots));
-	struct tide__slot_view *empty = tide__slot_view_new(0, 0);
+	struct tide__slot_view *empty = tide__slots_zeroed(sizeof(*empty));
 
-	if (!slots || !empty || tide__slot_view_finish(empty)) {
+	if (!slots || !empty) {
 		free(slots);
-		tide__slot_view_free(empty);
+		free(empty);
 		return tide_error_set(err, -ENOMEM, origin, TIDE_NO_OFFSET,
 				      "no memory for a slot map");
 	}
 	tide__gate_init(&slots->gate);
 	pthread_mutex_init(&slots->lock, NULL);
+	empty->guest = (struct tide__radix){ 0, TIDE__GUEST_BITS,
+					     TIDE__GUEST_BITS, TIDE__BY_GUEST };
+	empty->host = (struct tide__radix){ 0, TIDE__OTHER_BITS,
+					    TIDE__OTHER_BITS, TIDE__BY_HOST };
+	empty->id = (struct tide__radix){ 0, TIDE__OTHER_BITS,
+					  TIDE__OTHER_BITS, TIDE__BY_ID };
 	slots->current = empty;
 	*out = slots;
 	return 0;
@@ -52,65 +59,116 @@ void tide_slots_destroy(struct tide_slots *slots)
 {
 	if (!slots)
 		return;
-	while (slots->retired) {
-		struct tide__slot_view *older = slots->retired->older;
+	while (slots->dropped) {
+		struct tide__old *next = slots->dropped->next;
 
-		tide__slot_view_free(slots->retired);
-		slots->retired = older;
+		tide__old_free(slots->dropped);
+		slots->dropped = next;
 	}
-	tide__slot_view_free(slots->current);
+	tide__radix_free(&slots->current->guest);
+	tide__radix_free(&slots->current->host);
+	tide__radix_free(&slots->current->id);
+	free(slots->current);
 	pthread_mutex_destroy(&slots->lock);
 	free(slots);
 }
 
-/* Under the lock. */
+/* Under the lock: free what no reader can have any more. */
 static void free_unused(struct tide_slots *slots)
 {
 	uint64_t oldest = tide__gate_oldest(&slots->gate);
-	struct tide__slot_view **at = &slots->retired;
+	struct tide__old **at = &slots->dropped;
 
 	while (*at) {
-		struct tide__slot_view *view = *at;
+		struct tide__old *old = *at;
 
-		if (view->retired > oldest) {
-			at = &view->older;
+		if (old->dropped > oldest ||
+		    tide__gate_pinned(&slots->gate, old->made, old->dropped)) {
+			at = &old->next;
 			continue;
 		}
-		*at = view->older;
-		tide__slot_view_free(view);
+		*at = old->next;
+		tide__old_free(old);
 	}
 }
 
-static int no_memory(struct tide_error *err, uint32_t count)
+/* Under the lock: a copy of the current view, to be changed; NULL: no memory. */
+static struct tide__slot_view *begin_change(struct tide_slots *slots,
+					    struct tide__change *change)
 {
-	return tide_error_set(err, -ENOMEM, origin, TIDE_NO_OFFSET,
-			      "no memory for %" PRIu32 " slots", count);
+	struct tide__slot_view *view = tide__slots_zeroed(sizeof(*view));
+
+	*change = (struct tide__change){ .number = slots->generation + 1,
+					 .failed = !view };
+	if (!view)
+		return NULL;
+	*view = *slots->current;
+	view->old = (struct tide__old){ .made = change->number };
+	return view;
 }
 
-/*
- * Under the lock: readers see @view (NULL: there was no memory for it) from
- * here on. On failure it is freed and the map is unchanged.
- */
+/* Under the lock: as if it had never begun. */
+static void abandon(struct tide__slot_view *view, struct tide__change *change)
+{
+	tide__change_undo(change);
+	free(view);
+}
+
+/* Under the lock: readers see @view from here on; or -ENOMEM, undone. */
 static int publish(struct tide_slots *slots, struct tide__slot_view *view,
-		   struct tide_error *err)
+		   struct tide__change *change, struct tide_error *err)
 {
-	struct tide__slot_view *old = slots->current;
+	struct tide__old *old = &slots->current->old, *next;
 
-	if (!view || tide__slot_view_finish(view)) {
-		tide__slot_view_free(view);
-		return no_memory(err, old->count + 1);
+	if (change->failed) {
+		abandon(view, change);
+		return tide_error_set(err, -ENOMEM, origin, TIDE_NO_OFFSET,
+				      "no memory to change a map of %" PRIu32
+				      " slots", slots->current->count);
 	}
-
-	view->generation = slots->generation + 1;
+	view->bytes += change->bytes;
 	/* pairs with the acquire in tide_slots_reader_find_gpa */
-	tide__store_release(&slots->generation, view->generation);
+	tide__store_release(&slots->generation, change->number);
 	/* pairs with the loads of `current` behind an entrance */
 	tide__store_seqcst(&slots->current, view);
-	old->retired = tide__gate_advance(&slots->gate);
-	old->older = slots->retired;
-	slots->retired = old;
+	tide__gate_advance(&slots->gate);
+	old->next = change->dropped;
+	for (; old; old = next) {
+		next = old->next;
+		old->dropped = change->number;
+		old->next = slots->dropped;
+		slots->dropped = old;
+	}
 	free_unused(slots);
 	return 0;
+}
+
+static void put(struct tide__change *change, struct tide__slot_view *view,
+		const struct tide_slot *slot)
+{
+	struct tide__record *r = tide__record_new(change, slot);
+
+	if (r)
+		tide__radix_put(change, &view->guest, r);
+	if (!change->failed && slot->host)
+		tide__radix_put(change, &view->host, r);
+	if (!change->failed)
+		tide__radix_put(change, &view->id, r);
+	view->count++;
+}
+
+static void take(struct tide__change *change, struct tide__slot_view *view,
+		 const struct tide__record *r)
+{
+	if (!change->failed)
+		tide__radix_take(change, &view->guest, r);
+	if (!change->failed && r->slot.host)
+		tide__radix_take(change, &view->host, r);
+	if (!change->failed)
+		tide__radix_take(change, &view->id, r);
+	/* Its head is the writer's, whatever readers do with the slot. */
+	tide__record_drop(change, (struct tide__record *)r);
+	view->count--;
 }
 
 static int check_shape(const struct tide_slot *slot, struct tide_error *err)
@@ -122,7 +180,7 @@ static int check_shape(const struct tide_slot *slot, struct tide_error *err)
 		fault = "has no length";
 	else if ((slot->gpa_bytes | len | host) % TIDE_SLOT_ALIGN_BYTES)
 		fault = "is not aligned to 4 KiB";
-	else if (tide__slot_last(slot) < slot->gpa_bytes)
+	else if (slot->gpa_bytes + (len - 1) < slot->gpa_bytes)
 		fault = "wraps past 2^64";
 	else if (host + (len - 1) < host)
 		fault = "wraps past 2^64 in the host";
@@ -134,60 +192,45 @@ static int check_shape(const struct tide_slot *slot, struct tide_error *err)
 			      slot->id, slot->gpa_bytes, len, fault);
 }
 
-/* The slot other than @except that overlaps @slot in the guest, if any. */
-static uint32_t guest_clash(const struct tide__slot_view *v,
-			    const struct tide_slot *slot, uint32_t except)
+/* The first record with pages of @slot other than @except. */
+static const struct tide__record *clash_in(const struct tide__radix *tree,
+					   const struct tide_slot *slot,
+					   const struct tide__record *except)
 {
-	uint32_t n = tide__count_le(v->start, v->count, tide__slot_last(slot));
+	struct tide__pages p = tide__pages_of(tree->key, slot), q;
+	const struct tide__record *r = tide__radix_next(tree, p.first);
 
-	/* The last one that starts in time, or the one before @except. */
-	if (n && n - 1 == except)
-		n--;
-	if (n && tide__slot_last(&v->slot[n - 1]) >= slot->gpa_bytes)
-		return n - 1;
-	return TIDE__NO_SLOT;
+	if (r && r == except) {
+		q = tide__pages_of(tree->key, &r->slot);
+		r = q.last < p.last ? tide__radix_next(tree, q.last + 1) : NULL;
+	}
+	if (!r || tide__pages_of(tree->key, &r->slot).first > p.last)
+		return NULL;
+	return r;
 }
 
-static uint32_t host_clash(const struct tide__slot_view *v,
-			   const struct tide_slot *slot, uint32_t except)
-{
-	uint64_t host = (uintptr_t)slot->host;
-	uint32_t n = tide__count_le(v->host_start, v->hosts,
-				    host + (slot->len_bytes - 1));
-	uint32_t index;
-
-	if (host && n && v->host_slot[n - 1] == except)
-		n--;
-	if (!host || !n)
-		return TIDE__NO_SLOT;
-	index = v->host_slot[n - 1];
-	if (v->host_start[n - 1] + (v->slot[index].len_bytes - 1) < host)
-		return TIDE__NO_SLOT;
-	return index;
-}
-
-/* Is there room for @slot if the one at index @except goes? */
+/* Is there room for @slot if @except goes? */
 static int check_free(const struct tide__slot_view *v,
-		      const struct tide_slot *slot, uint32_t except,
-		      struct tide_error *err)
+		      const struct tide_slot *slot,
+		      const struct tide__record *except, struct tide_error *err)
 {
 	const char *where = "its id is that of";
-	uint32_t clash = tide__slot_view_id(v, slot->id);
+	const struct tide__record *clash = tide__radix_find(&v->id, slot->id);
 	const struct tide_slot *s;
 
 	if (clash == except)
-		clash = TIDE__NO_SLOT;
-	if (clash == TIDE__NO_SLOT) {
+		clash = NULL;
+	if (!clash) {
 		where = "in the guest it overlaps";
-		clash = guest_clash(v, slot, except);
+		clash = clash_in(&v->guest, slot, except);
 	}
-	if (clash == TIDE__NO_SLOT) {
+	if (!clash && slot->host) {
 		where = "in the host it overlaps";
-		clash = host_clash(v, slot, except);
+		clash = clash_in(&v->host, slot, except);
 	}
-	if (clash == TIDE__NO_SLOT)
+	if (!clash)
 		return 0;
-	s = &v->slot[clash];
+	s = &clash->slot;
 	return tide_error_set(err, -EEXIST, origin, slot->gpa_bytes,
 			      "slot %" PRIu32 " at 0x%" PRIx64 " to 0x%" PRIx64
 			      ": %s slot %" PRIu32 " at 0x%" PRIx64
@@ -197,171 +240,100 @@ static int check_free(const struct tide__slot_view *v,
 			      s->gpa_bytes, s->gpa_bytes + s->len_bytes);
 }
 
-static int no_slot(struct tide_error *err, uint32_t id)
+int tide_slots_insert_many(struct tide_slots *slots,
+			   const struct tide_slot *more, uint32_t count,
+			   struct tide_error *err)
 {
-	return tide_error_set(err, -ENOENT, origin, TIDE_NO_OFFSET,
-			      "there is no slot %" PRIu32, id);
+	struct tide__slot_view *view;
+	struct tide__change change;
+	int rc = 0;
+
+	for (uint32_t i = 0; i < count && !rc; i++)
+		rc = check_shape(&more[i], err);
+	if (rc || !count)
+		return rc;
+	pthread_mutex_lock(&slots->lock);
+	view = begin_change(slots, &change);
+	for (uint32_t i = 0; i < count && !rc && !change.failed; i++) {
+		/* Also against those before it. */
+		rc = check_free(view, &more[i], NULL, err);
+		if (!rc)
+			put(&change, view, &more[i]);
+	}
+	if (rc)
+		abandon(view, &change);
+	else
+		rc = publish(slots, view, &change, err);
+	pthread_mutex_unlock(&slots->lock);
+	return rc;
 }
 
 int tide_slots_insert(struct tide_slots *slots, const struct tide_slot *slot,
 		      struct tide_error *err)
 {
-	int rc = check_shape(slot, err);
+	return tide_slots_insert_many(slots, slot, 1, err);
+}
 
+/* Under the lock: the slot of @r becomes @slot (NULL: goes), in one step. */
+static int replace(struct tide_slots *slots, const struct tide__record *r,
+		   const struct tide_slot *slot, struct tide_error *err)
+{
+	struct tide__slot_view *view;
+	struct tide__change change;
+	int rc = slot ? check_shape(slot, err) : 0;
+
+	if (!rc && slot)
+		rc = check_free(slots->current, slot, r, err);
 	if (rc)
 		return rc;
-	pthread_mutex_lock(&slots->lock);
-	rc = check_free(slots->current, slot, TIDE__NO_SLOT, err);
-	if (!rc)
-		rc = publish(slots, tide__slot_view_with(slots->current, slot),
-			     err);
-	pthread_mutex_unlock(&slots->lock);
-	return rc;
+	view = begin_change(slots, &change);
+	if (view)
+		take(&change, view, r);
+	if (slot && !change.failed)
+		put(&change, view, slot);
+	return publish(slots, view, &change, err);
 }
 
-/* Of slots that are about to be inserted together, in order of the guest. */
-static int check_sorted(const struct tide_slot *s, uint32_t n,
-			struct tide_error *err)
+/* Under the lock: NULL with an error if there is no such slot. */
+static const struct tide__record *record_of(const struct tide_slots *slots,
+					    uint32_t id, struct tide_error *err)
 {
-	for (uint32_t i = 1; i < n; i++)
-		if (tide__slot_last(&s[i - 1]) >= s[i].gpa_bytes)
-			return tide_error_set(
-			    err, -EEXIST, origin, s[i].gpa_bytes,
-			    "slot %" PRIu32 " at 0x%" PRIx64 " to 0x%" PRIx64
-			    ": in the guest it overlaps slot %" PRIu32
-			    " at 0x%" PRIx64 " to 0x%" PRIx64,
-			    s[i].id, s[i].gpa_bytes,
-			    s[i].gpa_bytes + s[i].len_bytes, s[i - 1].id,
-			    s[i - 1].gpa_bytes,
-			    s[i - 1].gpa_bytes + s[i - 1].len_bytes);
-	return 0;
-}
+	const struct tide__record *r = tide__radix_find(&slots->current->id,
+							id);
 
-/* Ids and host ranges of a view that is not yet published. */
-static int check_orders(const struct tide__slot_view *v, struct tide_error *err)
-{
-	const struct tide_slot *a, *b;
-
-	for (uint32_t i = 1; i < v->count; i++)
-		if (v->id[i - 1] == v->id[i])
-			return tide_error_set(err, -EEXIST, origin,
-			    v->slot[v->id_slot[i]].gpa_bytes,
-			    "two slots have the id %" PRIu32, v->id[i]);
-	for (uint32_t i = 1; i < v->hosts; i++) {
-		a = &v->slot[v->host_slot[i - 1]];
-		b = &v->slot[v->host_slot[i]];
-		if ((uintptr_t)a->host + (a->len_bytes - 1) >=
-		    (uintptr_t)b->host)
-			return tide_error_set(err, -EEXIST, origin,
-			    b->gpa_bytes, "slot %" PRIu32 " at 0x%" PRIx64
-			    ": in the host it overlaps slot %" PRIu32
-			    " at 0x%" PRIx64, b->id, b->gpa_bytes, a->id,
-			    a->gpa_bytes);
-	}
-	return 0;
-}
-
-/* Under the lock: the old slots and @n new ones, sorted, as one new view. */
-static int insert_all(struct tide_slots *slots, const struct tide_slot *more,
-		      uint32_t n, struct tide_error *err)
-{
-	const struct tide__slot_view *old = slots->current;
-	struct tide__slot_view *view = NULL;
-	struct tide_slot *all = NULL;
-	int rc = 0;
-
-	if (n > TIDE__NO_SLOT - 1 - old->count)
-		return no_memory(err, n);
-	all = malloc((old->count + (size_t)n + 1) * sizeof(*all));
-	if (!all)
-		return no_memory(err, old->count + n);
-	memcpy(all, old->slot, old->count * sizeof(*all));
-	memcpy(all + old->count, more, n * sizeof(*all));
-	tide__slots_sort(all, old->count + n);
-	rc = check_sorted(all, old->count + n, err);
-	if (!rc) {
-		view = tide__slot_view_of(all, old->count + n);
-		rc = view ? check_orders(view, err) :
-			    no_memory(err, old->count + n);
-	}
-	if (!rc)
-		rc = publish(slots, view, err);
-	else
-		tide__slot_view_free(view);
-	free(all);
-	return rc;
-}
-
-int tide_slots_insert_many(struct tide_slots *slots,
-			   const struct tide_slot *more, uint32_t count,
-			   struct tide_error *err)
-{
-	int rc = 0;
-
-	for (uint32_t i = 0; i < count; i++) {
-		rc = check_shape(&more[i], err);
-		if (rc)
-			return rc;
-	}
-	if (!count)
-		return 0;
-	pthread_mutex_lock(&slots->lock);
-	rc = insert_all(slots, more, count, err);
-	pthread_mutex_unlock(&slots->lock);
-	return rc;
+	if (!r)
+		tide_error_set(err, -ENOENT, origin, TIDE_NO_OFFSET,
+			       "there is no slot %" PRIu32, id);
+	return r;
 }
 
 int tide_slots_remove(struct tide_slots *slots, uint32_t id,
 		      struct tide_error *err)
 {
-	uint32_t index;
-	int rc;
+	const struct tide__record *r;
+	int rc = -ENOENT;
 
 	pthread_mutex_lock(&slots->lock);
-	index = tide__slot_view_id(slots->current, id);
-	if (index == TIDE__NO_SLOT)
-		rc = no_slot(err, id);
-	else
-		rc = publish(slots,
-			     tide__slot_view_without(slots->current, index),
-			     err);
+	r = record_of(slots, id, err);
+	if (r)
+		rc = replace(slots, r, NULL, err);
 	pthread_mutex_unlock(&slots->lock);
 	return rc;
-}
-
-/* Under the lock: the slot at @index becomes @slot, in one step. */
-static int replace(struct tide_slots *slots, uint32_t index,
-		   const struct tide_slot *slot, struct tide_error *err)
-{
-	struct tide__slot_view *without, *view = NULL;
-	int rc = check_shape(slot, err);
-
-	if (!rc)
-		rc = check_free(slots->current, slot, index, err);
-	if (rc)
-		return rc;
-	without = tide__slot_view_without(slots->current, index);
-	if (without)
-		view = tide__slot_view_with(without, slot);
-	tide__slot_view_free(without);
-	return publish(slots, view, err);
 }
 
 int tide_slots_resize(struct tide_slots *slots, uint32_t id, uint64_t len_bytes,
 		      struct tide_error *err)
 {
+	const struct tide__record *r;
 	struct tide_slot slot;
-	uint32_t index;
-	int rc;
+	int rc = -ENOENT;
 
 	pthread_mutex_lock(&slots->lock);
-	index = tide__slot_view_id(slots->current, id);
-	if (index == TIDE__NO_SLOT) {
-		rc = no_slot(err, id);
-	} else {
-		slot = slots->current->slot[index];
+	r = record_of(slots, id, err);
+	if (r) {
+		slot = r->slot;
 		slot.len_bytes = len_bytes;
-		rc = replace(slots, index, &slot, err);
+		rc = replace(slots, r, &slot, err);
 	}
 	pthread_mutex_unlock(&slots->lock);
 	return rc;
@@ -370,18 +342,16 @@ int tide_slots_resize(struct tide_slots *slots, uint32_t id, uint64_t len_bytes,
 int tide_slots_move(struct tide_slots *slots, uint32_t id, uint64_t gpa_bytes,
 		    struct tide_error *err)
 {
+	const struct tide__record *r;
 	struct tide_slot slot;
-	uint32_t index;
-	int rc;
+	int rc = -ENOENT;
 
 	pthread_mutex_lock(&slots->lock);
-	index = tide__slot_view_id(slots->current, id);
-	if (index == TIDE__NO_SLOT) {
-		rc = no_slot(err, id);
-	} else {
-		slot = slots->current->slot[index];
+	r = record_of(slots, id, err);
+	if (r) {
+		slot = r->slot;
 		slot.gpa_bytes = gpa_bytes;
-		rc = replace(slots, index, &slot, err);
+		rc = replace(slots, r, &slot, err);
 	}
 	pthread_mutex_unlock(&slots->lock);
 	return rc;

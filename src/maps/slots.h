@@ -9,14 +9,25 @@
 #include <pthread.h>
 
 #include "maps/slots_gate.h"
-#include "maps/slots_view.h"
+#include "maps/slots_radix.h"
+
+/*
+ * One state of the map, never changed again: what readers see. Its trees share
+ * with those of other views what is the same. Freed by its head.
+ */
+struct tide__slot_view {
+	struct tide__old old;	/* made: its generation */
+	uint32_t count;
+	uint64_t bytes;		/* of all that it reaches */
+	struct tide__radix guest, host, id;
+};
 
 struct tide_slots {
 	struct tide__gate gate;
 	uint64_t generation __attribute__((aligned(64)));
 	struct tide__slot_view *current;
 	pthread_mutex_t lock __attribute__((aligned(64)));	/* of changes */
-	struct tide__slot_view *retired;	/* under the lock, newest first */
+	struct tide__old *dropped;	/* under the lock */
 };
 
 /* Memory on lines of its own, all zeroes; NULL: none. */

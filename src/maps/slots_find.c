@@ -30,14 +30,13 @@ static void end(const struct visit *v)
 }
 
 /* Copies the slot, ends the visit. */
-static bool give(const struct visit *v, uint32_t index, struct tide_slot *out)
+static bool give(const struct visit *v, const struct tide__record *r,
+		 struct tide_slot *out)
 {
-	bool found = index < v->view->count;
-
-	if (found && out)
-		*out = v->view->slot[index];
+	if (r && out)
+		*out = r->slot;
 	end(v);
-	return found;
+	return r;
 }
 
 bool tide_slots_next(const struct tide_slots *slots, uint64_t from_gpa,
@@ -45,16 +44,18 @@ bool tide_slots_next(const struct tide_slots *slots, uint64_t from_gpa,
 {
 	struct visit v = begin(slots);
 
-	return give(&v, tide__slot_view_from(v.view, from_gpa), out);
+	return give(&v, tide__radix_next(&v.view->guest, from_gpa >> 12),
+		    out);
 }
 
 bool tide_slots_find_gpa(const struct tide_slots *slots, uint64_t gpa_bytes,
 			 struct tide_slot *out)
 {
 	struct visit v = begin(slots);
-	uint32_t number = tide__slot_view_find(v.view, gpa_bytes);
 
-	return give(&v, number & 1 ? number / 2 : TIDE__NO_SLOT, out);
+	return give(&v, tide__radix_find_gpa(v.view->guest.root,
+					     v.view->guest.shift, gpa_bytes),
+		    out);
 }
 
 bool tide_slots_find_host(const struct tide_slots *slots, const void *host,
@@ -62,7 +63,8 @@ bool tide_slots_find_host(const struct tide_slots *slots, const void *host,
 {
 	struct visit v = begin(slots);
 
-	return give(&v, tide__slot_view_host(v.view, (uintptr_t)host), out);
+	return give(&v, tide__radix_find(&v.view->host,
+					(uintptr_t)host >> 12), out);
 }
 
 bool tide_slots_find_id(const struct tide_slots *slots, uint32_t id,
@@ -70,7 +72,7 @@ bool tide_slots_find_id(const struct tide_slots *slots, uint32_t id,
 {
 	struct visit v = begin(slots);
 
-	return give(&v, tide__slot_view_id(v.view, id), out);
+	return give(&v, tide__radix_find(&v.view->id, id), out);
 }
 
 size_t tide_slots_split(const struct tide_slots *slots, uint64_t gpa_bytes,
@@ -78,23 +80,27 @@ size_t tide_slots_split(const struct tide_slots *slots, uint64_t gpa_bytes,
 			size_t max, uint64_t *covered_bytes)
 {
 	struct visit v = begin(slots);
-	uint32_t i = tide__slot_view_from(v.view, gpa_bytes);
 	uint64_t covered = 0;
 	size_t n = 0;
 
-	for (; covered < len_bytes && n < max && i < v.view->count; i++) {
-		const struct tide_slot *s = &v.view->slot[i];
-		uint64_t skip = gpa_bytes + covered - s->gpa_bytes;
-		uint64_t len = s->len_bytes - skip;
+	while (covered < len_bytes && n < max) {
+		uint64_t gpa = gpa_bytes + covered, skip, len;
+		const struct tide__record *r;
 
-		if (skip >= s->len_bytes)	/* a gap, or 2^64 was passed */
+		if (gpa < gpa_bytes)	/* 2^64 was passed */
 			break;
+		r = tide__radix_find(&v.view->guest, gpa >> 12);
+		if (!r)
+			break;
+		skip = gpa - r->slot.gpa_bytes;
+		len = r->slot.len_bytes - skip;
 		if (len > len_bytes - covered)
 			len = len_bytes - covered;
 		pieces[n++] = (struct tide_slot_piece){
-			.id = s->id,
-			.host = s->host ? (char *)s->host + skip : NULL,
-			.gpa_bytes = gpa_bytes + covered,
+			.id = r->slot.id,
+			.host = r->slot.host ? (char *)r->slot.host + skip
+					     : NULL,
+			.gpa_bytes = gpa,
 			.len_bytes = len,
 		};
 		covered += len;
@@ -116,7 +122,7 @@ uint32_t tide_slots_count(const struct tide_slots *slots)
 size_t tide_slots_bytes(const struct tide_slots *slots)
 {
 	struct visit v = begin(slots);
-	size_t bytes = sizeof(*slots) + v.view->bytes;
+	size_t bytes = sizeof(*slots) + sizeof(*v.view) + v.view->bytes;
 
 	end(&v);
 	return bytes;
@@ -131,10 +137,9 @@ uint64_t tide_slots_generation(const struct tide_slots *slots)
 uint64_t tide_slots_top_bytes(const struct tide_slots *slots)
 {
 	struct visit v = begin(slots);
-	uint64_t top = 0;
+	const struct tide__record *r = tide__radix_last(&v.view->guest);
+	uint64_t top = r ? r->slot.gpa_bytes + r->slot.len_bytes : 0;
 
-	if (v.view->count)
-		top = tide__slot_last(&v.view->slot[v.view->count - 1]) + 1;
 	end(&v);
 	return top;
 }

@@ -63,7 +63,7 @@ void tide__gate_leave_any(struct tide__gate *gate, struct tide__gate_line *line)
 
 void tide__gate_register(struct tide__gate *gate, struct tide__gate_line *line)
 {
-	line->seen = 0;
+	line->seen = line->pinned = 0;
 	line->next = gate->registered;
 	gate->registered = line;
 }
@@ -109,4 +109,18 @@ uint64_t tide__gate_oldest(struct tide__gate *gate)
 	for (const struct tide__gate_line *l = gate->registered; l; l = l->next)
 		oldest = check_line(l, oldest);
 	return oldest;
+}
+
+bool tide__gate_pinned(const struct tide__gate *gate, uint64_t made,
+		       uint64_t dropped)
+{
+	for (const struct tide__gate_line *l = gate->registered; l;
+	     l = l->next) {
+		/* pairs with the release in tide__gate_pin */
+		uint64_t pinned = tide__load_acquire(&l->pinned);
+
+		if (pinned && pinned - 1 >= made && pinned - 1 < dropped)
+			return true;
+	}
+	return false;
 }

@@ -15,6 +15,12 @@
  * or later before it read `current`, so it has the new view too. Otherwise the
  * old view stays, and is looked at again at the next change.
  *
+ * Inside, a registered reader may pin the view it got, and then use it
+ * outside, until it pins another: that view, and what is in it, is kept. The
+ * writer looks at `seen` before it looks at `pinned`: a reader that it finds
+ * outside has pinned already. So an idle reader holds one old state of the map,
+ * not more.
+ *
  * A registered reader has a line of its own, and its barrier costs nothing
  * where the kernel offers membarrier(2): the writer then makes every thread of
  * the process pass a barrier. A thread without a registered reader takes one
@@ -34,6 +40,7 @@
 
 struct tide__gate_line {
 	uint64_t seen;			/* 0: outside; else epoch + 1 */
+	uint64_t pinned;		/* 0, or generation + 1 of a view */
 	struct tide__gate_line *next;	/* registered ones; under the lock */
 } __attribute__((aligned(64)));
 
@@ -80,6 +87,14 @@ static inline void tide__gate_leave(struct tide__gate_line *line)
 	tide__store_release(&line->seen, 0);
 }
 
+/* Inside: keep the view of @generation, and no other, from here on. */
+static inline void tide__gate_pin(struct tide__gate_line *line,
+				  uint64_t generation)
+{
+	/* pairs with the acquire in tide__gate_pinned */
+	tide__store_release(&line->pinned, generation + 1);
+}
+
 /* Any thread; hands the result of enter to leave. */
 struct tide__gate_line *tide__gate_enter_any(struct tide__gate *gate);
 void tide__gate_leave_any(struct tide__gate *gate,
@@ -90,8 +105,13 @@ void tide__gate_register(struct tide__gate *gate, struct tide__gate_line *line);
 void tide__gate_forget(struct tide__gate *gate, struct tide__gate_line *line);
 /* After `current` was stored: the epoch after which the old view is unused. */
 uint64_t tide__gate_advance(struct tide__gate *gate);
-/* The oldest epoch that a reader may still be in; what was replaced is free */
-/* if its epoch is not above it. */
+/*
+ * The oldest epoch that a reader may still be in: what was dropped later than
+ * that is in use. Then tide__gate_pinned tells of the rest: has a reader pinned
+ * a view from @made on and before @dropped?
+ */
 uint64_t tide__gate_oldest(struct tide__gate *gate);
+bool tide__gate_pinned(const struct tide__gate *gate, uint64_t made,
+		       uint64_t dropped);
 
 #endif

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A reader of one thread: the interval it met last, slot or gap, for as long
- * as the map does not change. Then the view, through the gate.
+ * A reader of one thread. It keeps the view it met last until it finds that
+ * the map has changed, so that a lookup enters no gate: it compares two
+ * numbers, and walks a tree.
  *
- * Asking the remembered interval first pays when lookups repeat, and costs
- * more than the whole walk through the index when they do not: the processor
- * guesses the outcome wrong. So the reader keeps a score of repetitions and
- * asks only while it is good. That is also why it remembers one interval and
- * not several (docs/evaluation.md, slot map).
+ * In front of the tree it has the last few intervals, slots and gaps alike.
+ * Asking them first pays where lookups come back, and costs more than the tree
+ * where they jump about, since the processor guesses the outcome wrong. So the
+ * reader counts how often a lookup is of another interval than the one before;
+ * where that is too often it leaves them alone for a while.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,20 +18,26 @@
 
 static const char origin[] = "slots";
 
+#define CACHED 4
+#define TRIAL_JUMPS 64u		/* to another interval; then it is judged */
+#define TRIAL_LOOKUPS 160u	/* fewer than so many until then: too often */
+#define REST_LOOKUPS 8192u	/* without asking, before the next trial */
+
 struct tide_slots_reader {
 	struct tide__gate_line line;
 	struct tide_slots *slots;
-	uint32_t number;	/* of the interval met last */
-	uint32_t repeats;	/* a bit for each lookup: the same again? */
-	/* What is remembered, once lookups repeat. */
-	uint64_t generation;
-	uint64_t first, extent;	/* first to first + extent, included */
-	struct tide_slot slot;
+	uint64_t generation;		/* of what follows */
+	tide__cell root;
+	unsigned int shift;
+	unsigned int last;		/* of the cached: the one met last */
+	unsigned int turn;		/* the one to be replaced next */
+	uint32_t rest;			/* lookups until the next trial */
+	uint32_t asked, jumps;		/* in this trial */
+	struct {
+		uint64_t first, extent;	/* first to first + extent, included */
+		const struct tide__record *record;	/* NULL: a gap */
+	} cached[CACHED];
 };
-
-/* So many lookups of one interval in a row, and it is asked first. */
-#define REPEATING 0xfu
-#define NOTHING UINT64_MAX	/* the generation of no view */
 
 int tide_slots_reader_create(struct tide_slots *slots,
 			     struct tide_slots_reader **out,
@@ -42,7 +49,7 @@ int tide_slots_reader_create(struct tide_slots *slots,
 		return tide_error_set(err, -ENOMEM, origin, TIDE_NO_OFFSET,
 				      "no memory for a reader of slots");
 	reader->slots = slots;
-	reader->generation = NOTHING;
+	reader->generation = UINT64_MAX;	/* that of no view */
 	pthread_mutex_lock(&slots->lock);
 	tide__gate_register(&slots->gate, &reader->line);
 	pthread_mutex_unlock(&slots->lock);
@@ -60,98 +67,105 @@ void tide_slots_reader_destroy(struct tide_slots_reader *reader)
 	free(reader);
 }
 
-/*
- * The ways that are rarely taken are functions of their own, entered by a jump:
- * so the usual way saves no registers.
- */
-static __attribute__((noinline, cold)) bool
-remember(struct tide_slots_reader *r, const struct tide__slot_view *view)
+/* Looks @gpa up in the tree; entry @at then holds its interval. */
+static void remember(struct tide_slots_reader *r, unsigned int at, uint64_t gpa)
 {
-	uint64_t last;
+	unsigned int shift = r->shift;
+	tide__cell cell = tide__radix_walk(r->root, TIDE__GUEST_BITS, gpa >> 12,
+					   &shift);
+	const struct tide__record *record = tide__cell_record(cell);
+	bool above = r->shift < TIDE__PAGE_BITS && gpa >> 12 >> r->shift;
+	uint64_t first = above ? UINT64_C(4096) << r->shift : 0;
+	uint64_t last = UINT64_MAX, begin, end;
 
-	if (r->number & 1) {
-		r->slot = view->slot[r->number / 2];
-		r->first = r->slot.gpa_bytes;
-		r->extent = r->slot.len_bytes - 1;
-	} else {
-		tide__slot_view_gap(view, r->number, &r->first, &last);
-		r->extent = last - r->first;
+	/* A gap: what the cell has of it, or all that is above the tree. */
+	if (!above && shift < TIDE__PAGE_BITS) {
+		first = gpa & -(UINT64_C(4096) << shift);
+		last = first + ((UINT64_C(4096) << shift) - 1);
 	}
-	r->generation = view->generation;
-	tide__gate_leave(&r->line);
-	return r->number & 1;
+	if (record) {
+		begin = record->slot.gpa_bytes;
+		end = begin + (record->slot.len_bytes - 1);
+		if (gpa < begin) {
+			last = begin - 1;
+			record = NULL;
+		} else if (gpa > end) {
+			first = end >= first ? end + 1 : first;
+			record = NULL;
+		} else {
+			first = begin;
+			last = end;
+		}
+	}
+	r->cached[at].record = record;
+	r->cached[at].first = first;
+	r->cached[at].extent = last - first;
 }
 
-/* Does the interval repeat? Counts the lookup. Inside the gate. */
-static inline bool repeats(struct tide_slots_reader *r, uint32_t number)
-{
-	r->repeats = r->repeats * 2 + (number == r->number);
-	r->number = number;
-	return (r->repeats & REPEATING) == REPEATING;
-}
-
-/* Without membarrier, or in a view without an index. */
-static __attribute__((noinline, cold)) bool
-walk_slowly(struct tide_slots_reader *r, uint64_t gpa, struct tide_slot *out)
+/* The map has changed, or this is the first lookup. */
+static __attribute__((noinline)) void renew(struct tide_slots_reader *r)
 {
 	const struct tide__slot_view *view;
-	uint32_t number;
 
 	tide__gate_enter(&r->slots->gate, &r->line);
 	/* pairs with the store in publish */
 	view = tide__load_seqcst(&r->slots->current);
-	number = tide__slot_view_find(view, gpa);
-	if (number & 1)
-		*out = *tide__slot_view_slot(view, number);
-	if (repeats(r, number))
-		return remember(r, view);
+	r->generation = view->old.made;
+	r->root = view->guest.root;
+	r->shift = view->guest.shift;
+	tide__gate_pin(&r->line, r->generation);
 	tide__gate_leave(&r->line);
-	return number & 1;
+	/* No entry is empty, so that none must be asked if it is. */
+	for (unsigned int i = 0; i < CACHED; i++)
+		remember(r, i, 0);
 }
 
-static __attribute__((noinline)) bool
-walk(struct tide_slots_reader *r, uint64_t gpa, struct tide_slot *out)
+/* Not the interval met last: find it, and judge whether asking pays. */
+static __attribute__((noinline)) const struct tide__record *
+jump(struct tide_slots_reader *r, uint64_t gpa)
 {
-	const struct tide__slot_view *view;
-	uint32_t number;
+	unsigned int at;
 
-	r->generation = NOTHING;
-	if (!r->slots->gate.asymmetric)
-		return walk_slowly(r, gpa, out);
-	tide__gate_enter_fast(&r->slots->gate, &r->line);
-	/* pairs with the store in publish */
-	view = tide__load_seqcst(&r->slots->current);
-	if (!view->index.cell)
-		return walk_slowly(r, gpa, out);
-	number = tide__slot_index_find(&view->index, gpa);
-	if (number & 1)
-		*out = *tide__slot_view_slot(view, number);
-	if (repeats(r, number))
-		return remember(r, view);
-	tide__gate_leave(&r->line);
-	return number & 1;
-}
-
-static __attribute__((noinline)) bool only_ask(struct tide_slots_reader *r,
-					       uint64_t gpa)
-{
-	struct tide_slot unwanted;
-
-	return tide_slots_reader_find_gpa(r, gpa, &unwanted);
+	if (++r->jumps == TRIAL_JUMPS) {
+		if (r->asked < TRIAL_LOOKUPS)
+			r->rest = REST_LOOKUPS;
+		r->asked = r->jumps = 0;
+	}
+	for (at = 0; at < CACHED; at++)
+		if (gpa - r->cached[at].first <= r->cached[at].extent)
+			break;
+	if (at == CACHED) {
+		at = r->turn++ % CACHED;
+		remember(r, at, gpa);
+	}
+	r->last = at;
+	return r->cached[at].record;
 }
 
 bool tide_slots_reader_find_gpa(struct tide_slots_reader *reader,
 				uint64_t gpa_bytes, struct tide_slot *out)
 {
-	if (!out)
-		return only_ask(reader, gpa_bytes);
+	const struct tide__record *record;
+	unsigned int last;
+
 	/* pairs with the release in publish */
 	if (tide__load_acquire(&reader->slots->generation) !=
-		    reader->generation ||
-	    gpa_bytes - reader->first > reader->extent)
-		return walk(reader, gpa_bytes, out);
-	if (!(reader->number & 1))
-		return false;
-	*out = reader->slot;
-	return true;
+	    reader->generation)
+		renew(reader);
+	last = reader->last;
+	if (reader->rest) {
+		reader->rest--;
+		record = tide__radix_find_gpa(reader->root, reader->shift,
+					      gpa_bytes);
+	} else {
+		reader->asked++;
+		if (gpa_bytes - reader->cached[last].first <=
+		    reader->cached[last].extent)
+			record = reader->cached[last].record;
+		else
+			record = jump(reader, gpa_bytes);
+	}
+	if (record && out)
+		*out = record->slot;
+	return record;
 }

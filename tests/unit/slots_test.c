@@ -176,7 +176,7 @@ static void many_at_once_or_none(void **state)
 	bad[1].gpa_bytes = 60 * PAGE;
 	bad[1].id = 7;
 	assert_int_equal(tide_slots_insert_many(slots, bad, 2, &err), -EEXIST);
-	assert_non_null(strstr(err.text, "id 7"));
+	assert_non_null(strstr(err.text, "its id is that of slot 7"));
 	bad[1].id = 21;
 	bad[1].host = HOST(25);
 	assert_int_equal(tide_slots_insert_many(slots, bad, 2, &err), -EEXIST);

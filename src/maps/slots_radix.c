@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "maps/slots_radix.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_table(tide__cell cell)
+{
+	return cell && !(cell & TIDE__IS_SLOT);
+}
+
+static struct tide__table *table_of(tide__cell cell)
+{
+	return is_table(cell) ? (struct tide__table *)cell : NULL;
+}
+
+static struct tide__pages pages_of(const struct tide__radix *tree,
+				   tide__cell cell)
+{
+	return tide__pages_of(tree->key, &tide__cell_record(cell)->slot);
+}
+
+static uint64_t mask_of(const struct tide__radix *tree)
+{
+	return (UINT64_C(1) << tree->bits) - 1;
+}
+
+static size_t table_bytes(const struct tide__radix *tree)
+{
+	return sizeof(struct tide__table) + (sizeof(tide__cell) << tree->bits);
+}
+
+static void *make(struct tide__change *c, size_t bytes)
+{
+	void *memory;
+
+	if (posix_memalign(&memory, 64, bytes)) {
+		c->failed = true;
+		return NULL;
+	}
+	c->bytes += bytes;
+	return memory;
+}
+
+static void add_fresh(struct tide__change *c, struct tide__old *old)
+{
+	*old = (struct tide__old){ .made = c->number, .dropped = UINT64_MAX,
+				   .fresh = c->fresh };
+	c->fresh = old;
+}
+
+static void drop(struct tide__change *c, struct tide__old *old, size_t bytes)
+{
+	/* No reader looks at this link, so it may be written already. */
+	old->next = c->dropped;
+	c->dropped = old;
+	c->bytes -= bytes;
+}
+
+/* A table of this change's own like @from, or an empty one. */
+static struct tide__table *own(struct tide__change *c,
+			       const struct tide__radix *tree,
+			       struct tide__table *from)
+{
+	struct tide__table *t;
+
+	if (from && from->old.made == c->number)
+		return from;
+	t = make(c, table_bytes(tree));
+	if (!t)
+		return NULL;
+	memset(t, 0, sizeof(*t));
+	if (from)
+		memcpy(t->cell, from->cell, sizeof(*t->cell) << tree->bits);
+	else
+		memset(t->cell, 0, sizeof(*t->cell) << tree->bits);
+	if (from)
+		drop(c, &from->old, table_bytes(tree));
+	add_fresh(c, &t->old);
+	return t;
+}
+
+struct tide__record *tide__record_new(struct tide__change *change,
+				      const struct tide_slot *slot)
+{
+	struct tide__record *r = make(change, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	r->slot = *slot;
+	add_fresh(change, &r->old);
+	return r;
+}
+
+void tide__record_drop(struct tide__change *change, struct tide__record *r)
+{
+	drop(change, &r->old, sizeof(*r));
+}
+
+static tide__cell put(struct tide__change *c, const struct tide__radix *tree,
+		      tide__cell cell, uint64_t first, unsigned int shift,
+		      tide__cell record);
+
+/* @record into every cell of @t that it has pages in; @first: that of @t. */
+static void put_in_table(struct tide__change *c, const struct tide__radix *tree,
+			 struct tide__table *t, uint64_t first,
+			 unsigned int shift, tide__cell record)
+{
+	struct tide__pages p = pages_of(tree, record);
+	unsigned int below = shift - tree->bits;
+	uint64_t from = 0, to = mask_of(tree);
+
+	if (p.first > first)
+		from = (p.first - first) >> below;
+	if ((p.last - first) >> below < to)
+		to = (p.last - first) >> below;
+	for (uint64_t i = from; i <= to && !c->failed; i++)
+		t->cell[i] = put(c, tree, t->cell[i], first + (i << below),
+				 below, record);
+}
+
+/* What @cell, of 2^shift pages from @first on, becomes with @record in it. */
+static tide__cell put(struct tide__change *c, const struct tide__radix *tree,
+		      tide__cell cell, uint64_t first, unsigned int shift,
+		      tide__cell record)
+{
+	struct tide__table *t;
+
+	if (!cell)
+		return record;
+	t = own(c, tree, table_of(cell));
+	if (!t)
+		return 0;
+	if (!is_table(cell))
+		put_in_table(c, tree, t, first, shift, cell);
+	put_in_table(c, tree, t, first, shift, record);
+	return (tide__cell)t;
+}
+
+/* High enough for page @last. A lone slot needs no table for that. */
+static void raise_to(struct tide__change *c, struct tide__radix *tree,
+		     uint64_t last)
+{
+	while (tree->shift < TIDE__PAGE_BITS && last >> tree->shift) {
+		if (is_table(tree->root)) {
+			struct tide__table *t = own(c, tree, NULL);
+
+			if (!t)
+				return;
+			t->cell[0] = tree->root;
+			tree->root = (tide__cell)t;
+		}
+		tree->shift += tree->bits;
+	}
+}
+
+void tide__radix_put(struct tide__change *change, struct tide__radix *tree,
+		     struct tide__record *record)
+{
+	tide__cell cell = (tide__cell)record | TIDE__IS_SLOT;
+
+	if (!is_table(tree->root)) {
+		tree->shift = tree->bits;
+		if (tree->root)
+			raise_to(change, tree,
+				 pages_of(tree, tree->root).last);
+	}
+	raise_to(change, tree, pages_of(tree, cell).last);
+	if (!change->failed)
+		tree->root = put(change, tree, tree->root, 0, tree->shift,
+				 cell);
+}
+
+/* The one slot in @t; 0: none; itself: more than one. */
+static tide__cell only_one(const struct tide__radix *tree,
+			   const struct tide__table *t)
+{
+	tide__cell one = 0;
+
+	for (uint64_t i = 0; i <= mask_of(tree); i++) {
+		tide__cell cell = t->cell[i];
+
+		if (!cell || cell == one)
+			continue;
+		if (one || is_table(cell))
+			return (tide__cell)t;
+		one = cell;
+	}
+	return one;
+}
+
+/* What @cell, of 2^shift pages from @first on, becomes without @record. */
+static tide__cell take(struct tide__change *c, const struct tide__radix *tree,
+		       tide__cell cell, uint64_t first, unsigned int shift,
+		       tide__cell record)
+{
+	struct tide__pages p = pages_of(tree, record);
+	unsigned int below = shift - tree->bits;
+	uint64_t from = 0, to = mask_of(tree);
+	struct tide__table *t;
+	tide__cell left;
+
+	if (cell == record)
+		return 0;
+	t = own(c, tree, table_of(cell));
+	if (!t)
+		return 0;
+	if (p.first > first)
+		from = (p.first - first) >> below;
+	if ((p.last - first) >> below < to)
+		to = (p.last - first) >> below;
+	for (uint64_t i = from; i <= to && !c->failed; i++)
+		t->cell[i] = take(c, tree, t->cell[i], first + (i << below),
+				  below, record);
+	left = only_one(tree, t);
+	if (left != (tide__cell)t)
+		drop(c, &t->old, table_bytes(tree));
+	return left;
+}
+
+void tide__radix_take(struct tide__change *change, struct tide__radix *tree,
+		      const struct tide__record *record)
+{
+	tree->root = take(change, tree, tree->root, 0, tree->shift,
+			  (tide__cell)record | TIDE__IS_SLOT);
+	/* No higher than it must be. */
+	while (is_table(tree->root) && !change->failed) {
+		struct tide__table *t = table_of(tree->root);
+
+		for (uint64_t i = 1; i <= mask_of(tree); i++)
+			if (t->cell[i])
+				return;
+		tree->root = t->cell[0];
+		tree->shift -= tree->bits;
+		drop(change, &t->old, table_bytes(tree));
+	}
+}
+
+const struct tide__record *tide__radix_find(const struct tide__radix *tree,
+					    uint64_t page)
+{
+	unsigned int shift = tree->shift;
+	tide__cell cell = tide__radix_walk(tree->root, tree->bits, page,
+					   &shift);
+	struct tide__pages p;
+
+	if (!cell)
+		return NULL;
+	p = pages_of(tree, cell);
+	return page - p.first <= p.last - p.first ? tide__cell_record(cell)
+						  : NULL;
+}
+
+static tide__cell next(const struct tide__radix *tree, tide__cell cell,
+		       uint64_t first, unsigned int shift, uint64_t page)
+{
+	const struct tide__table *t = table_of(cell);
+	unsigned int below = shift - tree->bits;
+	uint64_t i = page > first ? (page - first) >> below : 0;
+
+	if (!t)
+		return cell && pages_of(tree, cell).last >= page ? cell : 0;
+	for (; i <= mask_of(tree); i++) {
+		tide__cell found = next(tree, t->cell[i], first + (i << below),
+					below, page);
+
+		if (found)
+			return found;
+	}
+	return 0;
+}
+
+const struct tide__record *tide__radix_next(const struct tide__radix *tree,
+					    uint64_t page)
+{
+	if (tree->shift < TIDE__PAGE_BITS && page >> tree->shift)
+		return NULL;
+	return tide__cell_record(next(tree, tree->root, 0, tree->shift, page));
+}
+
+const struct tide__record *tide__radix_last(const struct tide__radix *tree)
+{
+	tide__cell cell = tree->root;
+
+	while (is_table(cell)) {
+		uint64_t i = mask_of(tree);
+
+		while (!table_of(cell)->cell[i])	/* two at least are not */
+			i--;
+		cell = table_of(cell)->cell[i];
+	}
+	return tide__cell_record(cell);
+}
+
+/*
+ * Whatever has such a head lies at a multiple of 64 bytes, with its head in
+ * the first 64 of them.
+ */
+void tide__old_free(struct tide__old *old)
+{
+	free((void *)((uintptr_t)old & ~(uintptr_t)63));
+}
+
+void tide__change_undo(struct tide__change *change)
+{
+	while (change->fresh) {
+		struct tide__old *old = change->fresh;
+
+		change->fresh = old->fresh;
+		tide__old_free(old);
+	}
+}
+
+static void free_cell(const struct tide__radix *tree, tide__cell cell)
+{
+	struct tide__table *t = table_of(cell);
+
+	if (!t) {
+		/* An id is one page: each record is in one cell. */
+		if (cell && tree->key == TIDE__BY_ID)
+			free((void *)(cell & ~TIDE__IS_SLOT));
+		return;
+	}
+	for (uint64_t i = 0; i <= mask_of(tree); i++)
+		free_cell(tree, t->cell[i]);
+	free(t);
+}
+
+void tide__radix_free(struct tide__radix *tree)
+{
+	free_cell(tree, tree->root);
+	tree->root = 0;
+}
