@@ -36,20 +36,22 @@ static uint64_t words_in_use(const struct walk *w, uint64_t at)
 	return tide__load_relaxed(&w->tree->level[1][at]);
 }
 
-/* Edges of the words in @used and of those right behind, one by one. */
+/*
+ * Edges of the words in @used, one by one. A word that is not in use is 0: it
+ * has an edge only if the word before ends in a run, and then at its bit 0.
+ */
 static void few_edges(struct walk *w, uint64_t at, uint64_t used, bool open)
 {
 	const uint64_t *leaf = w->tree->level[0] + at * TIDE__BLOCK_WORDS;
-	uint64_t todo = used | used << 1 | open;
 	uint64_t skip = w->cursor > w->block.page ? w->cursor - w->block.page
 						  : 0;
-	uint64_t before = (uint64_t)open << 63;
-	unsigned int expected = 0;
 	uint64_t words = w->tree->words[0] - at * TIDE__BLOCK_WORDS;
+	uint64_t exist = tide__mask_below(words);
+	uint64_t todo = used & exist & tide__mask_from((unsigned int)(skip / 64));
+	uint64_t zero = ~todo & exist, mask = open ? zero & 1 : 0;
+	uint64_t carry = open && !mask, previous = 0;
 
-	todo &= tide__mask_below(words) & tide__mask_from((unsigned int)
-							  (skip / 64));
-	w->block.mask = 0;
+	w->block.e[0] = 1;	/* counts only if it is in the mask */
 	while (todo) {
 		unsigned int i = tide__lowest_bit(todo);
 		/* Pairs with nothing: see words_in_use. */
@@ -57,12 +59,37 @@ static void few_edges(struct walk *w, uint64_t at, uint64_t used, bool open)
 
 		if (i == skip / 64)
 			u &= tide__mask_from(skip % 64);
-		e = u ^ (u << 1 | (i == expected ? before >> 63 : 0));
+		e = u ^ (u << 1 | (i == previous ? carry : 0));
 		w->block.e[i] = e;
-		w->block.mask |= (uint64_t)(e != 0) << i;
-		before = u;
-		expected = i + 1;
+		mask |= (uint64_t)(e != 0) << i;
+		carry = u >> 63;
+		previous = i + 1;
+		if (__builtin_expect(carry && i < 63 &&
+				     zero >> (i + 1) & 1, 0)) {
+			w->block.e[i + 1] = 1;
+			mask |= UINT64_C(2) << i;
+		}
 		todo &= todo - 1;
+	}
+	w->block.mask = mask;
+}
+
+/*
+ * A tree that was cut lies in the third cache at best, and a few words a block
+ * are no pattern that the processor would see: ask for lines AHEAD blocks on.
+ */
+#define AHEAD 8
+
+static void ask_ahead(const struct tide__tree *tree, uint64_t at)
+{
+	const uint64_t *leaf = tree->level[0] + at * TIDE__BLOCK_WORDS;
+	uint64_t used = at < tree->words[1] ? tree->level[1][at] : 0;
+
+	while (used) {
+		unsigned int line = tide__lowest_bit(used) / 8 * 8;
+
+		__builtin_prefetch(leaf + line);
+		used &= ~(UINT64_C(0xff) << line);
 	}
 }
 
@@ -84,6 +111,9 @@ static void block_edges(struct walk *w, uint64_t at, uint64_t used, bool open)
 static uint64_t next_block(const struct tide__tree *tree, uint64_t at)
 {
 	if (tree->levels == 1)
+		return at;
+	/* Relaxed: see words_in_use. The usual case where much is dirty. */
+	if (at < tree->words[1] && tide__load_relaxed(&tree->level[1][at]))
 		return at;
 	if (tree->levels > 2)
 		return tide__tree_next_at(tree, 2, at);
@@ -118,6 +148,8 @@ size_t tide__tree_ranges(const struct tide__tree *tree,
 			break;
 		}
 		used = words_in_use(&w, at);
+		if (still && tree->levels > 1)
+			ask_ahead(tree, at + AHEAD);
 		if (used || n % 2) {
 			block_edges(&w, at, used, n % 2);
 			n = tide__block_drain(&w.block, kernels, flat, n, room);
