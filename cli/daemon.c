@@ -213,6 +213,8 @@ static void answer(struct daemon *d, int fd, const json_t *request)
 		reply = verify(d);
 	else if (!strcmp(name, "resume"))
 		reply = resume(d, request);
+	else if (!strcmp(name, "record"))
+		reply = daemon_record(d, request);
 	else if (!strcmp(name, "stop"))
 		reply = stop(d);
 	else

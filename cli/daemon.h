@@ -47,6 +47,8 @@ int daemon_serve(struct daemon *d, const char *path, struct tide_error *err);
 
 /* migrate.c: the "migrate" request of connection @fd. */
 void daemon_migrate(struct daemon *d, int fd, const json_t *request);
+/* record.c: the "record" request; a new reference. */
+json_t *daemon_record(struct daemon *d, const json_t *request);
 /* One round as a JSON object. */
 json_t *daemon_round_json(const struct tide_round *round);
 
