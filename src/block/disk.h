@@ -56,6 +56,7 @@ struct tide_disk_options {
 	const char *format; /* "raw", "qcow2"; NULL: look at the magic */
 	bool writable;
 	bool direct; /* O_DIRECT on the files below */
+	bool no_lock; /* open beside a writer, who may change what is read */
 	bool no_backing; /* qcow2: leave the backing chain closed */
 	bool no_guard; /* qcow2: measurements only: do not check writes */
 	bool repair_dirty; /* qcow2: rebuild refcounts if the dirty bit is set */
@@ -106,7 +107,8 @@ struct tide_disk {
 /*
  * tide_disk_open: open the image at @path.
  * Returns 0 and *out, or -errno: what open(2) says, -EINVAL (not an image of
- * that format, damaged), -ENOTSUP (a feature we do not know, named in @err),
+ * that format, damaged), -EBUSY (somebody else writes it, or would be written
+ * under: the locks are those of QEMU), -ENOTSUP (a feature we do not know, named in @err),
  * -EROFS (must not be written, and why). Each error names the file. Blocks,
  * allocates.
  */

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The file driver from the inside: file*.c only. */
+#ifndef TIDE_BLOCK_FILE_H
+#define TIDE_BLOCK_FILE_H
+
+#include <pthread.h>
+
+#include "block/disk.h"
+
+struct file {
+	struct tide_disk disk;
+	int fd;
+	bool device; /* a block device: no ftruncate, no holes */
+	bool direct; /* opened with O_DIRECT */
+	bool no_zero_range; /* atomic: fallocate refused it once */
+	bool no_punch; /* atomic: likewise */
+	uint32_t block_bytes; /* what fallocate wants aligned; 1: nothing */
+	pthread_mutex_t resize_lock;
+	/* O_DIRECT: whole blocks shared; what must read first, alone. */
+	pthread_rwlock_t blocks;
+};
+
+static inline struct file *file_of(struct tide_disk *d)
+{
+	return (struct file *)d;
+}
+
+/* Fill @err with what errno value -@code means for the verb @what. */
+int file__fail(const struct file *f, int code, const char *what,
+	       uint64_t offset_bytes, struct tide_error *err);
+
+bool file__is_aligned(const struct file *f, uint64_t offset_bytes,
+		      const void *buf, uint64_t length_bytes);
+
+/* file_rw.c: the operations of disk.h */
+int file__read(struct tide_disk *d, uint64_t offset_bytes, void *buf,
+	       uint64_t length_bytes, struct tide_error *err);
+int file__write(struct tide_disk *d, uint64_t offset_bytes, const void *buf,
+		uint64_t length_bytes, struct tide_error *err);
+
+/* file_space.c: likewise */
+int file__zero(struct tide_disk *d, uint64_t offset_bytes,
+	       uint64_t length_bytes, uint32_t flags, struct tide_error *err);
+int file__discard(struct tide_disk *d, uint64_t offset_bytes,
+		  uint64_t length_bytes, struct tide_error *err);
+int file__status(struct tide_disk *d, uint64_t offset_bytes,
+		 uint64_t length_bytes, struct tide_disk_extent *extent,
+		 struct tide_error *err);
+
+/*
+ * file_lock.c: take the byte-range locks by which QEMU, too, keeps a second
+ * writer away; they go with the descriptor. -EBUSY: somebody else is there.
+ */
+int file__lock(const struct file *f, struct tide_error *err);
+
+#endif
