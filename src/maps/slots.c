@@ -31,6 +31,12 @@ void *tide__slots_zeroed(size_t bytes)
 	return __builtin_memset(memory, 0, bytes);
 }
 
+static struct tide__radix empty_tree(unsigned int bits, enum tide__key key)
+{
+	return (struct tide__radix){ .root = TIDE__EMPTY, .shift = bits,
+				     .bits = bits, .key = key };
+}
+
 int tide_slots_create(struct tide_slots **out, struct tide_error *err)
 {
 	struct tide_slots *slots = tide__slots_zeroed(sizeof(*slots));
@@ -44,12 +50,9 @@ int tide_slots_create(struct tide_slots **out, struct tide_error *err)
 	}
 	tide__gate_init(&slots->gate);
 	pthread_mutex_init(&slots->lock, NULL);
-	empty->guest = (struct tide__radix){ 0, TIDE__GUEST_BITS,
-					     TIDE__GUEST_BITS, TIDE__BY_GUEST };
-	empty->host = (struct tide__radix){ 0, TIDE__OTHER_BITS,
-					    TIDE__OTHER_BITS, TIDE__BY_HOST };
-	empty->id = (struct tide__radix){ 0, TIDE__OTHER_BITS,
-					  TIDE__OTHER_BITS, TIDE__BY_ID };
+	empty->guest = empty_tree(TIDE__GUEST_BITS, TIDE__BY_GUEST);
+	empty->host = empty_tree(TIDE__OTHER_BITS, TIDE__BY_HOST);
+	empty->id = empty_tree(TIDE__OTHER_BITS, TIDE__BY_ID);
 	slots->current = empty;
 	*out = slots;
 	return 0;
@@ -92,7 +95,7 @@ static void free_unused(struct tide_slots *slots)
 	}
 }
 
-/* Under the lock: a copy of the current view, to be changed; NULL: no memory. */
+/* Under the lock: a copy of the current view to change; NULL: no memory. */
 static struct tide__slot_view *begin_change(struct tide_slots *slots,
 					    struct tide__change *change)
 {

@@ -4,9 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+const struct tide__record tide__nothing __attribute__((aligned(64)));
+
 static bool is_table(tide__cell cell)
 {
-	return cell && !(cell & TIDE__IS_SLOT);
+	return !(cell & TIDE__IS_SLOT);
+}
+
+static bool is_record(tide__cell cell)
+{
+	return (cell & TIDE__IS_SLOT) && cell != TIDE__EMPTY;
 }
 
 static struct tide__table *table_of(tide__cell cell)
@@ -72,8 +79,8 @@ static struct tide__table *own(struct tide__change *c,
 	memset(t, 0, sizeof(*t));
 	if (from)
 		memcpy(t->cell, from->cell, sizeof(*t->cell) << tree->bits);
-	else
-		memset(t->cell, 0, sizeof(*t->cell) << tree->bits);
+	for (uint64_t i = 0; !from && i <= mask_of(tree); i++)
+		t->cell[i] = TIDE__EMPTY;
 	if (from)
 		drop(c, &from->old, table_bytes(tree));
 	add_fresh(c, &t->old);
@@ -126,12 +133,12 @@ static tide__cell put(struct tide__change *c, const struct tide__radix *tree,
 {
 	struct tide__table *t;
 
-	if (!cell)
+	if (cell == TIDE__EMPTY)
 		return record;
 	t = own(c, tree, table_of(cell));
 	if (!t)
-		return 0;
-	if (!is_table(cell))
+		return TIDE__EMPTY;
+	if (is_record(cell))
 		put_in_table(c, tree, t, first, shift, cell);
 	put_in_table(c, tree, t, first, shift, record);
 	return (tide__cell)t;
@@ -161,7 +168,7 @@ void tide__radix_put(struct tide__change *change, struct tide__radix *tree,
 
 	if (!is_table(tree->root)) {
 		tree->shift = tree->bits;
-		if (tree->root)
+		if (is_record(tree->root))
 			raise_to(change, tree,
 				 pages_of(tree, tree->root).last);
 	}
@@ -171,18 +178,18 @@ void tide__radix_put(struct tide__change *change, struct tide__radix *tree,
 				 cell);
 }
 
-/* The one slot in @t; 0: none; itself: more than one. */
+/* The one slot in @t; or empty; or @t: there is more than one. */
 static tide__cell only_one(const struct tide__radix *tree,
 			   const struct tide__table *t)
 {
-	tide__cell one = 0;
+	tide__cell one = TIDE__EMPTY;
 
 	for (uint64_t i = 0; i <= mask_of(tree); i++) {
 		tide__cell cell = t->cell[i];
 
-		if (!cell || cell == one)
+		if (cell == TIDE__EMPTY || cell == one)
 			continue;
-		if (one || is_table(cell))
+		if (one != TIDE__EMPTY || is_table(cell))
 			return (tide__cell)t;
 		one = cell;
 	}
@@ -201,10 +208,10 @@ static tide__cell take(struct tide__change *c, const struct tide__radix *tree,
 	tide__cell left;
 
 	if (cell == record)
-		return 0;
+		return TIDE__EMPTY;
 	t = own(c, tree, table_of(cell));
 	if (!t)
-		return 0;
+		return TIDE__EMPTY;
 	if (p.first > first)
 		from = (p.first - first) >> below;
 	if ((p.last - first) >> below < to)
@@ -228,7 +235,7 @@ void tide__radix_take(struct tide__change *change, struct tide__radix *tree,
 		struct tide__table *t = table_of(tree->root);
 
 		for (uint64_t i = 1; i <= mask_of(tree); i++)
-			if (t->cell[i])
+			if (t->cell[i] != TIDE__EMPTY)
 				return;
 		tree->root = t->cell[0];
 		tree->shift -= tree->bits;
@@ -244,7 +251,7 @@ const struct tide__record *tide__radix_find(const struct tide__radix *tree,
 					   &shift);
 	struct tide__pages p;
 
-	if (!cell)
+	if (cell == TIDE__EMPTY)
 		return NULL;
 	p = pages_of(tree, cell);
 	return page - p.first <= p.last - p.first ? tide__cell_record(cell)
@@ -259,15 +266,21 @@ static tide__cell next(const struct tide__radix *tree, tide__cell cell,
 	uint64_t i = page > first ? (page - first) >> below : 0;
 
 	if (!t)
-		return cell && pages_of(tree, cell).last >= page ? cell : 0;
+		return is_record(cell) && pages_of(tree, cell).last >= page
+			   ? cell : TIDE__EMPTY;
 	for (; i <= mask_of(tree); i++) {
 		tide__cell found = next(tree, t->cell[i], first + (i << below),
 					below, page);
 
-		if (found)
+		if (found != TIDE__EMPTY)
 			return found;
 	}
-	return 0;
+	return TIDE__EMPTY;
+}
+
+static const struct tide__record *record_or_null(tide__cell cell)
+{
+	return cell == TIDE__EMPTY ? NULL : tide__cell_record(cell);
 }
 
 const struct tide__record *tide__radix_next(const struct tide__radix *tree,
@@ -275,7 +288,7 @@ const struct tide__record *tide__radix_next(const struct tide__radix *tree,
 {
 	if (tree->shift < TIDE__PAGE_BITS && page >> tree->shift)
 		return NULL;
-	return tide__cell_record(next(tree, tree->root, 0, tree->shift, page));
+	return record_or_null(next(tree, tree->root, 0, tree->shift, page));
 }
 
 const struct tide__record *tide__radix_last(const struct tide__radix *tree)
@@ -285,11 +298,12 @@ const struct tide__record *tide__radix_last(const struct tide__radix *tree)
 	while (is_table(cell)) {
 		uint64_t i = mask_of(tree);
 
-		while (!table_of(cell)->cell[i])	/* two at least are not */
+		/* Two at least are not empty. */
+		while (table_of(cell)->cell[i] == TIDE__EMPTY)
 			i--;
 		cell = table_of(cell)->cell[i];
 	}
-	return tide__cell_record(cell);
+	return record_or_null(cell);
 }
 
 /*
@@ -317,8 +331,8 @@ static void free_cell(const struct tide__radix *tree, tide__cell cell)
 
 	if (!t) {
 		/* An id is one page: each record is in one cell. */
-		if (cell && tree->key == TIDE__BY_ID)
-			free((void *)(cell & ~TIDE__IS_SLOT));
+		if (is_record(cell) && tree->key == TIDE__BY_ID)
+			free((void *)(cell - TIDE__IS_SLOT));
 		return;
 	}
 	for (uint64_t i = 0; i <= mask_of(tree); i++)
@@ -329,5 +343,5 @@ static void free_cell(const struct tide__radix *tree, tide__cell cell)
 void tide__radix_free(struct tide__radix *tree)
 {
 	free_cell(tree, tree->root);
-	tree->root = 0;
+	tree->root = TIDE__EMPTY;
 }

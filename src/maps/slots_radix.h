@@ -35,9 +35,13 @@ struct tide__record {
 	struct tide__old old;
 };
 
-/* A cell: 0, or a table, or a record with this bit. */
+/* A cell: a table, or a record with this bit; an empty one has `nothing`. */
 typedef uintptr_t tide__cell;
 #define TIDE__IS_SLOT ((tide__cell)1)
+
+/* A record without a page: so a search need not ask whether it found any. */
+extern const struct tide__record tide__nothing;
+#define TIDE__EMPTY ((tide__cell)&tide__nothing + TIDE__IS_SLOT)
 
 struct tide__table {
 	struct tide__old old;
@@ -72,7 +76,7 @@ struct tide__pages {
 
 static inline const struct tide__record *tide__cell_record(tide__cell cell)
 {
-	return (const struct tide__record *)(cell & ~TIDE__IS_SLOT);
+	return (const struct tide__record *)(cell - TIDE__IS_SLOT);
 }
 
 static inline struct tide__pages tide__pages_of(enum tide__key key,
@@ -90,16 +94,15 @@ static inline struct tide__pages tide__pages_of(enum tide__key key,
 /*
  * The cell at which the search for @page ends, a slot's or an empty one, and
  * the size of it, 2^*@shift pages. Inline and with @bits known: the lookup.
+ * @page is below 2^*@shift.
  */
 static inline __attribute__((always_inline)) tide__cell
-tide__radix_walk(tide__cell cell, unsigned int bits, uint64_t page,
-		 unsigned int *shift)
+tide__radix_walk_in(tide__cell cell, unsigned int bits, uint64_t page,
+		    unsigned int *shift)
 {
 	unsigned int s = *shift;
 
-	if (s < TIDE__PAGE_BITS && page >> s)
-		return 0;
-	while (cell && !(cell & TIDE__IS_SLOT)) {
+	while (!(cell & TIDE__IS_SLOT)) {
 		const struct tide__table *t = (const struct tide__table *)cell;
 
 		s -= bits;
@@ -109,6 +112,15 @@ tide__radix_walk(tide__cell cell, unsigned int bits, uint64_t page,
 	return cell;
 }
 
+/* The same for any page. */
+static inline tide__cell tide__radix_walk(tide__cell cell, unsigned int bits,
+					  uint64_t page, unsigned int *shift)
+{
+	if (*shift < TIDE__PAGE_BITS && page >> *shift)
+		return TIDE__EMPTY;
+	return tide__radix_walk_in(cell, bits, page, shift);
+}
+
 /* The slot that holds @gpa, or NULL; @root, @shift: of a tree by guest. */
 static inline const struct tide__record *
 tide__radix_find_gpa(tide__cell root, unsigned int shift, uint64_t gpa)
@@ -116,7 +128,7 @@ tide__radix_find_gpa(tide__cell root, unsigned int shift, uint64_t gpa)
 	const struct tide__record *r = tide__cell_record(
 	    tide__radix_walk(root, TIDE__GUEST_BITS, gpa >> 12, &shift));
 
-	return r && gpa - r->slot.gpa_bytes < r->slot.len_bytes ? r : NULL;
+	return gpa - r->slot.gpa_bytes < r->slot.len_bytes ? r : NULL;
 }
 
 const struct tide__record *tide__radix_find(const struct tide__radix *tree,

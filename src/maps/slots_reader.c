@@ -20,23 +20,26 @@ static const char origin[] = "slots";
 
 #define CACHED 4
 #define TRIAL_JUMPS 64u		/* to another interval; then it is judged */
-#define TRIAL_LOOKUPS 160u	/* fewer than so many until then: too often */
+#define TRIAL_LOOKUPS 768u	/* fewer than so many until then: too often */
 #define REST_LOOKUPS 8192u	/* without asking, before the next trial */
+
+struct interval {
+	uint64_t first, len;		/* 2^64 - 1 also stands for 2^64 */
+	const struct tide__record *record;	/* NULL: a gap */
+};
 
 struct tide_slots_reader {
 	struct tide__gate_line line;
 	struct tide_slots *slots;
 	uint64_t generation;		/* of what follows */
 	tide__cell root;
+	uint64_t most;			/* highest page in the tree */
 	unsigned int shift;
-	unsigned int last;		/* of the cached: the one met last */
-	unsigned int turn;		/* the one to be replaced next */
+	unsigned int turn;		/* of the cached: to be replaced next */
 	uint32_t rest;			/* lookups until the next trial */
 	uint32_t asked, jumps;		/* in this trial */
-	struct {
-		uint64_t first, extent;	/* first to first + extent, included */
-		const struct tide__record *record;	/* NULL: a gap */
-	} cached[CACHED];
+	struct interval front;		/* met last; no length: not asked */
+	struct interval cached[CACHED];
 };
 
 int tide_slots_reader_create(struct tide_slots *slots,
@@ -74,8 +77,8 @@ static void remember(struct tide_slots_reader *r, unsigned int at, uint64_t gpa)
 	tide__cell cell = tide__radix_walk(r->root, TIDE__GUEST_BITS, gpa >> 12,
 					   &shift);
 	const struct tide__record *record = tide__cell_record(cell);
-	bool above = r->shift < TIDE__PAGE_BITS && gpa >> 12 >> r->shift;
-	uint64_t first = above ? UINT64_C(4096) << r->shift : 0;
+	bool above = gpa >> 12 > r->most;
+	uint64_t first = above ? (r->most + 1) << 12 : 0;
 	uint64_t last = UINT64_MAX, begin, end;
 
 	/* A gap: what the cell has of it, or all that is above the tree. */
@@ -83,7 +86,7 @@ static void remember(struct tide_slots_reader *r, unsigned int at, uint64_t gpa)
 		first = gpa & -(UINT64_C(4096) << shift);
 		last = first + ((UINT64_C(4096) << shift) - 1);
 	}
-	if (record) {
+	if (record != &tide__nothing) {
 		begin = record->slot.gpa_bytes;
 		end = begin + (record->slot.len_bytes - 1);
 		if (gpa < begin) {
@@ -97,9 +100,11 @@ static void remember(struct tide_slots_reader *r, unsigned int at, uint64_t gpa)
 			last = end;
 		}
 	}
-	r->cached[at].record = record;
-	r->cached[at].first = first;
-	r->cached[at].extent = last - first;
+	r->cached[at] = (struct interval){
+		.first = first,
+		.len = last - first + (last - first != UINT64_MAX),
+		.record = record == &tide__nothing ? NULL : record,
+	};
 }
 
 /* The map has changed, or this is the first lookup. */
@@ -113,59 +118,101 @@ static __attribute__((noinline)) void renew(struct tide_slots_reader *r)
 	r->generation = view->old.made;
 	r->root = view->guest.root;
 	r->shift = view->guest.shift;
+	r->most = r->shift < TIDE__PAGE_BITS ? (UINT64_C(1) << r->shift) - 1
+					     : UINT64_MAX;
 	tide__gate_pin(&r->line, r->generation);
 	tide__gate_leave(&r->line);
 	/* No entry is empty, so that none must be asked if it is. */
 	for (unsigned int i = 0; i < CACHED; i++)
 		remember(r, i, 0);
+	r->front = r->cached[0];
+	r->front.len = r->rest ? 0 : r->front.len;
 }
 
-/* Not the interval met last: find it, and judge whether asking pays. */
-static __attribute__((noinline)) const struct tide__record *
-jump(struct tide_slots_reader *r, uint64_t gpa)
+static inline bool give(const struct tide__record *record,
+			struct tide_slot *out)
+{
+	if (!record)
+		return false;
+	*out = record->slot;
+	return true;
+}
+
+/* Another interval than the one before, again: is it too often? */
+static inline void jump_to(struct tide_slots_reader *r, unsigned int at)
+{
+	r->front = r->cached[at];
+	if (++r->jumps < TRIAL_JUMPS)
+		return;
+	if (r->asked < TRIAL_LOOKUPS) {
+		r->rest = REST_LOOKUPS;
+		r->front.len = 0;
+	}
+	r->asked = r->jumps = 0;
+}
+
+/*
+ * The ways that are taken seldom are functions of their own, entered by a
+ * jump: so the usual way saves no registers. This one: not the front.
+ */
+static __attribute__((noinline)) bool ask(struct tide_slots_reader *r,
+					  uint64_t gpa, struct tide_slot *out)
 {
 	unsigned int at;
 
-	if (++r->jumps == TRIAL_JUMPS) {
-		if (r->asked < TRIAL_LOOKUPS)
-			r->rest = REST_LOOKUPS;
-		r->asked = r->jumps = 0;
-	}
 	for (at = 0; at < CACHED; at++)
-		if (gpa - r->cached[at].first <= r->cached[at].extent)
+		if (gpa - r->cached[at].first < r->cached[at].len)
 			break;
 	if (at == CACHED) {
 		at = r->turn++ % CACHED;
 		remember(r, at, gpa);
 	}
-	r->last = at;
-	return r->cached[at].record;
+	jump_to(r, at);
+	return give(r->cached[at].record, out);
+}
+
+static __attribute__((noinline)) bool renew_and_ask(struct tide_slots_reader *r,
+						    uint64_t gpa,
+						    struct tide_slot *out)
+{
+	renew(r);
+	return tide_slots_reader_find_gpa(r, gpa, out);
+}
+
+static __attribute__((noinline)) bool only_ask(struct tide_slots_reader *r,
+					       uint64_t gpa)
+{
+	struct tide_slot unwanted;
+
+	return tide_slots_reader_find_gpa(r, gpa, &unwanted);
 }
 
 bool tide_slots_reader_find_gpa(struct tide_slots_reader *reader,
 				uint64_t gpa_bytes, struct tide_slot *out)
 {
 	const struct tide__record *record;
-	unsigned int last;
+	uint64_t page = gpa_bytes >> 12;
+	unsigned int shift = reader->shift;
 
+	if (!out)
+		return only_ask(reader, gpa_bytes);
 	/* pairs with the release in publish */
 	if (tide__load_acquire(&reader->slots->generation) !=
 	    reader->generation)
-		renew(reader);
-	last = reader->last;
-	if (reader->rest) {
-		reader->rest--;
-		record = tide__radix_find_gpa(reader->root, reader->shift,
-					      gpa_bytes);
-	} else {
+		return renew_and_ask(reader, gpa_bytes, out);
+	if (gpa_bytes - reader->front.first < reader->front.len) {
 		reader->asked++;
-		if (gpa_bytes - reader->cached[last].first <=
-		    reader->cached[last].extent)
-			record = reader->cached[last].record;
-		else
-			record = jump(reader, gpa_bytes);
+		return give(reader->front.record, out);
 	}
-	if (record && out)
-		*out = record->slot;
-	return record;
+	if (!reader->rest)
+		return ask(reader, gpa_bytes, out);
+	reader->rest--;
+	if (page > reader->most)
+		return false;
+	record = tide__cell_record(tide__radix_walk_in(
+	    reader->root, TIDE__GUEST_BITS, page, &shift));
+	if (gpa_bytes - record->slot.gpa_bytes >= record->slot.len_bytes)
+		return false;
+	*out = record->slot;
+	return true;
 }
