@@ -2,166 +2,153 @@
 /*
  * bench compact: which structure should remember dirty pages? 10,000,000
  * pages; time to read all dirty ones as ranges, without clearing, time to
- * insert them, and bytes. Random pages are drawn with replacement.
+ * insert them into an empty one, and bytes. Random pages are drawn with
+ * replacement, as in the table of 2016; all rivals must give the same ranges.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "benches.h"
-#include "rivals/flat.h"
-#include "rivals/radix8.h"
-#include "tidemark/dirty.h"
+#include "rivals/pages/pages.h"
 
 #define PAGES UINT64_C(10000000)
-#define WORDS ((PAGES + 63) / 64)
-#define BATCH 1024
 
-struct world {
-	struct tide_set *set;
-	struct radix8 tree;
-	uint64_t *map;
-	uint32_t *page;
-	uint64_t dirty;
+static const struct pages_rival *const rivals[] = {
+	&pages_tidemark, &pages_list,	  &pages_crude,	  &pages_flat,
+	&pages_radix8,	 &pages_radix64,  &pages_radix512, &pages_roaring,
+	&pages_judy,
+};
+#define RIVALS (sizeof(rivals) / sizeof(*rivals))
+
+struct contender {
+	const struct pages_rival *rival;
+	void *r;
+	size_t bytes;
 };
 
-static struct bench_found read_set(void *world)
-{
-	struct world *w = world;
-	struct tide_range ranges[BATCH];
-	struct bench_found f = { 0 };
-	uint64_t cursor = 0;
-	size_t n;
+static struct contender contenders[RIVALS];
+static size_t count;
+static const uint32_t *pages;
+static uint64_t dirty;
 
-	while ((n = tide_set_next(w->set, &cursor, ranges, BATCH)))
-		for (size_t i = 0; i < n; i++)
-			bench_add(&f, ranges[i].first, ranges[i].count);
-	return f;
+/*
+ * bench_run hands every entry the same world; so each contender has functions
+ * of its own, which is what these make.
+ */
+#define CONTENDER(n)                                                           \
+	static void clear_##n(void *world)                                     \
+	{                                                                      \
+		(void)world;                                                   \
+		contenders[n].rival->clear(contenders[n].r);                   \
+	}                                                                      \
+	static struct bench_found insert_##n(void *world)                      \
+	{                                                                      \
+		(void)world;                                                   \
+		contenders[n].rival->mark(contenders[n].r, pages, dirty);      \
+		return (struct bench_found){ 0 };                              \
+	}                                                                      \
+	static struct bench_found read_##n(void *world)                        \
+	{                                                                      \
+		(void)world;                                                   \
+		return contenders[n].rival->compact(contenders[n].r);          \
+	}
+
+CONTENDER(0)
+CONTENDER(1)
+CONTENDER(2)
+CONTENDER(3)
+CONTENDER(4)
+CONTENDER(5)
+CONTENDER(6)
+CONTENDER(7)
+CONTENDER(8)
+
+static void (*const clears[])(void *) = { clear_0, clear_1, clear_2, clear_3,
+					  clear_4, clear_5, clear_6, clear_7,
+					  clear_8 };
+static struct bench_found (*const inserts[])(void *) = {
+	insert_0, insert_1, insert_2, insert_3, insert_4,
+	insert_5, insert_6, insert_7, insert_8
+};
+static struct bench_found (*const reads[])(void *) = {
+	read_0, read_1, read_2, read_3, read_4, read_5, read_6, read_7, read_8
+};
+
+static int open_contenders(void)
+{
+	count = 0;
+	for (size_t i = 0; i < RIVALS; i++) {
+		void *r;
+
+		if (!rivals[i]->name)
+			continue;
+		r = rivals[i]->create(PAGES);
+		if (!r)
+			return 1;
+		contenders[count++] = (struct contender){ rivals[i], r, 0 };
+	}
+	return 0;
 }
 
-static struct bench_found read_radix8(void *world)
+static void close_contenders(void)
 {
-	return radix8_compact(&((struct world *)world)->tree);
+	for (size_t i = 0; i < count; i++)
+		contenders[i].rival->destroy(contenders[i].r);
 }
 
-static struct bench_found read_ctz(void *world)
+static void print_bytes(const struct bench_options *o, const char *row)
 {
-	struct world *w = world;
-
-	return flat_ctz(&(struct flat_pair){ w->map, w->map, WORDS });
+	for (size_t i = 0; i < count; i++)
+		printf(o->json ? "{\"table\":\"compact-bytes\",\"row\":\"%s\","
+				 "\"name\":\"%s\",\"bytes\":%zu}\n" :
+				 "bytes    %-14s %-26s %11zu\n",
+		       row, contenders[i].rival->name, contenders[i].bytes);
 }
 
-static struct bench_found read_find_bit(void *world)
+static void one_row(const struct bench_options *o, const char *row)
 {
-	return flat_find_bit(((struct world *)world)->map, WORDS);
-}
+	struct bench_entry insert[RIVALS], read[RIVALS];
 
-static struct bench_found read_bytes(void *world)
-{
-	return flat_bytes(((struct world *)world)->map, WORDS);
-}
-
-static void clear_set(void *world)
-{
-	struct tide_epoch *epoch;
-
-	if (!tide_set_cut(((struct world *)world)->set, &epoch, NULL))
-		tide_epoch_commit(epoch);
-}
-
-static void clear_radix8(void *world)
-{
-	radix8_clear(&((struct world *)world)->tree);
-}
-
-static void clear_map(void *world)
-{
-	memset(((struct world *)world)->map, 0, WORDS * 8);
-}
-
-static struct bench_found insert_set(void *world)
-{
-	struct world *w = world;
-
-	for (uint64_t i = 0; i < w->dirty; i++)
-		tide_set_mark(w->set, w->page[i]);
-	return (struct bench_found){ 0 };
-}
-
-static struct bench_found insert_radix8(void *world)
-{
-	struct world *w = world;
-
-	for (uint64_t i = 0; i < w->dirty; i++)
-		radix8_mark(&w->tree, w->page[i]);
-	return (struct bench_found){ 0 };
-}
-
-static struct bench_found insert_map(void *world)
-{
-	struct world *w = world;
-
-	for (uint64_t i = 0; i < w->dirty; i++)
-		w->map[w->page[i] / 64] |= UINT64_C(1) << (w->page[i] % 64);
-	return (struct bench_found){ 0 };
-}
-
-static void one_row(const struct bench_options *o, struct world *w,
-		    const char *name)
-{
-	struct bench_entry insert[] = {
-		{ .name = "insert: tidemark", .prepare = clear_set,
-		  .run = insert_set },
-		{ .name = "insert: radix-8, 1 thread", .prepare = clear_radix8,
-		  .run = insert_radix8 },
-		{ .name = "insert: bitmap, 1 thread", .prepare = clear_map,
-		  .run = insert_map },
-	};
-	struct bench_entry compact[] = {
-		{ .name = "tidemark", .run = read_set },
-		{ .name = "radix-8 tree", .run = read_radix8 },
-		{ .name = "flat ctz", .run = read_ctz },
-		{ .name = "find-bit", .run = read_find_bit },
-		{ .name = "byte-wise bitmap", .run = read_bytes },
-	};
-
-	bench_run(insert, 3, w, o->reps);
-	bench_run(compact, 5, w, o->reps);
-	bench_print(o, "compact", name, compact, 5, 0, 1e3, "us");
-	bench_print(o, "compact", name, insert, 3, 0, 1e3, "us");
+	memset(insert, 0, sizeof(insert));
+	memset(read, 0, sizeof(read));
+	for (size_t i = 0; i < count; i++) {
+		insert[i].name = contenders[i].rival->name;
+		insert[i].prepare = clears[i];
+		insert[i].run = inserts[i];
+		read[i].name = contenders[i].rival->name;
+		read[i].run = reads[i];
+	}
+	bench_run(insert, count, NULL, o->reps);
+	for (size_t i = 0; i < count; i++)
+		contenders[i].bytes =
+			contenders[i].rival->bytes(contenders[i].r);
+	bench_run(read, count, NULL, o->reps);
+	bench_print(o, "compact", row, read, count, 0, 1e3, "us");
+	bench_print(o, "insert", row, insert, count, 0, 1e3, "us");
+	print_bytes(o, row);
 }
 
 int bench_compact(const struct bench_options *o)
 {
-	struct world w = { .map = bench_memory(WORDS * 8, false) };
-	uint64_t seed = 20261121;
+	uint64_t most = o->quick ? PAGES / 10 : PAGES, seed = 20261121;
+	uint32_t *page = bench_memory(PAGES * sizeof(*page), true);
 
-	w.page = bench_memory(PAGES * sizeof(*w.page), true);
-	radix8_init(&w.tree, PAGES);
-	if (tide_set_create(&w.set, PAGES, NULL))
+	pages = page;
+	if (open_contenders())
 		return 1;
-	tide_set_mark_range(w.set, 0, PAGES);
-	clear_set(&w);
 	for (int sequential = 0; sequential < 2; sequential++)
-		for (w.dirty = 100; w.dirty <= PAGES; w.dirty *= 10) {
-			char name[32];
+		for (dirty = 100; dirty <= most; dirty *= 10) {
+			char row[32];
 
-			for (uint64_t i = 0; i < w.dirty; i++)
-				w.page[i] = (uint32_t)(sequential ? i :
+			for (uint64_t i = 0; i < dirty; i++)
+				page[i] = (uint32_t)(sequential ? i :
 				    bench_random(&seed) % PAGES);
-			snprintf(name, sizeof(name), "%s%llu",
+			snprintf(row, sizeof(row), "%s%llu",
 				 sequential ? "seq " : "",
-				 (unsigned long long)w.dirty);
-			one_row(o, &w, name);
+				 (unsigned long long)dirty);
+			one_row(o, row);
 		}
-	if (!o->json)
-		printf("bytes: bitmap %llu, tidemark's live tree %llu, "
-		       "radix-8 %llu\n", (unsigned long long)WORDS * 8,
-		       (unsigned long long)(WORDS + (WORDS + 63) / 64 +
-					    (WORDS + 4095) / 4096) * 8,
-		       (unsigned long long)w.tree.total);
-	tide_set_destroy(w.set);
-	radix8_fini(&w.tree);
-	bench_free(w.map, WORDS * 8);
-	bench_free(w.page, PAGES * sizeof(*w.page));
+	close_contenders();
+	bench_free(page, PAGES * sizeof(*page));
 	return 0;
 }

@@ -24,6 +24,8 @@ struct walk {
 	const struct tide__kernels *kernels;
 	bool still;			/* nobody writes to the tree */
 	uint64_t cursor;		/* pages before it count as clear */
+	uint64_t group;			/* of 64 blocks */
+	uint64_t blocks;		/* which of them may have bits */
 	struct tide__block block;
 };
 
@@ -75,6 +77,48 @@ static void few_edges(struct walk *w, uint64_t at, uint64_t used, bool open)
 }
 
 /*
+ * The same straight into the batch, which has 64 places for each of the words
+ * and for one more. Two edges are stored at once, whether there are so many or
+ * not: a page alone, the usual case, then takes no branch that could be guessed
+ * wrong. Returns the new @n.
+ */
+static size_t few_ranges(const struct walk *w, uint64_t at, uint64_t used,
+			 uint64_t *flat, size_t n)
+{
+	const uint64_t *leaf = w->tree->level[0] + at * TIDE__BLOCK_WORDS;
+	uint64_t page = at * TIDE__BLOCK_PAGES, todo = used;
+	uint64_t exist = tide__mask_below(w->tree->words[0] -
+					  at * TIDE__BLOCK_WORDS);
+
+	/* A run that is open ends here, or goes on in word 0. */
+	if (n % 2 && !(used & 1))
+		flat[n++] = page;
+	while (todo) {
+		unsigned int i = tide__lowest_bit(todo);
+		/* Pairs with nothing: see words_in_use. */
+		uint64_t u = tide__load_relaxed(&leaf[i]);
+		uint64_t e = u ^ (u << 1 | (n % 2));
+		uint64_t base = page + i * TIDE__WORD_BITS, next = e & (e - 1);
+		unsigned int edges = tide__count_bits(e);
+
+		todo &= todo - 1;
+		/* Where there is no edge any number will do: it is not counted. */
+		flat[n] = base + tide__lowest_bit(e | UINT64_C(1) << 63);
+		flat[n + 1] = base + tide__lowest_bit(next | UINT64_C(1) << 63);
+		for (size_t k = n + 2; __builtin_expect(k < n + edges, 0);
+		     k++) {
+			next &= next - 1;
+			flat[k] = base + tide__lowest_bit(next);
+		}
+		n += edges;
+		if (n % 2 && i < 63 && exist >> (i + 1) & 1 &&
+		    !(used >> (i + 1) & 1))
+			flat[n++] = base + TIDE__WORD_BITS;
+	}
+	return n;
+}
+
+/*
  * A tree that was cut lies in the third cache at best, and a few words a block
  * are no pattern that the processor would see: ask for lines AHEAD blocks on.
  */
@@ -107,21 +151,34 @@ static void block_edges(struct walk *w, uint64_t at, uint64_t used, bool open)
 	w->kernels->find_edges(leaf, leaf, 1, w->block.e, &w->block.mask);
 }
 
-/* The first block from @at on that may have bits. */
-static uint64_t next_block(const struct tide__tree *tree, uint64_t at)
+/*
+ * The first block from @at on that may have bits. The summaries of 64 blocks
+ * are one word: it is looked at once for all of them. Relaxed loads: see
+ * words_in_use.
+ */
+static uint64_t next_block(struct walk *w, uint64_t at)
 {
+	const struct tide__tree *tree = w->tree;
+	uint64_t group = at / TIDE__WORD_BITS, left;
+
 	if (tree->levels == 1)
 		return at;
-	/* Relaxed: see words_in_use. The usual case where much is dirty. */
-	if (at < tree->words[1] && tide__load_relaxed(&tree->level[1][at]))
+	if (tree->levels == 2) {
+		/* Level 1 is the top: its words are looked at one by one. */
+		while (at < tree->words[1] &&
+		       !tide__load_relaxed(&tree->level[1][at]))
+			at++;
 		return at;
-	if (tree->levels > 2)
-		return tide__tree_next_at(tree, 2, at);
-	/* Level 1 is the top: its words are looked at one by one. */
-	while (at < tree->words[1] &&
-	       !tide__load_relaxed(&tree->level[1][at]))
-		at++;
-	return at;
+	}
+	if (group != w->group && group < tree->words[2]) {
+		w->group = group;
+		w->blocks = tide__load_relaxed(&tree->level[2][group]);
+	}
+	left = group == w->group ?
+	    w->blocks & tide__mask_from(at % TIDE__WORD_BITS) : 0;
+	if (left)
+		return group * TIDE__WORD_BITS + tide__lowest_bit(left);
+	return tide__tree_next_at(tree, 2, (group + 1) * TIDE__WORD_BITS);
 }
 
 size_t tide__tree_ranges(const struct tide__tree *tree,
@@ -129,19 +186,24 @@ size_t tide__tree_ranges(const struct tide__tree *tree,
 			 uint64_t *cursor, struct tide_range *ranges,
 			 size_t max)
 {
-	struct walk w = { .tree = tree, .kernels = kernels, .still = still,
-			  .cursor = *cursor };
+	struct walk w;
 	uint64_t *flat = (uint64_t *)ranges;
 	uint64_t blocks = (tree->words[0] + TIDE__BLOCK_WORDS - 1) /
 			  TIDE__BLOCK_WORDS;
 	uint64_t at = *cursor / TIDE__BLOCK_PAGES;
 	size_t n = 0, room = 2 * max;
 
+	/* Not by initialiser: that would clear the block as well. */
+	w.tree = tree;
+	w.kernels = kernels;
+	w.still = still;
+	w.cursor = *cursor;
+	w.group = UINT64_MAX;
 	while (n < room) {
 		uint64_t used;
 
 		if (!(n % 2))
-			at = next_block(tree, at);
+			at = next_block(&w, at);
 		if (at >= blocks) {
 			if (n % 2)
 				flat[n++] = tree->pages;
@@ -150,7 +212,11 @@ size_t tide__tree_ranges(const struct tide__tree *tree,
 		used = words_in_use(&w, at);
 		if (still && tree->levels > 1)
 			ask_ahead(tree, at + AHEAD);
-		if (used || n % 2) {
+		if (used && w.cursor <= at * TIDE__BLOCK_PAGES &&
+		    tide__count_bits(used) < DENSE_WORDS &&
+		    room - n > 64 * (tide__count_bits(used) + 1)) {
+			n = few_ranges(&w, at, used, flat, n);
+		} else if (used || n % 2) {
 			block_edges(&w, at, used, n % 2);
 			n = tide__block_drain(&w.block, kernels, flat, n, room);
 		}

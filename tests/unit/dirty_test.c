@@ -324,11 +324,67 @@ static void epochs_are_numbered(void **state)
 	tide_set_destroy(set);
 }
 
+/*
+ * Runs of every length across words and blocks, read in batches of every size:
+ * large ones take a shorter way, which full words at the end of a run, pages
+ * alone, and the end of the set must not lead astray.
+ */
+static void runs_in_batches(void **state)
+{
+	static const size_t batches[] = { 1, 2, 7, 64, 65, 200, 1000, 4000 };
+	enum { PAGES = 300001 };
+	static bool want[PAGES], got[PAGES];
+	static struct tide_range r[4000];
+	uint64_t rng = seed_of("runs_in_batches", 53);
+	struct tide_epoch *epoch;
+	struct tide_set *set;
+
+	(void)state;
+	assert_int_equal(tide_set_create(&set, PAGES, NULL), 0);
+	for (int round = 0; round < 60; round++) {
+		uint64_t longest = UINT64_C(1) << seed_below(&rng, 14);
+		uint64_t runs = 1 + seed_below(&rng, 20000 / longest + 2);
+
+		memset(want, 0, sizeof(want));
+		for (uint64_t i = 0; i < runs; i++) {
+			uint64_t count = 1 + seed_below(&rng, longest);
+			uint64_t first = seed_below(&rng, PAGES - count + 1);
+
+			if (seed_below(&rng, 4) == 0)
+				first &= ~UINT64_C(63);
+			if (seed_below(&rng, 20) == 0)
+				first = PAGES - count;
+			tide_set_mark_range(set, first, count);
+			memset(want + first, 1, count);
+		}
+		assert_int_equal(tide_set_cut(set, &epoch, NULL), 0);
+		for (size_t b = 0; b < sizeof(batches) / sizeof(*batches); b++) {
+			uint64_t cursor = 0, last = 0;
+			size_t n;
+
+			memset(got, 0, sizeof(got));
+			while ((n = tide_epoch_next(epoch, &cursor, r,
+						    batches[b])))
+				for (size_t i = 0; i < n; i++) {
+					assert_true(r[i].count);
+					assert_true(!last || r[i].first > last);
+					last = r[i].first + r[i].count;
+					assert_true(last <= PAGES);
+					memset(got + r[i].first, 1, r[i].count);
+				}
+			assert_memory_equal(got, want, sizeof(got));
+		}
+		tide_epoch_commit(epoch);
+	}
+	tide_set_destroy(set);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_small_size),
 		cmocka_unit_test(powers_and_neighbours),
+		cmocka_unit_test(runs_in_batches),
 		cmocka_unit_test(sizes_are_checked),
 		cmocka_unit_test(largest_set),
 		cmocka_unit_test(out_of_range_is_everything),
