@@ -68,6 +68,20 @@ static uint32_t compatible(uint32_t use)
 	}
 }
 
+/* Does an overlap mean that some reference lost what it meant? */
+static bool is_loss(uint32_t use, uint32_t before)
+{
+	uint32_t bitmaps = 1u << QCOW2_SECTION_BITMAP_DIRECTORY |
+			   1u << QCOW2_SECTION_BITMAP_TABLE |
+			   1u << QCOW2_SECTION_BITMAP_DATA;
+	uint32_t counts = 1u << QCOW2_SECTION_REFCOUNT_TABLE |
+			  1u << QCOW2_SECTION_REFCOUNT_BLOCK;
+	uint32_t all = before | 1u << use;
+
+	return (all & ~(bitmaps | counts)) &&
+	       !(before & bitmaps) && !(1u << use & bitmaps);
+}
+
 int check_count(struct check *c, uint64_t offset, uint64_t bytes,
 		uint64_t refs, uint32_t use, uint64_t from)
 {
@@ -81,6 +95,7 @@ int check_count(struct check *c, uint64_t offset, uint64_t bytes,
 		before &= ~compatible(use);
 		if (!before)
 			continue;
+		c->out.lost_refs += is_loss(use, before);
 		check_say(c, QCOW2_PROBLEM_OVERLAP, i * c->cluster,
 			  "%s at offset %llu lies on the %s (referred to at "
 			  "offset %llu)", use_name(use),
@@ -120,7 +135,19 @@ static int each_place(void *opaque, const struct qcow2_place *p)
 
 static int each_defect(void *opaque, const struct qcow2_defect *d)
 {
-	check_say(opaque, QCOW2_PROBLEM_REFERENCE, d->from,
+	struct check *c = opaque;
+
+	switch (d->section) {
+	case QCOW2_SECTION_REFCOUNT_TABLE:
+	case QCOW2_SECTION_REFCOUNT_BLOCK:
+	case QCOW2_SECTION_BITMAP_DIRECTORY:
+	case QCOW2_SECTION_BITMAP_TABLE:
+	case QCOW2_SECTION_BITMAP_DATA:
+		break;
+	default:
+		c->out.lost_refs++;
+	}
+	check_say(c, QCOW2_PROBLEM_REFERENCE, d->from,
 		  "reference to a %s at offset %llu: %#llx: %s",
 		  qcow2_section_name(d->section), (unsigned long long)d->from,
 		  (unsigned long long)d->value, d->why);

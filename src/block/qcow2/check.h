@@ -33,6 +33,14 @@ struct qcow2_problem {
 
 struct qcow2_check {
 	uint64_t found[QCOW2_PROBLEM_COUNT];
+	/*
+	 * References that lead nowhere or onto something else, but for those
+	 * of refcounts and of bitmaps: what they meant may be in clusters that
+	 * seem to be free.
+	 */
+	uint64_t lost_refs;
+	uint64_t copied_missing; /* of the copied: a needless copy at worst */
+	uint64_t cut_clusters; /* guest data that the end of the file cuts */
 	uint64_t clusters; /* of the file */
 	uint64_t used_clusters; /* that are referred to */
 	uint64_t guest_clusters; /* of the disk as it is now, */

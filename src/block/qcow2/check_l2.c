@@ -22,6 +22,7 @@ struct spot {
 
 static void complain(const struct spot *s, const char *why)
 {
+	s->c->out.lost_refs++;
 	check_say(s->c, QCOW2_PROBLEM_REFERENCE, s->at,
 		  "L2 entry at offset %llu: %#llx: %s",
 		  (unsigned long long)s->at, (unsigned long long)s->entry, why);
@@ -110,6 +111,7 @@ static int count_plain(const struct spot *s)
 		return 0;
 	}
 	cut = cut_bytes(s, offset);
+	c->out.cut_clusters += cut != 0;
 	if (cut)
 		check_say(c, QCOW2_PROBLEM_REFERENCE, offset,
 			  "guest data at offset %llu: the file ends %llu bytes "
@@ -151,6 +153,7 @@ static void judge(struct check *c, const char *what, uint64_t at,
 		return;
 	if (!copied && (check_disk_count(c, cluster, &disk) || disk != 1))
 		return;
+	c->out.copied_missing += !copied;
 	check_say(c, QCOW2_PROBLEM_COPIED, at,
 		  "%s entry at offset %llu: %#llx: COPIED is %s, but the "
 		  "cluster has %llu references", what, (unsigned long long)at,

@@ -103,14 +103,24 @@ static struct qcow2_snapshot *append(struct qcow2_snapshots *s)
 	return memset(&s->items[s->count], 0, sizeof(*s->items));
 }
 
+/* Where nobody knows the count, what has no L1 table is no snapshot. */
+static bool plausible(const struct qcow2_header *h,
+		      const struct qcow2_snapshot *s)
+{
+	return s->l1_offset && s->l1_entries && s->id[0] &&
+	       !(s->l1_offset & (qcow2_cluster_bytes(h) - 1));
+}
+
 static int read_all(const struct qcow2_reader *r, const struct qcow2_header *h,
 		    struct qcow2_snapshots *s, struct tide_error *err)
 {
+	bool counted = h->snapshot_count <= QCOW2_MAX_SNAPSHOTS;
+	uint32_t count = counted ? h->snapshot_count : QCOW2_MAX_SNAPSHOTS;
 	uint64_t at = h->snapshots_offset;
 	struct qcow2_snapshot *item;
 	int rc;
 
-	while (s->count < h->snapshot_count) {
+	while (s->count < count) {
 		item = append(s);
 		if (!item)
 			return tide_error_set(err, -ENOMEM, "qcow2-snapshot",
@@ -120,6 +130,8 @@ static int read_all(const struct qcow2_reader *r, const struct qcow2_header *h,
 		if (!rc && at + item->entry_bytes - h->snapshots_offset >
 				   MAX_TABLE_BYTES)
 			rc = refuse(r, s->count, at, "table above 64 MiB", err);
+		if (!rc && !counted && !plausible(h, item))
+			rc = refuse(r, s->count, at, "no snapshot", err);
 		if (rc) {
 			free(item->id);
 			free(item->name);
@@ -137,16 +149,18 @@ int qcow2_snapshots_read(const struct qcow2_reader *r,
 			 struct qcow2_snapshots *out, struct tide_error *err)
 {
 	struct qcow2_snapshots s = { 0 };
+	bool flawed = h->flaws & QCOW2_FLAW_SNAPSHOTS;
 	int rc = 0;
 
-	if (h->flaws & QCOW2_FLAW_SNAPSHOTS)
+	if (flawed && (!tolerant || h->snapshot_count <= QCOW2_MAX_SNAPSHOTS ||
+		       h->snapshots_offset & (qcow2_cluster_bytes(h) - 1)))
 		rc = tide_error_set(err, -EINVAL, "qcow2-snapshot", 60,
 				    "%s: %u snapshots at %#llx: not a table",
 				    r->path, h->snapshot_count,
 				    (unsigned long long)h->snapshots_offset);
 	else
 		rc = read_all(r, h, &s, err);
-	if (rc == -EINVAL && tolerant) {
+	if (tolerant && (rc == -EINVAL || (flawed && !rc))) {
 		s.broken = true;
 		rc = 0;
 	}
