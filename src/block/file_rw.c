@@ -17,6 +17,7 @@
 
 #include "block/file.h"
 
+#define PAGE_BYTES UINT64_C(4096)
 #define BOUNCE_BYTES (UINT64_C(1) << 20)
 #define MOST_AT_ONCE (UINT64_C(1) << 30)
 
@@ -104,7 +105,9 @@ static int bounce_all(struct file *f, char *in, const char *out,
 		      uint64_t offset, uint64_t length)
 {
 	uint64_t align = f->disk.alignment_bytes;
-	char *bounce = aligned_alloc(4096, BOUNCE_BYTES + 2 * align);
+	uint64_t bytes = smaller(length, BOUNCE_BYTES) + 2 * align;
+	char *bounce = aligned_alloc(PAGE_BYTES, (bytes + PAGE_BYTES - 1) /
+						 PAGE_BYTES * PAGE_BYTES);
 	int ret = bounce ? 0 : -ENOMEM;
 
 	while (length && !ret) {

@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The queue, on both engines: random requests against an array of bytes with
+ * many in flight, callbacks that submit again, errors, short reads, children,
+ * and a driver of our own that is slow, or fails, or starts nothing.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "block/disk.h"
+#include "block/queue.h"
+#include "seed.h"
+
+#define BYTES (4u << 20)
+#define PIECE 65536u
+#define PIECES (BYTES / PIECE)
+#define DEPTH 32
+
+static char path[] = "queue_test.XXXXXX";
+
+struct world {
+	struct tide_disk *d;
+	struct tide_queue *q;
+	bool threads;
+};
+
+static int setup(void **state, bool threads, bool direct)
+{
+	struct tide_disk_options o = { .writable = true, .format = "raw",
+				       .direct = direct };
+	struct world *w = calloc(1, sizeof(*w));
+	int fd;
+
+	memcpy(path + sizeof(path) - 7, "XXXXXX", 6);
+	fd = mkstemp(path);
+	if (!w || fd < 0 || ftruncate(fd, BYTES) < 0)
+		return -1;
+	close(fd);
+	setenv("TIDEMARK_IO", threads ? "threads" : "", 1);
+	w->threads = threads;
+	if (tide_disk_open(path, &o, &w->d, NULL) ||
+	    tide_queue_create(DEPTH, &w->q, NULL))
+		return -1;
+	*state = w;
+	return 0;
+}
+
+static int setup_uring(void **state)
+{
+	return setup(state, false, false);
+}
+
+static int setup_threads(void **state)
+{
+	return setup(state, true, false);
+}
+
+static int setup_direct(void **state)
+{
+	return setup(state, false, true);
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+
+	tide_queue_destroy(w->q);
+	tide_disk_close(w->d, NULL);
+	unlink(path);
+	free(w);
+	return 0;
+}
+
+static void finish(struct world *w)
+{
+	while (tide_queue_pending(w->q))
+		assert_true(tide_queue_poll(w->q, true) >= 0);
+	assert_int_equal(tide_queue_poll(w->q, true), 0);
+}
+
+/* One piece of the disk, in which one request at a time is under way. */
+struct piece {
+	struct tide_io io;
+	struct script *script;
+	uint64_t base;
+	uint8_t oracle[PIECE];
+	uint8_t *buf;
+	bool busy;
+};
+
+struct script {
+	struct world *w;
+	uint64_t seed;
+	uint32_t left, done;
+	struct piece *pieces;
+};
+
+static void next(struct piece *p);
+
+static void on_done(struct tide_io *io)
+{
+	struct piece *p = io->opaque;
+	uint64_t at = io->offset_bytes - p->base;
+
+	assert_true(p->busy);
+	p->busy = false;
+	p->script->done++;
+	assert_int_equal(io->result, 0);
+	if (io->op == TIDE_IO_READ)
+		assert_memory_equal(io->buf, p->oracle + at, io->length_bytes);
+	if (p->script->left)
+		next(p);
+}
+
+static void next(struct piece *p)
+{
+	static const enum tide_io_op ops[] = {
+		TIDE_IO_READ, TIDE_IO_READ, TIDE_IO_READ, TIDE_IO_WRITE,
+		TIDE_IO_WRITE, TIDE_IO_ZERO, TIDE_IO_FLUSH
+	};
+	struct script *s = p->script;
+	uint64_t at = seed_below(&s->seed, PIECE);
+	uint64_t length = seed_below(&s->seed, PIECE - at + 1);
+
+	if (seed_next(&s->seed) & 1) {
+		at &= ~UINT64_C(4095);
+		length = PIECE - at < 4096 ? PIECE - at : 4096;
+	}
+	p->io = (struct tide_io){
+		.op = ops[seed_below(&s->seed, 7)],
+		.flags = TIDE_ZERO_MAY_UNMAP,
+		.offset_bytes = p->base + at,
+		.length_bytes = length,
+		.buf = p->buf,
+		.done = on_done,
+		.opaque = p,
+	};
+	if (p->io.op == TIDE_IO_WRITE) {
+		memset(p->buf, (int)seed_next(&s->seed), length);
+		memcpy(p->oracle + at, p->buf, length);
+	} else if (p->io.op == TIDE_IO_ZERO) {
+		memset(p->oracle + at, 0, length);
+	}
+	s->left--;
+	p->busy = true;
+	tide_queue_submit(s->w->q, s->w->d, &p->io);
+}
+
+static void test_random(void **state)
+{
+	struct script s = { .w = *state, .left = 20000 };
+	uint32_t total = s.left;
+	uint8_t *all;
+
+	s.seed = seed_of("queue", 7);
+	s.pieces = calloc(PIECES, sizeof(*s.pieces));
+	for (unsigned int i = 0; i < PIECES; i++) {
+		s.pieces[i].script = &s;
+		s.pieces[i].base = (uint64_t)i * PIECE;
+		s.pieces[i].buf = aligned_alloc(4096, PIECE);
+	}
+	/* Twice the depth: half of them wait. */
+	for (unsigned int i = 0; i < PIECES; i++)
+		next(&s.pieces[i]);
+	finish(s.w);
+	assert_int_equal(s.left, 0);
+	assert_int_equal(s.done, total);
+	all = malloc(BYTES);
+	assert_int_equal(tide_disk_read(s.w->d, 0, all, BYTES, NULL), 0);
+	for (unsigned int i = 0; i < PIECES; i++) {
+		assert_memory_equal(all + (uint64_t)i * PIECE,
+				    s.pieces[i].oracle, PIECE);
+		free(s.pieces[i].buf);
+	}
+	free(all);
+	free(s.pieces);
+}
+
+struct counter {
+	struct tide_io io;
+	struct world *w;
+	uint32_t calls, again;
+};
+
+static void count_again(struct tide_io *io)
+{
+	struct counter *c = io->opaque;
+
+	c->calls++;
+	if (c->again) {
+		c->again--;
+		tide_queue_submit(c->w->q, io->disk, io);
+	}
+}
+
+static struct counter counter(struct world *w, enum tide_io_op op,
+			      uint64_t offset, uint64_t length, void *buf)
+{
+	return (struct counter){
+		.io = { .op = op, .offset_bytes = offset,
+			.length_bytes = length, .buf = buf,
+			.done = count_again },
+		.w = w,
+	};
+}
+
+static int run_one(struct counter *c)
+{
+	c->io.opaque = c;
+	tide_queue_submit(c->w->q, c->w->d, &c->io);
+	finish(c->w);
+	return c->io.result;
+}
+
+/* Requests that are complete at once, each from the callback of the last. */
+static void test_no_deep_stack(void **state)
+{
+	struct counter c = counter(*state, TIDE_IO_READ, 0, 0, NULL);
+
+	c.again = 1000000;
+	assert_int_equal(run_one(&c), 0);
+	assert_int_equal(c.calls, 1000001);
+}
+
+static void test_refused(void **state)
+{
+	struct world *w = *state;
+	char byte;
+	struct counter c = counter(w, TIDE_IO_READ, BYTES, 1, &byte);
+	struct tide_queue *q;
+
+	assert_int_equal(run_one(&c), -EINVAL);
+	c = counter(w, TIDE_IO_WRITE, UINT64_MAX, 2, &byte);
+	assert_int_equal(run_one(&c), -EINVAL);
+	w->d->writable = false;
+	c = counter(w, TIDE_IO_WRITE, 0, 1, &byte);
+	assert_int_equal(run_one(&c), -EROFS);
+	c = counter(w, TIDE_IO_FLUSH, 0, 0, NULL);
+	assert_int_equal(run_one(&c), 0);
+	w->d->writable = true;
+	assert_int_equal(c.calls, 1);
+	assert_int_equal(tide_queue_create(0, &q, NULL), -EINVAL);
+	assert_int_equal(tide_queue_create(4097, &q, NULL), -EINVAL);
+	print_message("# engine: %s\n", tide_queue_uses_uring(w->q)
+			? "io_uring" : "threads");
+	if (w->threads)
+		assert_false(tide_queue_uses_uring(w->q));
+}
+
+static void test_short_file(void **state)
+{
+	struct world *w = *state;
+	static char buf[20000];
+	static const char zeroes[20000];
+	struct counter c = counter(w, TIDE_IO_READ, 0, sizeof(buf), buf);
+
+	memset(buf, 3, sizeof(buf));
+	assert_int_equal(tide_disk_write(w->d, 0, buf, sizeof(buf), NULL), 0);
+	assert_int_equal(truncate(path, 10001), 0);
+	assert_int_equal(run_one(&c), 0);
+	assert_int_equal(buf[10000], 3);
+	assert_memory_equal(buf + 10001, zeroes, 9999);
+	c = counter(w, TIDE_IO_READ, 65536, sizeof(buf), buf);
+	memset(buf, 3, sizeof(buf));
+	assert_int_equal(run_one(&c), 0);
+	assert_memory_equal(buf, zeroes, sizeof(buf));
+}
+
+/* The file may not grow: the write that begins inside the limit comes short. */
+static void test_no_room(void **state)
+{
+	struct world *w = *state;
+	struct rlimit old, limit;
+	char *buf = aligned_alloc(4096, PIECE);
+	struct counter c = counter(w, TIDE_IO_WRITE, 0, PIECE, buf);
+	int ret;
+
+	memset(buf, 1, PIECE);
+	assert_int_equal(truncate(path, 4096), 0);
+	signal(SIGXFSZ, SIG_IGN);
+	getrlimit(RLIMIT_FSIZE, &old);
+	limit = old;
+	limit.rlim_cur = 8192;
+	setrlimit(RLIMIT_FSIZE, &limit);
+	ret = run_one(&c);
+	setrlimit(RLIMIT_FSIZE, &old);
+	assert_int_equal(ret, -EFBIG);
+	assert_int_equal(c.calls, 1);
+	free(buf);
+}
+
+/* The descriptor becomes readable: a caller's own event loop. */
+static void test_fd(void **state)
+{
+	struct world *w = *state;
+	char byte;
+	struct counter c = counter(w, TIDE_IO_READ, 5, 1, &byte);
+	struct pollfd event = { .fd = tide_queue_fd(w->q), .events = POLLIN };
+
+	c.io.opaque = &c;
+	for (int i = 0; i < 50; i++) {
+		tide_queue_submit(w->q, w->d, &c.io);
+		while (tide_queue_pending(w->q)) {
+			if (tide_queue_poll(w->q, false))
+				break;
+			assert_int_equal(poll(&event, 1, 10000), 1);
+		}
+	}
+	assert_int_equal(c.calls, 50);
+}
+
+/* A disk that halves requests for the disk below, and fails where told. */
+struct halver {
+	struct tide_disk disk;
+	struct tide_disk *below;
+	uint64_t bad_offset;
+	uint32_t started;
+};
+
+static void on_child(struct tide_io *child)
+{
+	struct tide_io *io = child->parent;
+
+	if (child->result && !io->scratch[1])
+		io->scratch[1] = (uint64_t)-child->result;
+	tide_io_put(io->queue, child);
+	if (!--io->scratch[0])
+		tide_io_complete(io, -(int)io->scratch[1]);
+}
+
+static bool halver_start(struct tide_disk *d, struct tide_io *io)
+{
+	struct halver *h = (struct halver *)d;
+	uint64_t half = io->length_bytes / 2;
+	struct tide_io *child[2] = { tide_io_get(io->queue),
+				     tide_io_get(io->queue) };
+
+	assert_non_null(child[0]);
+	assert_non_null(child[1]);
+	h->started++;
+	io->scratch[0] = 2;
+	io->scratch[1] = 0;
+	for (int i = 0; i < 2; i++) {
+		*child[i] = (struct tide_io){
+			.op = io->op, .done = on_child, .parent = io,
+			.buf = (char *)io->buf + (i ? half : 0),
+			.offset_bytes = io->offset_bytes + (i ? half : 0),
+			.length_bytes = i ? io->length_bytes - half : half,
+		};
+		if (h->bad_offset == child[i]->offset_bytes)
+			child[i]->offset_bytes = BYTES;
+		tide_io_start_child(io->queue, h->below, child[i]);
+	}
+	return true;
+}
+
+static void test_children(void **state)
+{
+	static const struct tide_disk_ops ops = { .name = "halver",
+						  .start = halver_start };
+	struct world *w = *state;
+	struct halver h = {
+		.disk = { .ops = &ops, .size_bytes = BYTES, .writable = true,
+			  .path = path },
+		.below = w->d, .bad_offset = UINT64_MAX,
+	};
+	char in[1001], out[1001];
+	struct counter c = counter(w, TIDE_IO_WRITE, 77, sizeof(in), in);
+
+	memset(in, 42, sizeof(in));
+	w->d = &h.disk;
+	c.again = 2 * DEPTH * 4;	/* children are given back */
+	assert_int_equal(run_one(&c), 0);
+	assert_int_equal(c.calls, 2 * DEPTH * 4 + 1);
+	c = counter(w, TIDE_IO_READ, 77, sizeof(in), out);
+	assert_int_equal(run_one(&c), 0);
+	assert_memory_equal(in, out, sizeof(in));
+	h.bad_offset = 77 + sizeof(in) / 2;
+	assert_int_equal(run_one(&c), -EINVAL);
+	w->d = h.below;
+}
+
+#define BOTH(name)                                                           \
+	{ #name " (io_uring)", name, setup_uring, teardown, NULL },          \
+	{ #name " (threads)", name, setup_threads, teardown, NULL }
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		BOTH(test_random), BOTH(test_no_deep_stack),
+		BOTH(test_refused), BOTH(test_short_file),
+		BOTH(test_no_room), BOTH(test_fd), BOTH(test_children),
+		{ "test_random (O_DIRECT)", test_random, setup_direct,
+		  teardown, NULL },
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
