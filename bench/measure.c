@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "base/clock.h"
+#include "plot.h"
 
 static int by_value(const void *x, const void *y)
 {
@@ -58,6 +59,7 @@ void bench_print(const struct bench_options *options, const char *table,
 		const struct bench_entry *e = &entries[i];
 		double ratio = e->median / entries[ours].median;
 
+		bench_plot_add(table, row, e->name, e->median, e->low, e->high);
 		if (options->json)
 			printf("{\"table\":\"%s\",\"row\":\"%s\",\"name\":\"%s"
 			       "\",\"median_ns\":%.0f,\"low_ns\":%.0f,"

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "plot.h"
 #include "ticks.h"
 
 #define GROUP 64
@@ -185,6 +186,27 @@ static int contest_all(const struct bench_options *o, const struct slots_work *w
 	return 0;
 }
 
+/* A picture for each workload; one of an order is as the other. */
+static void plot(const char *work, const char *how, uint32_t n, size_t i,
+		 const struct figures *f)
+{
+	char table[32], row[16], name[48];
+	size_t at = 0;
+
+	snprintf(table, sizeof(table), "slots-%s-%s", work, how);
+	while (table[at]) {
+		if (table[at] == '/')
+			table[at] = '-';
+		at++;
+	}
+	snprintf(row, sizeof(row), "%u", n);
+	snprintf(name, sizeof(name), "%s%s", maps[i / 2]->name,
+		 i % 2 ? " + cache" : "");
+	if (f->median > 0)
+		bench_plot_add(table, row, name, f->median, f->median,
+			       f->median);
+}
+
 static void print_json(const char *work, const char *how, uint32_t n, size_t i,
 		       const struct figures *f)
 {
@@ -235,6 +257,8 @@ static int one_mix(const struct bench_options *o, const struct slots_mix *mix,
 		if (!o->json)
 			printf("%-15s%-9s", maps[i / 2]->name,
 			       i % 2 ? " + cache" : "");
+		for (size_t k = 0; k < COUNTS; k++)
+			plot(mix->name, how, counts[k], i, &f[k][i]);
 		for (size_t k = 0; k < COUNTS; k++)
 			if (!o->json)
 				print_figures(&f[k][i]);

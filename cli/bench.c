@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "bench/benches.h"
+#include "bench/plot.h"
 #include "options.h"
 #include "tidemark/scan.h"
 
@@ -50,6 +51,9 @@ static int run(const struct cli_parsed *p)
 		.reps = (unsigned int)cli_number(p, "reps"),
 	};
 
+	const char *plots;
+	int code;
+
 	if (p->argc > 1)
 		return cli_fail(p->command, CLI_USAGE,
 				"one table at a time; see --help");
@@ -58,7 +62,17 @@ static int run(const struct cli_parsed *p)
 	o.reps |= 1;
 	if (o.reps > BENCH_MOST_REPS)
 		o.reps = BENCH_MOST_REPS;
-	return run_tables(p->argc ? p->argv[0] : NULL, &o);
+	code = run_tables(p->argc ? p->argv[0] : NULL, &o);
+	plots = cli_text(p, "plots");
+	if (plots) {
+		int rc = bench_plot_write(plots);
+
+		if (rc < 0)
+			return cli_fail(p->command, CLI_FAILED,
+					"plots into %s: %s", plots,
+					strerror(-rc));
+	}
+	return code;
 }
 
 static const struct cli_option options[] = {
@@ -66,6 +80,8 @@ static const struct cli_option options[] = {
 	  "smaller and fewer: under a minute" },
 	{ "reps", "N", CLI_COUNT, "0",
 	  "repetitions, odd; 0: 9, or 3 with --quick" },
+	{ "plots", "FOLDER", CLI_TEXT, NULL,
+	  "also draw each table as FOLDER/TABLE.svg" },
 	{ "json", NULL, CLI_FLAG, NULL, "print one JSON object a line" },
 	{ NULL, NULL, CLI_FLAG, NULL, NULL },
 };

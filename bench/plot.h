@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Pictures of the tables: one SVG each, rows from left to right, one line for
+ * each contestant, time upwards on a logarithmic scale.
+ */
+#ifndef BENCH_PLOT_H
+#define BENCH_PLOT_H
+
+/* Remember a point; tables, rows and names are copied. */
+void bench_plot_add(const char *table, const char *row, const char *name,
+		    double median_ns, double low_ns, double high_ns);
+/*
+ * Write FOLDER/TABLE.svg for each table that has points, and forget them. 0,
+ * or -errno.
+ */
+int bench_plot_write(const char *folder);
+
+#endif

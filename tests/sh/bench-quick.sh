@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Every table of tidemark bench runs, gives JSON, and draws; every contestant
+# gives the same answer. No figure is judged here.
+. "$SRC/tests/sh/lib.sh"
+
+cd "$SRC" || exit 1		# recorded traces are looked for beside it
+for table in scan cut compact mark slots; do
+	"$TIDEMARK" bench "$table" --quick --reps=1 --json --plots="$dir" \
+		>"$dir/$table.json" 2>"$dir/err" ||
+		fail "bench $table: $(cat "$dir/err")"
+	python3 - "$dir/$table.json" "$table" <<'P' || fail "bench $table: JSON"
+import json, sys
+rows = [json.loads(line) for line in open(sys.argv[1])]
+assert len(rows) > 5, len(rows)
+for r in rows:
+    assert r["table"].split("-")[0] in (sys.argv[2], "insert"), r
+    assert r.get("agrees", True), r
+    for key in r:
+        if key.endswith("_ns") and key != "cold_ns":
+            assert r[key] is None or r[key] >= 0, r
+P
+	echo "ok - bench $table"
+done
+"$TIDEMARK" bench nothing 2>"$dir/err" && fail "an unknown table was run"
+grep -q "no table 'nothing'" "$dir/err" || fail "$(cat "$dir/err")"
+"$TIDEMARK" bench mark --quick --reps=1 --plots="$dir/none" >/dev/null \
+	2>"$dir/err" && fail "plots went nowhere"
+grep -q "$dir/none" "$dir/err" || fail "$(cat "$dir/err")"
+python3 - "$dir" <<'P' || fail "plots"
+import glob, sys
+import xml.etree.ElementTree as tree
+found = glob.glob(sys.argv[1] + "/*.svg")
+assert len(found) >= 5, found
+for f in found:
+    root = tree.parse(f).getroot()
+    assert root.tag.endswith("svg") and len(root) > 10, f
+P
+echo "ok - plots are SVG"
