@@ -61,6 +61,14 @@ struct tide_disk_options {
 	bool no_guard; /* qcow2: measurements only: do not check writes */
 	bool repair_dirty; /* qcow2: rebuild refcounts if the dirty bit is set */
 	uint64_t cache_bytes; /* qcow2 metadata cache; 0: the default */
+	/*
+	 * Instead of the file driver, for every file that is opened with these
+	 * options: a layer of the caller's. NULL: the file driver.
+	 */
+	int (*open_file)(const char *path,
+			 const struct tide_disk_options *options,
+			 struct tide_disk **out, struct tide_error *err);
+	void *open_opaque; /* open_file's */
 };
 
 /*

@@ -201,6 +201,8 @@ int tide_disk_open_file(const char *path,
 
 	if (!options)
 		options = &none;
+	if (options->open_file)
+		return options->open_file(path, options, out, err);
 	ret = file_new(path, options, &f, err);
 	if (ret)
 		return ret;
