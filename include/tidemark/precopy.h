@@ -96,6 +96,15 @@ struct tide_precopy_ops {
 			  struct tide_error *err);
 	/* Often in a round, once at its end. NULL ok. */
 	void (*progress)(void *opaque, const struct tide_round *round);
+	/*
+	 * Between the two, memory of the slots in the map is read; called by
+	 * channel threads, several at a time, for as long as 256 KiB take to
+	 * copy. Who removes a slot takes it out of the map first, and unmaps
+	 * its memory when all who held then have released. NULL: no slot is
+	 * ever removed while the guest moves.
+	 */
+	void (*hold)(void *opaque);
+	void (*release)(void *opaque);
 };
 
 enum tide_precopy_outcome {
@@ -124,6 +133,9 @@ void tide_precopy_defaults(struct tide_precopy_options *options);
  * clean. Returns 0 exactly when result->outcome is MOVED, else a negative
  * errno with the reason; *@result is always filled. A second call on new
  * sockets starts anew with a bulk round. Blocks until the end.
+ *
+ * @slots may change meanwhile, until pause was called: the receiver follows
+ * between two rounds, and a slot it did not have counts as dirty throughout.
  */
 int tide_precopy_run(const int *channels, unsigned int count,
 		     const struct tide_slots *slots, struct tide_set *set,
@@ -147,6 +159,14 @@ struct tide_receive_ops {
 	/* The source has given GO: run. An error here is sent as REFUSED. */
 	int (*resume)(void *opaque, struct tide_error *err);
 	void (*progress)(void *opaque, const struct tide_round *round);
+	/*
+	 * The source's slots are @wanted from here on: forget those that are
+	 * gone, and make memory that reads as zero for those that are new.
+	 * NULL: a change of slots is refused.
+	 */
+	int (*change)(void *opaque, const struct tide_slot *wanted,
+		      size_t count, struct tide_slots *slots,
+		      struct tide_error *err);
 };
 
 /*

@@ -124,7 +124,10 @@ size_t tide_slots_split(const struct tide_slots *slots, uint64_t gpa_bytes,
 uint32_t tide_slots_count(const struct tide_slots *slots);
 /* tide_slots_bytes: memory that the map takes now, without old views. */
 size_t tide_slots_bytes(const struct tide_slots *slots);
-/* tide_slots_generation: rises with every change. */
+/*
+ * tide_slots_generation: rises with every change. Lookups between two calls
+ * that give the same saw the same map.
+ */
 uint64_t tide_slots_generation(const struct tide_slots *slots);
 /* tide_slots_top_bytes: end of the highest slot in the guest; 0 if none. */
 uint64_t tide_slots_top_bytes(const struct tide_slots *slots);

@@ -60,6 +60,10 @@ static int last_round(struct attempt *a, struct tide_error *err)
 	a->round.dirty_pages_per_s = rate;
 	if (!rc)
 		rc = tide__round_send(a, err);
+	if (!rc && tide_slots_generation(a->slots) != a->known.generation)
+		rc = tide_error_set(err, -ESTALE, "handover", TIDE_NO_OFFSET,
+				    "memory slots changed while the guest "
+				    "stood still; try again");
 	a->done.predicted_downtime_ns = 0;
 	return rc;
 }

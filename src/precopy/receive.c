@@ -7,11 +7,11 @@
  * the round is in memory, and the ack goes out; the source sends nothing more
  * before it has it.
  *
- * What is allowed when: ROUND, then PAGES and ZERO, then ROUND_END; after a
- * stop round STATE..., STATE_END; after READY only GO. Anything else, a
- * damaged frame, silence, or the end of the stream ends the attempt: the source
- * is told why (REFUSED), and the guest is not run. Only GO, after READY,
- * resumes it.
+ * What is allowed when: ROUND, then PAGES and ZERO, then ROUND_END; between
+ * rounds SLOTS; after a stop round STATE..., STATE_END; after READY only GO.
+ * Anything else, a damaged frame, silence, or the end of the stream ends the
+ * attempt: the source is told why (REFUSED), and the guest is not run. Only GO,
+ * after READY, resumes it.
  */
 #include "precopy/receive.h"
 
@@ -269,6 +269,27 @@ static int take_over(struct arrival *r, bool *running, struct tide_error *err)
 	return 0;
 }
 
+/* The source's slots have changed. Between rounds: nobody writes to memory. */
+static int change_slots(struct arrival *r, const struct tide__frame *f,
+			struct tide_error *err)
+{
+	struct tide__channel *c = &r->channel[0];
+	struct tide__hello h;
+	int rc = tide__hello_get(&h, c->payload, f->payload_bytes, err);
+
+	if (rc)
+		return rc;
+	if (!r->ops->change)
+		rc = tide_error_set(err, -EOPNOTSUPP, origin, f->sequence,
+				    "memory slots changed, and this receiver "
+				    "cannot follow");
+	else
+		rc = r->ops->change(r->opaque, h.slot, h.slots, r->slots, err);
+	free(h.slot);
+	return rc ? rc : tide__channel_say(c, TIDE__FRAME_WELCOME, 0, 0, NULL,
+					   err);
+}
+
 static int rounds(struct arrival *r, bool *running, struct tide_error *err)
 {
 	bool stopped = false;
@@ -279,6 +300,12 @@ static int rounds(struct arrival *r, bool *running, struct tide_error *err)
 
 		if (rc)
 			return rc;
+		if (f.type == TIDE__FRAME_SLOTS && !stopped) {
+			rc = change_slots(r, &f, err);
+			if (rc)
+				return rc;
+			continue;
+		}
 		if (f.type == TIDE__FRAME_ROUND && !stopped) {
 			begin_round(r, &f);
 			rc = one_round(r, &f, err);

@@ -8,7 +8,8 @@
  * new writes to it are seen by the next harvest. Then its pages are copied to a
  * buffer that stays in the core's cache, and hashed and sent from there: the
  * guest may write while we read, and a checksum over memory that changes would
- * not be that of the bytes sent.
+ * not be that of the bytes sent. Only while it is copied is the slot's memory
+ * held (slots.c).
  *
  * A page may travel on one channel in this round and on another in the next;
  * that they arrive in order is ensured by the end of the round: each channel
@@ -94,9 +95,9 @@ static int send_data(struct sender *s, uint64_t first, uint32_t pages,
 	return tide__channel_send(s->channel, &frame, data, len, err);
 }
 
-/* Copy the unit, then send it as runs of zero pages and runs of data. */
+/* Send the unit in the buffer as runs of zero pages and runs of data. */
 static int send_unit(struct sender *s, const struct tide_range *unit,
-		     const unsigned char *host, struct tide_error *err)
+		     struct tide_error *err)
 {
 	uint32_t count = (uint32_t)unit->count, i = 0;
 	int rc = 0;
@@ -105,13 +106,9 @@ static int send_unit(struct sender *s, const struct tide_range *unit,
 		uint32_t from = i;
 		unsigned char *at = s->buffer + from * 4096u;
 
-		memcpy(at, host + from * 4096ull, 4096);
 		if (is_zero(at)) {
 			do {
 				i++;
-				if (i < count)
-					memcpy(s->buffer + i * 4096u,
-					       host + i * 4096ull, 4096);
 			} while (i < count && is_zero(s->buffer + i * 4096u));
 			s->zero_pages += i - from;
 			rc = tide__channel_say(s->channel, TIDE__FRAME_ZERO,
@@ -121,14 +118,18 @@ static int send_unit(struct sender *s, const struct tide_range *unit,
 		}
 		do {
 			i++;
-			if (i < count)
-				memcpy(s->buffer + i * 4096u,
-				       host + i * 4096ull, 4096);
 		} while (i < count && !is_zero(s->buffer + i * 4096u));
 		rc = send_data(s, unit->first + from, i - from, at, err);
 	}
 	s->pages += count;
 	return rc;
+}
+
+static void skip(struct attempt *a, uint64_t count)
+{
+	tide__slots_skipped(a, a->left.first, count);
+	a->left.first += count;
+	a->left.count -= count;
 }
 
 /* Next unit of the epoch inside one slot; false when there is none. */
@@ -147,19 +148,18 @@ static bool take_range(struct attempt *a, struct tide_range *unit,
 		/* Marks outside every slot are too wide, not wrong: skipped. */
 		if (!tide_slots_next(a->slots, gpa, slot) ||
 		    slot->gpa_bytes >= gpa + a->left.count * 4096) {
-			a->left.count = 0;
+			skip(a, a->left.count);
 			continue;
 		}
 		if (slot->gpa_bytes > gpa) {
-			uint64_t skip = (slot->gpa_bytes - gpa) / 4096;
-
-			a->left.first += skip;
-			a->left.count -= skip;
+			skip(a, (slot->gpa_bytes - gpa) / 4096);
 			continue;
 		}
-		break;
+		room = (slot->len_bytes - (gpa - slot->gpa_bytes)) / 4096;
+		if (tide__slots_sendable(a, slot))
+			break;
+		skip(a, a->left.count < room ? a->left.count : room);
 	}
-	room = (slot->len_bytes - (gpa - slot->gpa_bytes)) / 4096;
 	unit->first = a->left.first;
 	unit->count = a->left.count < room ? a->left.count : room;
 	if (unit->count > TIDE__UNIT_PAGES)
@@ -169,14 +169,16 @@ static bool take_range(struct attempt *a, struct tide_range *unit,
 	return true;
 }
 
-/* 1 with a unit, 0 when the epoch is empty, or an error. */
+/* 1 with a unit in the buffer, 0 when the epoch is empty, or an error. */
 static int next_unit(struct sender *s, struct tide_range *unit,
-		     const unsigned char **host, struct tide_error *err)
+		     struct tide_error *err)
 {
 	struct attempt *a = s->a;
 	struct tide_slot slot;
 	int rc = 0;
 
+	if (a->ops->hold)
+		a->ops->hold(a->opaque);
 	pthread_mutex_lock(&a->lock);
 	if (!a->stop && !take_range(a, unit, &slot, &s->ranges))
 		a->draining = true;	/* the ack may come from now on */
@@ -186,10 +188,14 @@ static int next_unit(struct sender *s, struct tide_range *unit,
 						   unit->count, err))
 			rc = err->code ? err->code : -EIO;
 		a->round.pages += unit->count;
-		*host = (const unsigned char *)slot.host +
-			(unit->first * 4096 - slot.gpa_bytes);
 	}
 	pthread_mutex_unlock(&a->lock);
+	if (rc > 0)
+		memcpy(s->buffer, (const unsigned char *)slot.host +
+				      (unit->first * 4096 - slot.gpa_bytes),
+		       unit->count * 4096);
+	if (a->ops->release)
+		a->ops->release(a->opaque);
 	return rc;
 }
 
@@ -213,14 +219,13 @@ static void finish(struct sender *s, int rc, const struct tide_error *err)
 static void *send_loop(void *arg)
 {
 	struct sender *s = arg;
-	const unsigned char *host;
 	struct tide_range unit;
 	struct tide_error err;
 	int rc;
 
 	tide_error_clear(&err);
-	while ((rc = next_unit(s, &unit, &host, &err)) > 0) {
-		rc = send_unit(s, &unit, host, &err);
+	while ((rc = next_unit(s, &unit, &err)) > 0) {
+		rc = send_unit(s, &unit, &err);
 		if (rc)
 			break;
 	}

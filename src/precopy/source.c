@@ -59,28 +59,22 @@ int tide__expect(struct attempt *a, unsigned int type, struct tide__frame *f,
 static int fill_hello(struct attempt *a, struct tide__hello *h,
 		      struct tide_error *err)
 {
-	uint32_t room = tide_slots_count(a->slots);
-	struct tide_slot slot;
-	uint64_t from = 0;
+	int rc = tide__slots_collect(a->slots, &a->known, err);
 
+	if (rc)
+		return rc;
 	*h = (struct tide__hello){
 		.version = TIDE__WIRE_VERSION,
 		.page_bytes = a->options.page_bytes,
 		.channels = a->channels,
 		.features = (a->options.checksum ? TIDE__FEATURE_CHECKSUM : 0) |
 			    (a->options.zstd_level ? TIDE__FEATURE_ZSTD : 0),
+		.slots = a->known.count,
+		.slot = a->known.slot,
 	};
 	if (getrandom(h->id, sizeof(h->id), 0) != sizeof(h->id))
 		return tide_error_set(err, -EIO, "precopy", TIDE_NO_OFFSET,
 				      "the kernel gave no random bytes");
-	h->slot = calloc(room ? room : 1, sizeof(*h->slot));
-	if (!h->slot)
-		return tide_error_set(err, -ENOMEM, "precopy", TIDE_NO_OFFSET,
-				      "no memory for %" PRIu32 " slots", room);
-	while (h->slots < room && tide_slots_next(a->slots, from, &slot)) {
-		h->slot[h->slots++] = slot;
-		from = slot.gpa_bytes + slot.len_bytes;
-	}
 	return 0;
 }
 
@@ -127,7 +121,6 @@ static int greet(struct attempt *a, struct tide_error *err)
 	for (unsigned int i = 0; i < a->channels; i++)
 		a->channel[i].checksum = a->options.checksum;
 	free(bytes);
-	free(h.slot);
 	return rc;
 }
 
@@ -150,10 +143,8 @@ int tide__harvest_and_cut(struct attempt *a, struct tide_error *err)
 	uint64_t start = tide__now_ns(), since;
 	int rc = a->ops->harvest(a->opaque, a->set, err);
 
-	if (!rc && tide_slots_generation(a->slots) != a->slots_generation)
-		rc = tide_error_set(err, -ESTALE, "precopy", TIDE_NO_OFFSET,
-				    "memory slots changed during the "
-				    "migration; try again");
+	if (!rc)
+		rc = tide__slots_sync(a, err);
 	if (!rc)
 		rc = tide_set_cut(a->set, &a->epoch, err);
 	if (rc)
@@ -286,6 +277,7 @@ static void fini_attempt(struct attempt *a)
 		tide__channel_fini(&a->channel[i]);
 	pthread_cond_destroy(&a->changed);
 	pthread_mutex_destroy(&a->lock);
+	free(a->known.slot);
 	free(a);
 }
 
@@ -325,7 +317,6 @@ int tide_precopy_run(const int *channels, unsigned int count,
 	a->set = set;
 	a->ops = ops;
 	a->opaque = opaque;
-	a->slots_generation = tide_slots_generation(slots);
 	init_attempt(a, channels, count, options);
 	tide_error_clear(&own);
 	rc = run(a, &result->outcome, &own);

@@ -9,13 +9,21 @@
 #include "tidemark/precopy.h"
 #include "wire/channel.h"
 
+/* Slots in order of guest addresses, as they were at @generation. */
+struct tide__slot_list {
+	struct tide_slot *slot;		/* malloc'ed */
+	uint32_t count;
+	uint64_t generation;
+};
+
 struct attempt {
 	const struct tide_slots *slots;
 	struct tide_set *set;
 	const struct tide_precopy_ops *ops;
 	void *opaque;
 	struct tide_precopy_options options;
-	uint64_t slots_generation;
+	struct tide__slot_list known;	/* to the receiver */
+	struct tide_range skipped;	/* hull of what this round did not send */
 
 	struct tide__channel channel[TIDE_PRECOPY_MAX_CHANNELS];
 	unsigned int channels;
@@ -52,6 +60,16 @@ struct attempt {
 int tide__round_send(struct attempt *a, struct tide_error *err);
 /* Tell the caller that a->done has ended. */
 void tide__round_report(struct attempt *a);
+/* slots.c */
+int tide__slots_collect(const struct tide_slots *slots,
+			struct tide__slot_list *list, struct tide_error *err);
+/* Is @slot, from the map, one that the receiver has? */
+bool tide__slots_sendable(const struct attempt *a,
+			  const struct tide_slot *slot);
+/* Under the lock: these pages of the epoch were in no such slot. */
+void tide__slots_skipped(struct attempt *a, uint64_t first, uint64_t count);
+/* Between rounds, before the cut: make the receiver's slots ours. */
+int tide__slots_sync(struct attempt *a, struct tide_error *err);
 /* policy.c */
 /* Downtime if the guest stopped with what is in the open epoch. */
 uint64_t tide__policy_downtime_ns(const struct attempt *a);

@@ -160,6 +160,7 @@ static void complete(struct vm *vm, struct virtq_used *used, uint16_t head)
 	vm__mark(vm, vm->disk.device, sizeof(*used));
 }
 
+/* With memory held: what guest_at gives stays where it is. */
 static void serve_queue(struct vm *vm)
 {
 	struct vm_disk *disk = &vm->disk;
@@ -267,7 +268,9 @@ static void write_register(struct vm *vm, uint32_t offset, uint32_t value)
 		disk->queue_ready = value & 1;
 		break;
 	case VIRTIO_QUEUE_NOTIFY:
+		vm_hold_memory(vm);
 		serve_queue(vm);
+		vm_release_memory(vm);
 		break;
 	case VIRTIO_STATUS:
 		if (value == 0)

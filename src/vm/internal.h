@@ -64,6 +64,14 @@ struct vm {
 	struct tide_slots *slots;
 	struct tide_set *set;
 	struct tide_source *source;	/* NULL while not tracking */
+	/*
+	 * slot_lock: changes of slots, and what follows. A reader of slots'
+	 * memory that can meet a change holds memory_lock meanwhile.
+	 */
+	pthread_mutex_t slot_lock;
+	bool tracking;		/* the source watches */
+	bool frozen;		/* paused to be handed over: no changes */
+	pthread_rwlock_t memory_lock;
 	char *base;		/* address space of the guest: GPA 0 */
 	uint64_t span_bytes;	/* reserved there */
 	uint32_t next_slot_id;

@@ -140,27 +140,18 @@ void vm__mark(struct vm *vm, uint64_t gpa, uint64_t len)
 		tide_set_mark_range(vm->set, first, last - first + 1);
 }
 
-int vm_add_slot(struct vm *vm, uint64_t gpa_bytes, uint64_t len_bytes,
-		uint32_t *id, struct tide_error *err)
+/* Under slot_lock. */
+static int check_change(const struct vm *vm, struct tide_error *err)
 {
-	uint32_t number = vm->next_slot_id;
-	struct tide_slot slot;
-	int rc = vm__memory_map(vm, gpa_bytes, len_bytes, number, err);
-
-	if (rc)
-		return rc;
-	tide_slots_find_id(vm->slots, number, &slot);
-	if (vm->source)
-		rc = tide_source_slot_added(vm->source, &slot, vm->set, err);
-	if (rc) {
-		vm_remove_slot(vm, number, NULL);
-		return rc;
-	}
-	*id = number;
-	return 0;
+	if (!vm->frozen)
+		return 0;
+	return tide_error_set(err, -EBUSY, "vm", TIDE_NO_OFFSET,
+			      "memory cannot change while the guest is handed "
+			      "over");
 }
 
-int vm_remove_slot(struct vm *vm, uint32_t id, struct tide_error *err)
+/* Under slot_lock: harvest, then remove; what is left counts as dirty. */
+static int remove_slot(struct vm *vm, uint32_t id, struct tide_error *err)
 {
 	struct tide_slot slot;
 	int rc;
@@ -168,14 +159,86 @@ int vm_remove_slot(struct vm *vm, uint32_t id, struct tide_error *err)
 	if (!tide_slots_find_id(vm->slots, id, &slot))
 		return tide_error_set(err, -ENOENT, "vm", TIDE_NO_OFFSET,
 				      "there is no slot %" PRIu32, id);
-	/* Harvest, then remove, then treat what is left as dirty. */
-	if (vm->source)
+	if (vm->tracking)
 		tide_source_slot_removing(vm->source, &slot, vm->set, NULL);
 	rc = vm->ops->remove_slot(vm, &slot, err);
+	if (!rc)
+		rc = tide_slots_remove(vm->slots, id, err);
 	if (rc)
 		return rc;
-	tide_slots_remove(vm->slots, id, NULL);
+	/* Who found it in the map before that has then let go of it. */
+	pthread_rwlock_wrlock(&vm->memory_lock);
 	mmap(slot.host, slot.len_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
 	     MAP_NORESERVE | MAP_FIXED, -1, 0);
+	pthread_rwlock_unlock(&vm->memory_lock);
 	return 0;
+}
+
+int vm_remove_slot(struct vm *vm, uint32_t id, struct tide_error *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&vm->slot_lock);
+	rc = check_change(vm, err);
+	if (!rc)
+		rc = remove_slot(vm, id, err);
+	pthread_mutex_unlock(&vm->slot_lock);
+	return rc;
+}
+
+int vm_add_slot(struct vm *vm, uint64_t gpa_bytes, uint64_t len_bytes,
+		uint32_t *id, struct tide_error *err)
+{
+	struct tide_slot slot;
+	uint32_t number;
+	int rc;
+
+	pthread_mutex_lock(&vm->slot_lock);
+	number = vm->next_slot_id;
+	rc = check_change(vm, err);
+	if (!rc)
+		rc = vm__memory_map(vm, gpa_bytes, len_bytes, number, err);
+	if (!rc && vm->tracking) {
+		tide_slots_find_id(vm->slots, number, &slot);
+		rc = tide_source_slot_added(vm->source, &slot, vm->set, err);
+		if (rc)
+			remove_slot(vm, number, NULL);
+	}
+	pthread_mutex_unlock(&vm->slot_lock);
+	if (!rc)
+		*id = number;
+	return rc;
+}
+
+static bool is_wanted(const struct tide_slot *slot,
+		      const struct tide_slot *wanted, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (wanted[i].id == slot->id &&
+		    wanted[i].gpa_bytes == slot->gpa_bytes &&
+		    wanted[i].len_bytes == slot->len_bytes)
+			return true;
+	return false;
+}
+
+int vm_change_incoming(struct vm *vm, const struct tide_slot *wanted,
+		       size_t count, struct tide_error *err)
+{
+	struct tide_slot slot;
+	uint64_t from = 0;
+	int rc = 0;
+
+	pthread_mutex_lock(&vm->slot_lock);
+	while (!rc && tide_slots_next(vm->slots, from, &slot)) {
+		from = slot.gpa_bytes + slot.len_bytes;
+		if (!is_wanted(&slot, wanted, count))
+			rc = remove_slot(vm, slot.id, err);
+	}
+	for (size_t i = 0; i < count && !rc; i++)
+		if (!tide_slots_find_id(vm->slots, wanted[i].id, NULL))
+			rc = vm__memory_map(vm, wanted[i].gpa_bytes,
+					    wanted[i].len_bytes, wanted[i].id,
+					    err);
+	pthread_mutex_unlock(&vm->slot_lock);
+	return rc;
 }

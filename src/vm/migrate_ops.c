@@ -34,6 +34,7 @@ static int pause_vm(void *opaque, struct tide_error *err)
 
 	/* Before the pause: the guest must not see it change afterwards. */
 	vm_set_phase(m->vm, VM_PHASE_STOP);
+	vm_freeze_slots(m->vm);
 	return vm_pause(m->vm, err);
 }
 
@@ -69,6 +70,16 @@ static void progress(void *opaque, const struct tide_round *round)
 		m->progress(m->opaque, round);
 }
 
+static void hold(void *opaque)
+{
+	vm_hold_memory(((struct vm_migration *)opaque)->vm);
+}
+
+static void release(void *opaque)
+{
+	vm_release_memory(((struct vm_migration *)opaque)->vm);
+}
+
 int vm_migrate(struct vm_migration *m, const int *channels, unsigned int count,
 	       const struct tide_precopy_options *options,
 	       struct tide_precopy_result *result, struct tide_error *err)
@@ -81,6 +92,8 @@ int vm_migrate(struct vm_migration *m, const int *channels, unsigned int count,
 		.throttle = throttle,
 		.save_state = save_state,
 		.progress = progress,
+		.hold = hold,
+		.release = release,
 	};
 	int rc = vm_track_start(m->vm, err);
 
@@ -106,6 +119,15 @@ static int prepare(void *opaque, const struct tide_slot *wanted, size_t count,
 
 	(void)slots;		/* the VM's own map, which it fills */
 	return vm_prepare_incoming(m->vm, wanted, count, err);
+}
+
+static int change(void *opaque, const struct tide_slot *wanted, size_t count,
+		  struct tide_slots *slots, struct tide_error *err)
+{
+	struct vm_migration *m = opaque;
+
+	(void)slots;		/* the VM's own map */
+	return vm_change_incoming(m->vm, wanted, count, err);
 }
 
 static int load_state(void *opaque, const void *state, size_t len,
@@ -155,6 +177,7 @@ int vm_receive(struct vm_migration *m,
 		.load_state = load_state,
 		.resume = run,
 		.progress = received,
+		.change = change,
 	};
 
 	return tide_receive_run(accept_next, m->vm->slots, &ops, m, options,

@@ -86,6 +86,9 @@ int vm_resume(struct vm *vm, struct tide_error *err)
 {
 	int rc = 0;
 
+	pthread_mutex_lock(&vm->slot_lock);
+	vm->frozen = false;
+	pthread_mutex_unlock(&vm->slot_lock);
 	pthread_mutex_lock(&vm->lock);
 	if (vm->failure.code) {
 		if (err)

@@ -87,6 +87,7 @@ static int check_config(const struct vm_config *c, struct tide_error *err)
 static struct vm *alloc_vm(const struct vm_config *config)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
+	pthread_rwlockattr_t rw;
 	pthread_condattr_t attr;
 
 	if (!vm)
@@ -104,6 +105,13 @@ static struct vm *alloc_vm(const struct vm_config *config)
 		vm->vcpu[i].fd = -1;
 	}
 	pthread_mutex_init(&vm->lock, NULL);
+	pthread_mutex_init(&vm->slot_lock, NULL);
+	/* Else a change could wait for senders that are never idle at once. */
+	pthread_rwlockattr_init(&rw);
+	pthread_rwlockattr_setkind_np(
+	    &rw, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&vm->memory_lock, &rw);
+	pthread_rwlockattr_destroy(&rw);
 	pthread_mutex_init(&vm->disk.lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -205,6 +213,8 @@ void vm_destroy(struct vm *vm)
 	tide_slots_destroy(vm->slots);
 	pthread_cond_destroy(&vm->changed);
 	pthread_mutex_destroy(&vm->disk.lock);
+	pthread_rwlock_destroy(&vm->memory_lock);
+	pthread_mutex_destroy(&vm->slot_lock);
 	pthread_mutex_destroy(&vm->lock);
 	free(vm);
 }
@@ -256,14 +266,40 @@ int vm_track_start(struct vm *vm, struct tide_error *err)
 {
 	int rc = 0;
 
+	pthread_mutex_lock(&vm->slot_lock);
 	if (!vm->source)
 		rc = make_source(vm, err);
 	if (!rc)
 		rc = tide_source_start(vm->source, vm->slots, err);
+	vm->tracking |= !rc;
+	pthread_mutex_unlock(&vm->slot_lock);
 	return rc;
 }
 
 int vm_track_stop(struct vm *vm, struct tide_error *err)
 {
-	return vm->source ? tide_source_stop(vm->source, err) : 0;
+	int rc;
+
+	pthread_mutex_lock(&vm->slot_lock);
+	rc = vm->source ? tide_source_stop(vm->source, err) : 0;
+	vm->tracking = false;
+	pthread_mutex_unlock(&vm->slot_lock);
+	return rc;
+}
+
+void vm_freeze_slots(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->slot_lock);
+	vm->frozen = true;
+	pthread_mutex_unlock(&vm->slot_lock);
+}
+
+void vm_hold_memory(struct vm *vm)
+{
+	pthread_rwlock_rdlock(&vm->memory_lock);
+}
+
+void vm_release_memory(struct vm *vm)
+{
+	pthread_rwlock_unlock(&vm->memory_lock);
 }

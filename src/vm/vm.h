@@ -90,8 +90,16 @@ uint64_t vm_pages_written(const struct vm *vm);
 int vm_track_start(struct vm *vm, struct tide_error *err);
 int vm_track_stop(struct vm *vm, struct tide_error *err);
 struct tide_source *vm_source(struct vm *vm);
+/* For the hand-over: until vm_resume slots neither come nor go. */
+void vm_freeze_slots(struct vm *vm);
+/* Slots' memory stays where it is; several threads at a time. */
+void vm_hold_memory(struct vm *vm);
+void vm_release_memory(struct vm *vm);
 
-/* Add RAM as a new slot, or take it away; running or not. */
+/*
+ * Add RAM as a new slot, or take it away; running or not, also while it is
+ * migrated, from any thread. -EBUSY: it is paused to be handed over.
+ */
 int vm_add_slot(struct vm *vm, uint64_t gpa_bytes, uint64_t len_bytes,
 		uint32_t *id, struct tide_error *err);
 int vm_remove_slot(struct vm *vm, uint32_t id, struct tide_error *err);
@@ -116,6 +124,9 @@ int vm_save_state(struct vm *vm, void **state, size_t *len,
 		  struct tide_error *err);
 int vm_prepare_incoming(struct vm *vm, const struct tide_slot *wanted,
 			size_t count, struct tide_error *err);
+/* Between rounds of a migration to here: the slots are now @wanted. */
+int vm_change_incoming(struct vm *vm, const struct tide_slot *wanted,
+		       size_t count, struct tide_error *err);
 int vm_load_state(struct vm *vm, const void *state, size_t len,
 		  struct tide_error *err);
 

@@ -28,6 +28,7 @@ static const char *const names[TIDE__FRAME_TYPES] = {
 	[TIDE__FRAME_DONE] = "DONE",
 	[TIDE__FRAME_REFUSED] = "REFUSED",
 	[TIDE__FRAME_CANCEL] = "CANCEL",
+	[TIDE__FRAME_SLOTS] = "SLOTS",
 };
 
 const char *tide__frame_name(unsigned int type)

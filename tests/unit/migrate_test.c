@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "../../guest/control.h"
+#include "base/atomic.h"
 #include "vm/migrate_ops.h"
 
 #define SECOND 1000000000ull
@@ -172,6 +173,122 @@ static void uffd_process(void **state)
 	matrix(VM_ACCEL_PROCESS, TIDE_SOURCE_UFFD);
 }
 
+/*
+ * Memory is plugged, written and unplugged all the time while the guest moves
+ * and works; whatever is plugged at the end is there, and equal.
+ */
+struct plugger {
+	struct vm *vm;
+	bool stop;
+	unsigned int plugged, unplugged;
+};
+
+static void *plug_and_unplug(void *opaque)
+{
+	struct plugger *p = opaque;
+	uint32_t id[4] = { 0 };
+	struct tide_slot s;
+
+	for (unsigned int i = 0; !tide__load_relaxed(&p->stop); i++) {
+		const struct timespec nap = { 0, 300000 };
+		uint64_t gpa = (256ull + 8 * (i % 4)) << 20;
+
+		if (id[i % 4] && !vm_remove_slot(p->vm, id[i % 4], NULL)) {
+			id[i % 4] = 0;
+			p->unplugged++;
+		} else if (!id[i % 4] && !vm_add_slot(p->vm, gpa, 2 << 20,
+						      &id[i % 4], NULL)) {
+			/* The VMM's own writes: it marks them. */
+			tide_slots_find_id(vm_slots(p->vm), id[i % 4], &s);
+			memset(s.host, (int)i + 1, 1 << 20);
+			tide_set_mark_range(vm_set(p->vm), gpa / 4096, 256);
+			p->plugged++;
+		}
+		nanosleep(&nap, NULL);
+	}
+	return NULL;
+}
+
+static struct plugger *plugger;
+
+static void until_the_pause(void *opaque, const struct tide_round *round)
+{
+	(void)opaque;
+	if (round->number > 12)
+		tide__store_relaxed(&plugger->stop, true);
+}
+
+static void memory_comes_and_goes(enum vm_accel accel,
+				  enum tide_source_kind source)
+{
+	struct vm_migration near = { .want_hash = true,
+				     .progress = until_the_pause };
+	struct far_side far = { .m.want_hash = true };
+	struct plugger p = { 0 };
+	struct tide_precopy_options options;
+	struct tide_precopy_result result;
+	struct tide_error err;
+	struct vm_verdict v;
+	struct vm_config c;
+	pthread_t thread, other;
+	int pair[2];
+
+	config_for(&c, accel, source, GUEST_UNIFORM);
+	assert_int_equal(vm_create(&near.vm, &c, &err), 0);
+	vm_resume(near.vm, NULL);
+	assert_int_equal(vm_create_incoming(&far.m.vm, &c, &err), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	far.fd[0] = pair[1];
+	tide_precopy_defaults(&options);
+	options.downtime_target_ns = 1;
+	options.max_rounds = 20;
+	options.max_throttle_percent = 0;
+	options.auto_stop_over_target = true;
+	far.options = options;
+	far.m.accept = next_socket;
+	far.m.opaque = &far;
+	p.vm = near.vm;
+	plugger = &p;
+	pthread_create(&thread, NULL, receive, &far);
+	pthread_create(&other, NULL, plug_and_unplug, &p);
+	if (vm_migrate(&near, pair, 1, &options, &result, &err))
+		fail_msg("source: %s: %s", err.origin, err.text);
+	tide__store_relaxed(&p.stop, true);
+	pthread_join(thread, NULL);
+	pthread_join(other, NULL);
+	if (far.rc)
+		fail_msg("receiver: %s: %s", far.err.origin, far.err.text);
+	printf("# %s: %u rounds, %u plugged, %u unplugged\n",
+	       tide_source_kind_name(source), result.rounds, p.plugged,
+	       p.unplugged);
+	assert_int_equal(tide_slots_count(vm_slots(near.vm)),
+			 tide_slots_count(vm_slots(far.m.vm)));
+	assert_true(near.hash == far.m.hash);
+	if (vm_verify(far.m.vm, 20 * SECOND, &v, &err))
+		fail_msg("verify: %s", err.text);
+	assert_int_equal(v.bad, 0);
+	close(pair[0]);
+	vm_destroy(near.vm);
+	vm_destroy(far.m.vm);
+}
+
+static void slots_come_and_go(void **state)
+{
+	struct tide_error err;
+
+	(void)state;
+	for (unsigned int s = 0; s < TIDE_SOURCE_KINDS; s++)
+		if (vm_accel_here() == VM_ACCEL_KVM &&
+		    !tide_source_probe((enum tide_source_kind)s, &err))
+			memory_comes_and_goes(VM_ACCEL_KVM,
+					      (enum tide_source_kind)s);
+	if (tide_source_probe(TIDE_SOURCE_UFFD, &err)) {
+		print_message("# skip: %s\n", err.text);
+		skip();
+	}
+	memory_comes_and_goes(VM_ACCEL_PROCESS, TIDE_SOURCE_UFFD);
+}
+
 static int make_disk(void **state)
 {
 	int fd;
@@ -200,6 +317,7 @@ int main(void)
 		cmocka_unit_test(ring),
 		cmocka_unit_test(uffd),
 		cmocka_unit_test(uffd_process),
+		cmocka_unit_test(slots_come_and_go),
 	};
 
 	return cmocka_run_group_tests_name("migrate", tests, make_disk,
