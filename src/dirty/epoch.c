@@ -2,13 +2,14 @@
 /*
  * The cut, and the epoch that it takes out of the live set.
  *
- * A set has room for one epoch: a second tree of the same size, empty between
- * epochs. States: closed -> (cut) -> open -> (commit | rollback) -> closed.
- * While it is open its tree is the taker's alone, so plain stores do; only
- * rollback touches the live tree, through the markers' own door.
+ * A set has room for one epoch: a second tree of the same size, or, where few
+ * words are dirty, a log of them (log.h). Both are empty between epochs.
+ * States: closed -> (cut) -> open -> (commit | rollback) -> closed. While it
+ * is open both are the taker's alone, so plain stores do; only rollback
+ * touches the live tree, through the markers' own door.
  *
- * A commit leaves the tree empty at a cost in proportion to what was dirty: it
- * walks what the summaries point at.
+ * A commit of a log costs nothing. That of a tree leaves it empty at a cost in
+ * proportion to what was dirty: it walks what the summaries point at.
  */
 #include <errno.h>
 
@@ -46,6 +47,7 @@ static void close_epoch(struct tide_epoch *epoch)
 	for (uint64_t word = 0; word < tree->words[top]; word++)
 		if (tree->level[top][word])
 			empty_below(tree, top, word);
+	epoch->log.first = epoch->log.count = 0;
 	epoch->pages_left = 0;
 	epoch->open = false;
 }
@@ -67,8 +69,16 @@ void tide_set_cut_part(struct tide_set *set, unsigned int part,
 		       unsigned int parts)
 {
 	struct tide_epoch *epoch = &set->epoch;
-	uint64_t taken = tide__take(&set->live, &epoch->tree, part, parts);
+	uint64_t room = epoch->log.room, taken;
 
+	/* A log has one writer, and does for few dirty words only. */
+	if (parts == 1 &&
+	    tide__tree_used(&set->live, set->kernels, room) <= room)
+		taken = tide__take_log(&set->live, &epoch->log, &epoch->tree,
+				       set->kernels);
+	else
+		taken = tide__take(&set->live, &epoch->tree, set->kernels,
+				   part, parts);
 	/* Pairs with the load in finish, through the caller's join. */
 	tide__add_relaxed(&epoch->pages_left, taken);
 }
@@ -79,6 +89,7 @@ void tide_set_cut_finish(struct tide_set *set, struct tide_epoch **out)
 
 	/* Pairs with the store in note_out_of_range. */
 	if (tide__swap_seqcst(&set->all_dirty, false)) {
+		epoch->log.count = 0;
 		tide__tree_set(&epoch->tree, 0, set->live.pages);
 		epoch->pages_left = set->live.pages;
 	}
@@ -111,6 +122,8 @@ uint64_t tide_epoch_count(const struct tide_epoch *epoch)
 size_t tide_epoch_next(const struct tide_epoch *epoch, uint64_t *cursor,
 		       struct tide_range *ranges, size_t max)
 {
+	if (epoch->log.count)
+		return tide__log_ranges(&epoch->log, cursor, ranges, max);
 	return tide__tree_ranges(&epoch->tree, epoch->set->kernels, true,
 				 cursor, ranges, max);
 }
@@ -126,10 +139,18 @@ static uint64_t share_start(const struct tide__tree *tree, unsigned int part,
 	return at < tree->pages ? at : tree->pages;
 }
 
-static bool is_set(const struct tide__tree *tree, uint64_t page)
+static bool is_set(const struct tide_epoch *epoch, uint64_t page)
 {
-	return tree->level[0][page / TIDE__WORD_BITS] >>
+	if (epoch->log.count)
+		return tide__log_has(&epoch->log, page);
+	return epoch->tree.level[0][page / TIDE__WORD_BITS] >>
 		   (page % TIDE__WORD_BITS) & 1;
+}
+
+static uint64_t next_clear(const struct tide_epoch *epoch, uint64_t page)
+{
+	return epoch->log.count ? tide__log_next_clear(&epoch->log, page)
+				: tide__tree_next_clear(&epoch->tree, page);
 }
 
 size_t tide_epoch_next_part(const struct tide_epoch *epoch, unsigned int part,
@@ -144,8 +165,8 @@ size_t tide_epoch_next_part(const struct tide_epoch *epoch, unsigned int part,
 	if (*cursor < first) {
 		/* A run that goes on here belongs to the part before. */
 		*cursor = first;
-		if (first < tree->pages && is_set(tree, first - 1))
-			*cursor = tide__tree_next_clear(tree, first);
+		if (first < tree->pages && is_set(epoch, first - 1))
+			*cursor = next_clear(epoch, first);
 	}
 	if (*cursor >= end)
 		return 0;
@@ -165,7 +186,9 @@ void tide_epoch_ack(struct tide_epoch *epoch, uint64_t first, uint64_t count)
 		return;
 	if (count > pages - first)
 		count = pages - first;
-	epoch->pages_left -= tide__tree_clear(&epoch->tree, first, count);
+	epoch->pages_left -=
+	    epoch->log.count ? tide__log_clear(&epoch->log, first, count)
+			     : tide__tree_clear(&epoch->tree, first, count);
 }
 
 void tide_epoch_commit(struct tide_epoch *epoch)
@@ -181,6 +204,11 @@ void tide_epoch_rollback(struct tide_epoch *epoch)
 
 	if (!epoch->open)
 		return;
+	for (uint64_t i = epoch->log.first; i < epoch->log.count; i++)
+		if (epoch->log.entry[i].bits)
+			tide__mark_word(&epoch->set->live,
+					epoch->log.entry[i].word,
+					epoch->log.entry[i].bits);
 	while ((page = tide__tree_next_set(tree, page)) < tree->pages) {
 		uint64_t word = page / TIDE__WORD_BITS;
 

@@ -61,13 +61,17 @@ void tide__mark_word(struct tide__tree *live, uint64_t word, uint64_t bits)
 /*
  * The cost of a cut is the wait for memory, not the work: so the taker runs
  * ahead. It takes summaries first, queues up to AHEAD level-1 words, and asks
- * for the leaves under them in both trees; by the time that it comes to the
- * leaves they are near. Each level is still taken before the one below.
+ * for the leaves under them; by the time that it comes to the leaves they are
+ * near. Each level is still taken before the one below.
  */
 #define AHEAD 16
 
 struct take {
-	struct tide__tree *live, *into;
+	struct tide__tree *live;
+	struct tide__tree *into;	/* NULL: what is taken goes to the log */
+	struct tide__log *log;
+	struct tide__tree *spill;	/* where to when the log is full */
+	const struct tide__kernels *kernels;
 	uint64_t taken;			/* pages */
 	uint64_t queued, done;		/* level-1 words so far */
 	struct {
@@ -75,22 +79,43 @@ struct take {
 	} queue[AHEAD];
 };
 
-static void take_leaf(struct take *t, uint64_t word)
+/* More was marked during the cut than the look before it saw. */
+static void spill(struct take *t, uint64_t word, uint64_t bits)
+{
+	for (uint64_t i = 0; i < t->log->count; i++) {
+		const struct tide__log_entry *e = &t->log->entry[i];
+
+		t->spill->level[0][e->word] = e->bits;
+		tide__tree_raise(t->spill, e->word);
+	}
+	t->log->count = t->log->room = 0;
+	t->spill->level[0][word] = bits;
+	tide__tree_raise(t->spill, word);
+}
+
+static inline uint64_t take_leaf(struct take *t, uint64_t word)
 {
 	/* T2. Pairs with M1. */
 	uint64_t bits = tide__swap_seqcst(&t->live->level[0][word], 0);
 
-	t->into->level[0][word] = bits;
-	t->taken += tide__count_bits(bits);
+	if (t->into)
+		t->into->level[0][word] = bits;
+	else if (bits && __builtin_expect(!tide__log_add(t->log, word, bits),
+					  0))
+		spill(t, word, bits);
+	return bits;
 }
 
 static void take_oldest(struct take *t)
 {
 	uint64_t first = t->queue[t->done % AHEAD].word * TIDE__WORD_BITS;
 	uint64_t bits = t->queue[t->done % AHEAD].bits;
+	uint64_t got[TIDE__WORD_BITS];
+	size_t n = 0;
 
 	for (; bits; bits &= bits - 1)
-		take_leaf(t, first + tide__lowest_bit(bits));
+		got[n++] = take_leaf(t, first + tide__lowest_bit(bits));
+	t->taken += t->kernels->count(got, n);
 	t->done++;
 }
 
@@ -103,7 +128,8 @@ static void ask_for_leaves(const struct take *t, uint64_t word, uint64_t bits)
 		unsigned int line = tide__lowest_bit(bits) / 8 * 8;
 
 		__builtin_prefetch(&t->live->level[0][first + line], 1);
-		__builtin_prefetch(&t->into->level[0][first + line], 1);
+		if (t->into)
+			__builtin_prefetch(&t->into->level[0][first + line], 1);
 		bits &= ~(UINT64_C(0xff) << line);
 	}
 }
@@ -116,7 +142,8 @@ static void ask_for_summaries(const struct take *t, uint64_t word,
 				 tide__lowest_bit(bits);
 
 		__builtin_prefetch(&t->live->level[1][below], 1);
-		__builtin_prefetch(&t->into->level[1][below], 1);
+		if (t->into)
+			__builtin_prefetch(&t->into->level[1][below], 1);
 	}
 }
 
@@ -125,7 +152,8 @@ static void take_below(struct take *t, unsigned int level, uint64_t word)
 	/* T1. Pairs with M2, the marker's look at this summary. */
 	uint64_t bits = tide__swap_seqcst(&t->live->level[level][word], 0);
 
-	t->into->level[level][word] = bits;
+	if (t->into)
+		t->into->level[level][word] = bits;
 	if (level == 1) {
 		if (t->queued - t->done == AHEAD)
 			take_oldest(t);
@@ -142,12 +170,10 @@ static void take_below(struct take *t, unsigned int level, uint64_t word)
 			   word * TIDE__WORD_BITS + tide__lowest_bit(bits));
 }
 
-uint64_t tide__take(struct tide__tree *live, struct tide__tree *into,
-		    unsigned int part, unsigned int parts)
+static void take_share(struct take *t, unsigned int part, unsigned int parts)
 {
-	struct take t = { .live = live, .into = into };
-	unsigned int top = live->levels - 1;
-	uint64_t words = live->words[top];
+	unsigned int top = t->live->levels - 1;
+	uint64_t words = t->live->words[top];
 	uint64_t word = words * part / parts;	/* words is small: the top */
 	uint64_t end = words * (part + 1) / parts;
 
@@ -156,14 +182,36 @@ uint64_t tide__take(struct tide__tree *live, struct tide__tree *into,
 		 * Pairs with M2 (M1 if the top is the leaves): a mark that
 		 * returned before the cut is seen here.
 		 */
-		if (!tide__load_seqcst(&live->level[top][word]))
+		if (!tide__load_seqcst(&t->live->level[top][word]))
 			continue;
 		if (top == 0)
-			take_leaf(&t, word);
+			t->taken += tide__count_bits(take_leaf(t, word));
 		else
-			take_below(&t, top, word);
+			take_below(t, top, word);
 	}
-	while (t.done < t.queued)
-		take_oldest(&t);
+	while (t->done < t->queued)
+		take_oldest(t);
+}
+
+uint64_t tide__take(struct tide__tree *live, struct tide__tree *into,
+		    const struct tide__kernels *kernels, unsigned int part,
+		    unsigned int parts)
+{
+	struct take t = { .live = live, .into = into, .kernels = kernels };
+
+	take_share(&t, part, parts);
+	return t.taken;
+}
+
+uint64_t tide__take_log(struct tide__tree *live, struct tide__log *log,
+			struct tide__tree *spill_into,
+			const struct tide__kernels *kernels)
+{
+	struct take t = { .live = live, .log = log, .spill = spill_into,
+			  .kernels = kernels };
+	uint64_t room = log->room;
+
+	take_share(&t, 0, 1);
+	log->room = room;
 	return t.taken;
 }

@@ -40,6 +40,8 @@
 
 #include <stdint.h>
 
+#include "bits/kernels.h"
+#include "dirty/log.h"
 #include "dirty/tree.h"
 
 /* OR @bits into level-0 word @word and see its summaries set. Any thread. */
@@ -52,6 +54,15 @@ void tide__mark_word(struct tide__tree *live, uint64_t word, uint64_t bits);
  * all that the protocol speaks of, are one taker's alone.
  */
 uint64_t tide__take(struct tide__tree *live, struct tide__tree *into,
-		    unsigned int part, unsigned int parts);
+		    const struct tide__kernels *kernels, unsigned int part,
+		    unsigned int parts);
+
+/*
+ * Drain all of @live into @log, which is empty; if that has not the room, all
+ * of it goes to @spill_into, an empty tree, and the log stays empty.
+ */
+uint64_t tide__take_log(struct tide__tree *live, struct tide__log *log,
+			struct tide__tree *spill_into,
+			const struct tide__kernels *kernels);
 
 #endif

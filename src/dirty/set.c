@@ -41,6 +41,8 @@ int tide_set_create(struct tide_set **out, uint64_t pages,
 		goto no_memory;
 	if (tide__tree_init(&set->epoch.tree, pages))
 		goto no_memory;
+	if (tide__log_init(&set->epoch.log, pages))
+		goto no_memory;
 	*out = set;
 	return 0;
 
@@ -58,6 +60,7 @@ void tide_set_destroy(struct tide_set *set)
 		return;
 	tide__tree_fini(&set->live);
 	tide__tree_fini(&set->epoch.tree);
+	tide__log_fini(&set->epoch.log);
 	free(set);
 }
 

@@ -7,13 +7,16 @@
 #include <stdint.h>
 
 #include "bits/kernels.h"
+#include "dirty/log.h"
 #include "dirty/tree.h"
 #include "tidemark/dirty.h"
 
 /* Single-owner (the taker's), except that several threads may iterate. */
 struct tide_epoch {
 	struct tide_set *set;
-	struct tide__tree tree;	/* empty while not open */
+	/* One of both holds what was taken, the other is empty. */
+	struct tide__tree tree;
+	struct tide__log log;
 	uint64_t number;	/* of this or the last epoch */
 	uint64_t pages_left;	/* not acknowledged */
 	bool open;

@@ -140,6 +140,51 @@ uint64_t tide__tree_next_clear(const struct tide__tree *tree, uint64_t page)
 	return tree->pages;
 }
 
+#define LOOK_AHEAD 4	/* level-2 words */
+
+/* Bits of the level-1 words under word @group of level 2. */
+static uint64_t used_under(const struct tide__tree *tree,
+			   const struct tide__kernels *kernels, uint64_t group)
+{
+	uint64_t bits = load(tree, 2, group), soon = group + LOOK_AHEAD;
+	uint64_t value[TIDE__WORD_BITS];
+	size_t n = 0;
+
+	soon = soon < tree->words[2] ? soon : group;
+	for (uint64_t b = load(tree, 2, soon); b; b &= b - 1)
+		__builtin_prefetch(&tree->level[1][soon * TIDE__WORD_BITS +
+						   tide__lowest_bit(b)]);
+	for (; bits; bits &= bits - 1)
+		value[n++] = load(tree, 1, group * TIDE__WORD_BITS +
+					       tide__lowest_bit(bits));
+	return kernels->count(value, n);
+}
+
+uint64_t tide__tree_used(const struct tide__tree *tree,
+			 const struct tide__kernels *kernels, uint64_t most)
+{
+	uint64_t used = 0, at = 0;
+
+	if (tree->levels == 1) {
+		for (; at < tree->words[0] && used <= most; at++)
+			used += load(tree, 0, at) != 0;
+		return used;
+	}
+	if (tree->levels == 2) {
+		for (; at < tree->words[1] && used <= most; at++)
+			used += tide__count_bits(load(tree, 1, at));
+		return used;
+	}
+	while (used <= most) {
+		at = tide__tree_next_at(tree, 2, at);
+		if (at >= tree->words[2] * TIDE__WORD_BITS)
+			break;
+		used += used_under(tree, kernels, at / TIDE__WORD_BITS);
+		at = (at / TIDE__WORD_BITS + 1) * TIDE__WORD_BITS;
+	}
+	return used;
+}
+
 void tide__tree_raise(struct tide__tree *tree, uint64_t word)
 {
 	for (unsigned int level = 1; level < tree->levels; level++) {

@@ -23,6 +23,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bits/kernels.h"
+
 #define TIDE__TREE_LEVELS 7	/* 64^7 = 2^42 pages */
 
 struct tide__tree {
@@ -55,6 +57,13 @@ void tide__tree_set(struct tide__tree *tree, uint64_t first, uint64_t count);
 /* Clear them; returns how many were set. One thread only. */
 uint64_t tide__tree_clear(struct tide__tree *tree, uint64_t first,
 			  uint64_t count);
+
+/*
+ * How many level-0 words are in use, as the summaries say; stops counting when
+ * it is above @most. Any thread: a hint while others mark.
+ */
+uint64_t tide__tree_used(const struct tide__tree *tree,
+			 const struct tide__kernels *kernels, uint64_t most);
 
 /* Make the summaries above level-0 word @word say "not empty". */
 void tide__tree_raise(struct tide__tree *tree, uint64_t word);

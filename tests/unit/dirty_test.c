@@ -182,6 +182,28 @@ static void check_cursor(struct world *w)
 		assert_int_equal(model_epoch[end], 0);
 }
 
+/* Part after part, the ranges of an epoch are those of the whole. */
+static void check_parts(struct world *w)
+{
+	unsigned int parts = 1 + (unsigned int)seed_below(&w->rng, 9);
+	struct tide_range r[5], whole;
+	uint64_t all = 0, cursor;
+	size_t n;
+
+	for (unsigned int part = 0; part < parts; part++) {
+		cursor = 0;
+		while ((n = tide_epoch_next_part(w->epoch, part, parts,
+						 &cursor, r, 5)))
+			for (size_t i = 0; i < n; i++) {
+				assert_int_equal(tide_epoch_next(
+				    w->epoch, &all, &whole, 1), 1);
+				assert_memory_equal(&whole, &r[i],
+						    sizeof(whole));
+			}
+	}
+	assert_int_equal(tide_epoch_next(w->epoch, &all, &whole, 1), 0);
+}
+
 static void check_epoch(struct world *w)
 {
 	if (!w->epoch)
@@ -190,6 +212,7 @@ static void check_epoch(struct world *w)
 			 model_count(model_epoch, w->pages));
 	check_runs(w, false, model_epoch);
 	check_cursor(w);
+	check_parts(w);
 }
 
 static void script(uint64_t pages, uint64_t seed, int steps)
