@@ -20,6 +20,7 @@ struct bench_found {
 	uint64_t ranges;
 	uint64_t pages;
 	uint64_t sum;		/* of first pages: cheap, and catches shifts */
+	double own_ns;		/* if not 0: measured inside, and counts */
 };
 
 struct bench_entry {
@@ -38,6 +39,9 @@ struct bench_entry {
 struct bench_options {
 	bool json, quick;
 	unsigned int reps;	/* odd, 9 or more unless quick */
+	/* bench disk */
+	const char *image, *format;	/* NULL: made for the occasion */
+	bool direct;
 };
 
 /* Run all @n @reps times, interleaved; the first entry with an answer rules. */

@@ -20,6 +20,7 @@ static const struct table {
 	{ "compact", bench_compact },
 	{ "mark", bench_mark },
 	{ "slots", bench_slots },
+	{ "disk", bench_disk },
 };
 
 #define TABLES (sizeof(tables) / sizeof(*tables))
@@ -48,6 +49,9 @@ static int run(const struct cli_parsed *p)
 	struct bench_options o = {
 		.quick = cli_flag(p, "quick"),
 		.json = cli_flag(p, "json"),
+		.image = cli_text(p, "image"),
+		.format = cli_text(p, "format"),
+		.direct = cli_flag(p, "direct"),
 		.reps = (unsigned int)cli_number(p, "reps"),
 	};
 
@@ -82,6 +86,10 @@ static const struct cli_option options[] = {
 	  "repetitions, odd; 0: 9, or 3 with --quick" },
 	{ "plots", "FOLDER", CLI_TEXT, NULL,
 	  "also draw each table as FOLDER/TABLE.svg" },
+	{ "image", "FILE", CLI_TEXT, NULL,
+	  "disk: this image, which is overwritten, not ones made for it" },
+	{ "format", "FMT", CLI_TEXT, NULL, "disk: the image's: raw or qcow2" },
+	{ "direct", NULL, CLI_FLAG, NULL, "disk: around the page cache" },
 	{ "json", NULL, CLI_FLAG, NULL, "print one JSON object a line" },
 	{ NULL, NULL, CLI_FLAG, NULL, NULL },
 };
