@@ -148,6 +148,33 @@ static void test_locks(void **state)
 	tide_disk_close(f, NULL);
 }
 
+/* QEMU sees that we write, or that we read and it must not write. */
+static void test_locks_of_qemu(void **state)
+{
+	struct tide_disk_options o = { .writable = true };
+	char read[128], write[128];
+	struct tide_disk *d;
+
+	(void)state;
+	if (system("command -v qemu-io >/dev/null")) {
+		print_message("# skipped: no qemu-io\n");
+		skip();
+	}
+	snprintf(read, sizeof(read), "qemu-io -r -f raw -c 'read 0 512' %s "
+		 ">/dev/null 2>&1", path);
+	snprintf(write, sizeof(write), "qemu-io -f raw -c 'write 0 512' %s "
+		 ">/dev/null 2>&1", path);
+	assert_int_equal(system(write), 0);
+	d = open_as(o);
+	assert_int_not_equal(system(write), 0);
+	tide_disk_close(d, NULL);
+	o.writable = false;
+	d = open_as(o);
+	assert_int_not_equal(system(write), 0);
+	assert_int_equal(system(read), 0);
+	tide_disk_close(d, NULL);
+}
+
 /* A file that somebody shortened: the disk is as long as it was. */
 static void test_short_file(void **state)
 {
@@ -397,6 +424,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(test_border), CASE(test_read_only),
 		CASE(test_open_refused), CASE(test_locks),
+		CASE(test_locks_of_qemu),
 		CASE(test_short_file), CASE(test_resize),
 		CASE(test_status), CASE(test_no_room),
 		CASE(test_random), CASE(test_random_direct),
