@@ -4,11 +4,12 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 
-.PHONY: help run test tsan bench deps build install clean
+.PHONY: help run test tsan fuzz bench deps build install clean
 help:
 	@echo 'make run      set up, build, and watch a running VM move (the demo)'
 	@echo 'make test     set up, build, and run every test'
 	@echo 'make tsan     the tests with threads, under ThreadSanitizer'
+	@echo 'make fuzz     a minute of each fuzz target, seeded from real images'
 	@echo 'make bench    set up, build, and measure'
 	@echo 'make deps     install the missing Debian packages, configure'
 	@echo 'make install  install the command, library, headers and manuals'
@@ -37,6 +38,10 @@ tsan: deps
 	@ninja -C build-tsan --quiet
 	@TSAN_OPTIONS='halt_on_error=1 exitcode=66' \
 		scripts/run-tests build-tsan $(TSAN_TESTS)
+
+# Builds on its own, in build-fuzz, with clang.
+fuzz:
+	@fuzz/run
 
 bench: build
 	@meson test -C $(BUILD) --no-rebuild --benchmark --verbose

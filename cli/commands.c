@@ -14,6 +14,7 @@ const struct cli_command *const cli_commands[] = {
 	&cli_vm_resume,
 	&cli_vm_stop,
 	&cli_qcow2_info,
+	&cli_qcow2_map,
 	&cli_qcow2_check,
 	&cli_qcow2_repair,
 	&cli_scan,

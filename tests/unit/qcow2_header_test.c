@@ -197,6 +197,23 @@ static void tolerant(void **state)
 	qcow2_header_fini(&out);
 }
 
+/* Found by fuzzing: an empty backing format, and then another one. */
+static void found_format_twice(void **state)
+{
+	static uint8_t bytes[CLUSTER];
+	struct qcow2_header h = sample(), out;
+	struct tide_error err;
+
+	(void)state;
+	assert_int_equal(qcow2_header_encode(&h, bytes, CLUSTER, &err), 0);
+	tide__put_be(bytes + 112, QCOW2_EXT_BACKING_FORMAT, 4);
+	tide__put_be(bytes + 120, QCOW2_EXT_BACKING_FORMAT, 4);
+	tide__put_be(bytes + 124, 3, 4);
+	memcpy(bytes + 128, "raw", 3);
+	assert_int_equal(parse(bytes, &out, &err), -EINVAL);
+	assert_int_equal(err.offset, 128);
+}
+
 /* Any bytes: parse ends, and what it accepts encodes and parses again. */
 static void noise(void **state)
 {
@@ -241,6 +258,7 @@ int main(void)
 		cmocka_unit_test(damaged),
 		cmocka_unit_test(feature_named),
 		cmocka_unit_test(tolerant),
+		cmocka_unit_test(found_format_twice),
 		cmocka_unit_test(noise),
 	};
 

@@ -256,6 +256,52 @@ static void layout_noise(void **state)
 	}
 }
 
+/* Found by fuzzing: an image of no size has no tables to sort. */
+static void found_no_tables(void **state)
+{
+	static uint8_t bytes[4 * 512];
+	struct qcow2_memory m = { bytes, sizeof(bytes) };
+	struct qcow2_header h = {
+		.version = 3, .cluster_bits = 9, .reftable_offset = 512,
+		.reftable_clusters = 1, .refcount_order = 4,
+		.header_bytes = 104,
+	};
+	struct tally t = { .file_bytes = sizeof(bytes) };
+	struct tide_error err;
+	struct qcow2_reader r;
+
+	(void)state;
+	assert_int_equal(qcow2_header_encode(&h, bytes, 512, &err), 0);
+	qcow2_reader_memory(&r, &m, "x");
+	assert_int_equal(qcow2_layout_walk(&r, &h, count_place, &t, &err), 0);
+	assert_int_equal(t.places[QCOW2_SECTION_L2], 0);
+	assert_int_equal(t.places[QCOW2_SECTION_REFCOUNT_TABLE], 1);
+}
+
+/* Found by fuzzing: a directory longer than its entries was "clean". */
+static void found_trailing_directory(void **state)
+{
+	struct qcow2_visitor v = { NULL, any_place, NULL, any_defect };
+	struct tide_error err;
+	struct qcow2_bitmaps b;
+	struct tally t;
+	struct image i;
+
+	(void)state;
+	image_open(&i, "bitmaps-4");
+	i.h.bitmap_count--;
+	assert_int_equal(qcow2_bitmaps_read(&i.r, &i.h, false, &b, &err),
+			 -EINVAL);
+	assert_non_null(strstr(err.text, "behind its last entry"));
+	assert_int_equal(qcow2_bitmaps_read(&i.r, &i.h, true, &b, &err), 0);
+	assert_true(b.broken && b.trailing);
+	qcow2_bitmaps_fini(&b);
+	t = (struct tally){ .file_bytes = i.m.size_bytes };
+	v.opaque = &t;
+	assert_int_equal(qcow2_visit(&i.r, &i.h, &v, &err), 0);
+	image_close(&i);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -267,6 +313,8 @@ int main(void)
 		cmocka_unit_test(layout_sections),
 		cmocka_unit_test(layout_refuses),
 		cmocka_unit_test(layout_noise),
+		cmocka_unit_test(found_no_tables),
+		cmocka_unit_test(found_trailing_directory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

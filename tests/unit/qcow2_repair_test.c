@@ -86,9 +86,11 @@ static int record(struct disk *d, uint64_t offset, const void *buf,
 	return 0;
 }
 
+/* As a file is: what is written behind the end must have been made room for. */
 static int mem_write(void *opaque, uint64_t offset, const void *buf,
 		     uint64_t bytes, struct tide_error *err)
 {
+	assert_true(offset + bytes <= ((struct disk *)opaque)->m.size_bytes);
 	return record(opaque, offset, buf, bytes, err);
 }
 
@@ -214,6 +216,25 @@ static void failing_writes(void **state)
 	}
 }
 
+/* Found by fuzzing: a table that the end of the file cuts is repaired. */
+static void found_cut_table(void **state)
+{
+	struct qcow2_memory start = sample_load("bad-l1-to-reftable");
+	static struct disk d;
+	struct tide_error err;
+
+	(void)state;
+	/* The L1 entry of old, and the file ends within its table. */
+	((uint8_t *)start.bytes)[3 * 65536 + 5] = 4;
+	start.size_bytes = 4 * 65536 + 1000;
+	disk_init(&d, &start);
+	assert_true(corruptions(&d) > 0);
+	assert_int_equal(repair(&d, &err), 0);
+	assert_int_equal(corruptions(&d), 0);
+	disk_fini(&d);
+	free((void *)start.bytes);
+}
+
 /* A good image is not written to. */
 static void nothing_to_do(void **state)
 {
@@ -274,6 +295,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(crashes),
 		cmocka_unit_test(failing_writes),
+		cmocka_unit_test(found_cut_table),
 		cmocka_unit_test(nothing_to_do),
 		cmocka_unit_test(noise),
 	};

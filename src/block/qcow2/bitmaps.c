@@ -187,7 +187,7 @@ static int parse_all(struct parse *p)
 		at += bytes;
 	}
 	if (at != p->end)
-		p->out.broken = true;
+		p->out.broken = p->out.trailing = true;
 	return 0;
 }
 
@@ -235,6 +235,13 @@ static int complain(const struct qcow2_reader *r, const struct parse *p,
 				r->path, b->name,
 				(unsigned long long)b->entry_offset, b->broken);
 	}
+	if (p->out.trailing)
+		return tide_error_set(
+			err, -EINVAL, "qcow2-bitmap",
+			p->h->bitmap_directory_offset,
+			"%s: bitmap directory at offset %llu: there is more "
+			"behind its last entry", r->path,
+			(unsigned long long)p->h->bitmap_directory_offset);
 	return tide_error_set(err, -EINVAL, "qcow2-bitmap",
 			      p->h->bitmap_directory_offset,
 			      "%s: bitmap directory at offset %llu: %u of %u "

@@ -36,6 +36,7 @@ struct qcow2_bitmaps {
 	struct qcow2_bitmap *items; /* owned */
 	uint32_t count;
 	bool broken; /* tolerant: some entry is broken, or cannot be told */
+	bool trailing; /* bytes of the directory behind its last entry */
 	uint32_t lost; /* entries that could not be told from each other */
 };
 

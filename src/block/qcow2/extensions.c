@@ -30,10 +30,18 @@ int header_string(struct header_parse *p, uint64_t at, uint32_t bytes,
 	return 0;
 }
 
-static int decode_string(struct header_parse *p, uint64_t at, uint32_t bytes,
-			 uint32_t max_bytes, char **out)
+static bool seen(const struct qcow2_header *h, uint32_t type)
 {
-	if (*out || bytes > max_bytes)
+	for (uint32_t i = 0; i + 1 < h->extension_count; i++)
+		if (h->extensions[i].type == type)
+			return true;
+	return false;
+}
+
+static int decode_string(struct header_parse *p, uint32_t type, uint64_t at,
+			 uint32_t bytes, uint32_t max_bytes, char **out)
+{
+	if (seen(&p->h, type) || bytes > max_bytes)
 		return REFUSE(p, -EINVAL, at,
 			      "extension of a name: twice, or %u bytes", bytes);
 	return bytes ? header_string(p, at, bytes, out) : 0;
@@ -92,9 +100,11 @@ static int decode(struct header_parse *p, uint32_t type, uint64_t at,
 {
 	switch (type) {
 	case QCOW2_EXT_BACKING_FORMAT:
-		return decode_string(p, at, bytes, 255, &p->h.backing_format);
+		return decode_string(p, type, at, bytes, 255,
+				     &p->h.backing_format);
 	case QCOW2_EXT_DATA_FILE:
-		return decode_string(p, at, bytes, 1023, &p->h.data_file);
+		return decode_string(p, type, at, bytes, 1023,
+				     &p->h.data_file);
 	case QCOW2_EXT_BITMAPS:
 		return decode_bitmaps(p, at, bytes);
 	case QCOW2_EXT_LUKS:

@@ -75,7 +75,8 @@ void qcow2_l2set_sort(struct qcow2_l2set *set)
 	for (uint64_t i = 0; i < set->room; i++)
 		if (set->slots[i].offset_bytes)
 			set->slots[n++] = set->slots[i];
-	qsort(set->slots, n, sizeof(*set->slots), by_offset);
+	if (n)
+		qsort(set->slots, n, sizeof(*set->slots), by_offset);
 }
 
 void qcow2_l2set_fini(struct qcow2_l2set *set)

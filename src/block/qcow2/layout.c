@@ -206,6 +206,11 @@ static int broken_bitmaps(struct walk *w, const struct qcow2_bitmaps *b)
 				  b->items[i].entry_offset,
 				  b->items[i].table_offset,
 				  b->items[i].broken);
+	if (!rc && b->trailing)
+		rc = flaw(w, QCOW2_SECTION_BITMAP_DIRECTORY,
+			  w->h->bitmap_directory_offset,
+			  w->h->bitmap_directory_bytes,
+			  "the directory goes on behind its last entry");
 	if (!rc && b->lost)
 		rc = flaw(w, QCOW2_SECTION_BITMAP_DIRECTORY,
 			  w->h->bitmap_directory_offset, b->lost,

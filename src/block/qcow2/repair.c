@@ -46,17 +46,6 @@ int repair_no_memory(struct repair *x)
 			      "%s: no memory to repair it", x->r->path);
 }
 
-int repair_write(struct repair *x, uint64_t offset, const void *buf,
-		 uint64_t bytes)
-{
-	return x->w->pwrite(x->w->opaque, offset, buf, bytes, x->err);
-}
-
-int repair_sync(struct repair *x)
-{
-	return x->w->sync(x->w->opaque, x->err);
-}
-
 int repair_extend(struct repair *x, uint64_t size_bytes)
 {
 	int rc;
@@ -67,6 +56,22 @@ int repair_extend(struct repair *x, uint64_t size_bytes)
 	if (!rc)
 		x->r->size_bytes = size_bytes;
 	return rc;
+}
+
+int repair_write(struct repair *x, uint64_t offset, const void *buf,
+		 uint64_t bytes)
+{
+	/* A table at the end may be cut short; written, it is whole. */
+	int rc = repair_extend(x, offset + bytes);
+
+	if (rc)
+		return rc;
+	return x->w->pwrite(x->w->opaque, offset, buf, bytes, x->err);
+}
+
+int repair_sync(struct repair *x)
+{
+	return x->w->sync(x->w->opaque, x->err);
 }
 
 int repair_field(struct repair *x, uint32_t at, uint64_t value,

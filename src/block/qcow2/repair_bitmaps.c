@@ -244,6 +244,10 @@ static int plan(struct plan *p)
 	}
 	for (uint32_t i = 0; i < p->b.count && !rc; i++)
 		rc = decide(p, i);
+	if (p->b.trailing) {
+		repair_say(x, "bitmaps: directory cut behind its last entry");
+		p->changed = true;
+	}
 	if (p->b.lost) {
 		repair_say(x, "bitmaps: %u dropped: their entries cannot be "
 			   "told apart", p->b.lost);
