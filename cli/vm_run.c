@@ -22,6 +22,7 @@ static int run(const struct cli_parsed *p)
 	    vm_options_guest(p, &config, &err))
 		return cli_fail(p->command, CLI_USAGE, "%s", err.text);
 	config.serial_path = cli_text(p, "serial");
+	config.addresses_path = cli_text(p, "addresses");
 	if (vm_create(&vm, &config, &err) || vm_resume(vm, &err))
 		return cli_fail(p->command, CLI_FAILED, "%s: %s", err.origin,
 				err.text);
@@ -37,6 +38,8 @@ static const struct cli_option options[] = {
 	OPT_CONTROL,
 	{ "serial", "PATH", CLI_TEXT, NULL,
 	  "file for the guest's serial output; else standard error" },
+	{ "addresses", "DIR", CLI_TEXT, NULL,
+	  "log the guest addresses of exits, DMA and harvests there" },
 	OPT_HOST, OPT_DISK, OPT_GUEST, OPT_END,
 };
 

@@ -58,6 +58,7 @@ static void *guest_at(struct vm *vm, uint64_t gpa, uint64_t len)
 	struct tide_slot_piece piece;
 	uint64_t covered;
 
+	vm__addresses_note(vm, "dma", gpa, len);
 	if (tide_slots_split(vm->slots, gpa, len, &piece, 1, &covered) != 1 ||
 	    covered != len)
 		return NULL;
@@ -287,6 +288,7 @@ uint32_t vm__disk_read(struct vm *vm, uint32_t offset)
 {
 	uint32_t value;
 
+	vm__addresses_note(vm, "mmio_read", GUEST_MMIO_DISK + offset, 4);
 	pthread_mutex_lock(&vm->disk.lock);
 	value = read_register(&vm->disk, offset);
 	pthread_mutex_unlock(&vm->disk.lock);
@@ -295,6 +297,7 @@ uint32_t vm__disk_read(struct vm *vm, uint32_t offset)
 
 void vm__disk_write(struct vm *vm, uint32_t offset, uint32_t value)
 {
+	vm__addresses_note(vm, "mmio_write", GUEST_MMIO_DISK + offset, 4);
 	pthread_mutex_lock(&vm->disk.lock);
 	write_register(vm, offset, value);
 	pthread_mutex_unlock(&vm->disk.lock);

@@ -79,6 +79,7 @@ struct vm {
 	int vcpu_fds[GUEST_MAX_VCPUS];
 	struct vm_disk disk;
 	FILE *serial;		/* NULL: standard error */
+	struct vm_addresses *addresses;	/* NULL: not logged */
 	unsigned int throttle_percent;	/* atomic */
 
 	pthread_mutex_t lock;
@@ -115,6 +116,12 @@ void vm__pace(struct vm_vcpu *vcpu, uint32_t pages);
 
 /* vm.c: one byte of serial output. */
 void vm__serial_put(struct vm *vm, uint32_t byte);
+
+/* addresses.c: does nothing unless config.addresses_path is set. */
+int vm__addresses_open(struct vm *vm, struct tide_error *err);
+void vm__addresses_note(struct vm *vm, const char *kind, uint64_t gpa,
+			uint64_t len);
+void vm__addresses_close(struct vm *vm);
 
 /* disk.c */
 int vm__disk_open(struct vm *vm, struct tide_error *err);

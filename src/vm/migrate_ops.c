@@ -25,6 +25,8 @@ static int rearm(void *opaque, uint64_t first, uint64_t count,
 {
 	struct vm_migration *m = opaque;
 
+	vm__addresses_note(m->vm, "harvest", first * GUEST_PAGE_BYTES,
+			   count * GUEST_PAGE_BYTES);
 	return tide_source_rearm(vm_source(m->vm), first, count, err);
 }
 

@@ -148,6 +148,8 @@ static int open_common(struct vm *vm, struct tide_error *err)
 	if (!rc)
 		rc = open_serial(vm, err);
 	if (!rc)
+		rc = vm__addresses_open(vm, err);
+	if (!rc)
 		rc = vm->ops->open(vm, err);
 	return rc;
 }
@@ -209,6 +211,7 @@ void vm_destroy(struct vm *vm)
 	vm__disk_close(vm);
 	if (vm->serial)
 		fclose(vm->serial);
+	vm__addresses_close(vm);
 	vm__memory_release(vm);
 	tide_slots_destroy(vm->slots);
 	pthread_cond_destroy(&vm->changed);

@@ -40,6 +40,7 @@ struct vm_config {
 	uint64_t seed;
 	const char *disk_path;		/* raw file; NULL: no disk */
 	const char *serial_path;	/* NULL: standard error */
+	const char *addresses_path;	/* folder for addresses.c; NULL: none */
 };
 
 struct vm_verdict {

@@ -100,6 +100,25 @@ static void made_workloads(void **state)
 			}
 }
 
+/* Of our own VMM's guest: always here. */
+static void own_workloads(void **state)
+{
+	static const char *const names[] = { "vm-mixed", "vm-zipf", "vm-idle" };
+	const char *root = getenv("SRC");
+	char path[4096];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		struct slots_work w;
+
+		snprintf(path, sizeof(path), "%s/tests/data/addr/%s",
+			 root ? root : ".", names[i]);
+		assert_int_equal(slots_work_load(&w, path, 20000), 0);
+		one_work(&w);
+		slots_work_fini(&w);
+	}
+}
+
 static void recorded_workloads(void **state)
 {
 	struct slots_work w;
@@ -163,6 +182,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(made_workloads),
+		cmocka_unit_test(own_workloads),
 		cmocka_unit_test(recorded_workloads),
 		cmocka_unit_test(depth_of_the_weighted_tree),
 	};
