@@ -101,8 +101,37 @@ int tide_slots_reader_create(struct tide_slots *slots,
 			     struct tide_slots_reader **out,
 			     struct tide_error *err);
 void tide_slots_reader_destroy(struct tide_slots_reader *reader);
-bool tide_slots_reader_find_gpa(struct tide_slots_reader *reader,
-				uint64_t gpa_bytes, struct tide_slot *out);
+
+/* The begin of every reader, for the function below only. */
+struct tide_slots_front {
+	const uint64_t *now;		/* generation of the map */
+	uint64_t generation;		/* for which this holds: */
+	uint64_t first, len;		/* the interval met last */
+	const struct tide_slot *slot;	/* in it, or NULL: a gap */
+	bool hit;
+};
+
+/* What is not answered by the interval met last. */
+bool tide_slots_reader_search(struct tide_slots_reader *reader,
+			      uint64_t gpa_bytes, struct tide_slot *out);
+
+static inline bool tide_slots_reader_find_gpa(struct tide_slots_reader *reader,
+					      uint64_t gpa_bytes,
+					      struct tide_slot *out)
+{
+	struct tide_slots_front *f = (struct tide_slots_front *)reader;
+
+	/* pairs with the release in publish (src/maps/slots.c) */
+	if (__atomic_load_n(f->now, __ATOMIC_ACQUIRE) != f->generation ||
+	    gpa_bytes - f->first >= f->len)
+		return tide_slots_reader_search(reader, gpa_bytes, out);
+	f->hit = true;
+	if (!f->slot)
+		return false;
+	if (out)
+		*out = *f->slot;
+	return true;
+}
 
 /*
  * tide_slots_next: the slot that holds @from_gpa or the first one after it, in

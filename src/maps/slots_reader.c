@@ -7,8 +7,8 @@
  * In front of the tree it has the last few intervals, slots and gaps alike.
  * Asking them first pays where lookups come back, and costs more than the tree
  * where they jump about, since the processor guesses the outcome wrong. So the
- * reader counts how often a lookup is of another interval than the one before;
- * where that is too often it leaves them alone for a while.
+ * reader watches which share of lookups is of the same interval as the one
+ * before; where it is too small it leaves them alone for a while.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,25 +20,24 @@ static const char origin[] = "slots";
 
 #define CACHED 4
 #define TRIAL_JUMPS 64u		/* to another interval; then it is judged */
-#define TRIAL_LOOKUPS 768u	/* fewer than so many until then: too often */
+#define TRIAL_RUNS 59u		/* fewer of them after a repetition: too many */
 #define REST_LOOKUPS 8192u	/* without asking, before the next trial */
 
 struct interval {
 	uint64_t first, len;		/* 2^64 - 1 also stands for 2^64 */
-	const struct tide__record *record;	/* NULL: a gap */
+	const struct tide_slot *slot;	/* NULL: a gap */
 };
 
 struct tide_slots_reader {
-	struct tide__gate_line line;
+	struct tide_slots_front front;	/* no len: not asked */
 	struct tide_slots *slots;
-	uint64_t generation;		/* of what follows */
 	tide__cell root;
+	struct tide__gate_line line;
 	uint64_t most;			/* highest page in the tree */
 	unsigned int shift;
 	unsigned int turn;		/* of the cached: to be replaced next */
 	uint32_t rest;			/* lookups until the next trial */
-	uint32_t asked, jumps;		/* in this trial */
-	struct interval front;		/* met last; no length: not asked */
+	uint32_t jumps, runs;		/* in this trial */
 	struct interval cached[CACHED];
 };
 
@@ -52,7 +51,8 @@ int tide_slots_reader_create(struct tide_slots *slots,
 		return tide_error_set(err, -ENOMEM, origin, TIDE_NO_OFFSET,
 				      "no memory for a reader of slots");
 	reader->slots = slots;
-	reader->generation = UINT64_MAX;	/* that of no view */
+	reader->front.now = &slots->generation;
+	reader->front.generation = UINT64_MAX;	/* that of no view */
 	pthread_mutex_lock(&slots->lock);
 	tide__gate_register(&slots->gate, &reader->line);
 	pthread_mutex_unlock(&slots->lock);
@@ -103,8 +103,17 @@ static void remember(struct tide_slots_reader *r, unsigned int at, uint64_t gpa)
 	r->cached[at] = (struct interval){
 		.first = first,
 		.len = last - first + (last - first != UINT64_MAX),
-		.record = record == &tide__nothing ? NULL : record,
+		.slot = record == &tide__nothing ? NULL : &record->slot,
 	};
+}
+
+/* The cached interval @at is what is asked first. */
+static inline void show(struct tide_slots_reader *r, unsigned int at)
+{
+	r->front.first = r->cached[at].first;
+	r->front.len = r->cached[at].len;
+	r->front.slot = r->cached[at].slot;
+	r->front.hit = false;
 }
 
 /* The map has changed, or this is the first lookup. */
@@ -115,40 +124,44 @@ static __attribute__((noinline)) void renew(struct tide_slots_reader *r)
 	tide__gate_enter(&r->slots->gate, &r->line);
 	/* pairs with the store in publish */
 	view = tide__load_seqcst(&r->slots->current);
-	r->generation = view->old.made;
+	r->front.generation = view->old.made;
 	r->root = view->guest.root;
 	r->shift = view->guest.shift;
 	r->most = r->shift < TIDE__PAGE_BITS ? (UINT64_C(1) << r->shift) - 1
 					     : UINT64_MAX;
-	tide__gate_pin(&r->line, r->generation);
+	tide__gate_pin(&r->line, view->old.made);
 	tide__gate_leave(&r->line);
 	/* No entry is empty, so that none must be asked if it is. */
 	for (unsigned int i = 0; i < CACHED; i++)
 		remember(r, i, 0);
-	r->front = r->cached[0];
-	r->front.len = r->rest ? 0 : r->front.len;
+	show(r, 0);
+	if (r->rest)
+		r->front.len = 0;
 }
 
-static inline bool give(const struct tide__record *record,
-			struct tide_slot *out)
-{
-	if (!record)
-		return false;
-	*out = record->slot;
-	return true;
-}
-
-/* Another interval than the one before, again: is it too often? */
+/*
+ * Another interval than the one before. Was that one met again? The share of
+ * those is that of lookups which repeat; nothing must be counted for it where
+ * they do.
+ */
 static inline void jump_to(struct tide_slots_reader *r, unsigned int at)
 {
-	r->front = r->cached[at];
+	r->runs += r->front.hit;
+	show(r, at);
 	if (++r->jumps < TRIAL_JUMPS)
 		return;
-	if (r->asked < TRIAL_LOOKUPS) {
+	if (r->runs < TRIAL_RUNS) {
 		r->rest = REST_LOOKUPS;
 		r->front.len = 0;
 	}
-	r->asked = r->jumps = 0;
+	r->runs = r->jumps = 0;
+}
+
+static inline bool give(const struct tide_slot *slot, struct tide_slot *out)
+{
+	if (slot && out)
+		*out = *slot;
+	return slot;
 }
 
 /*
@@ -168,7 +181,7 @@ static __attribute__((noinline)) bool ask(struct tide_slots_reader *r,
 		remember(r, at, gpa);
 	}
 	jump_to(r, at);
-	return give(r->cached[at].record, out);
+	return give(r->cached[at].slot, out);
 }
 
 static __attribute__((noinline)) bool renew_and_ask(struct tide_slots_reader *r,
@@ -176,34 +189,19 @@ static __attribute__((noinline)) bool renew_and_ask(struct tide_slots_reader *r,
 						    struct tide_slot *out)
 {
 	renew(r);
-	return tide_slots_reader_find_gpa(r, gpa, out);
+	return ask(r, gpa, out);
 }
 
-static __attribute__((noinline)) bool only_ask(struct tide_slots_reader *r,
-					       uint64_t gpa)
-{
-	struct tide_slot unwanted;
-
-	return tide_slots_reader_find_gpa(r, gpa, &unwanted);
-}
-
-bool tide_slots_reader_find_gpa(struct tide_slots_reader *reader,
-				uint64_t gpa_bytes, struct tide_slot *out)
+bool tide_slots_reader_search(struct tide_slots_reader *reader,
+			      uint64_t gpa_bytes, struct tide_slot *out)
 {
 	const struct tide__record *record;
 	uint64_t page = gpa_bytes >> 12;
 	unsigned int shift = reader->shift;
 
-	if (!out)
-		return only_ask(reader, gpa_bytes);
 	/* pairs with the release in publish */
-	if (tide__load_acquire(&reader->slots->generation) !=
-	    reader->generation)
+	if (tide__load_acquire(reader->front.now) != reader->front.generation)
 		return renew_and_ask(reader, gpa_bytes, out);
-	if (gpa_bytes - reader->front.first < reader->front.len) {
-		reader->asked++;
-		return give(reader->front.record, out);
-	}
 	if (!reader->rest)
 		return ask(reader, gpa_bytes, out);
 	reader->rest--;
@@ -213,6 +211,7 @@ bool tide_slots_reader_find_gpa(struct tide_slots_reader *reader,
 	    reader->root, TIDE__GUEST_BITS, page, &shift));
 	if (gpa_bytes - record->slot.gpa_bytes >= record->slot.len_bytes)
 		return false;
-	*out = record->slot;
+	if (out)
+		*out = record->slot;
 	return true;
 }
