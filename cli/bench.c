@@ -21,6 +21,7 @@ static const struct table {
 	{ "mark", bench_mark },
 	{ "slots", bench_slots },
 	{ "disk", bench_disk },
+	{ "gap", bench_gap },
 };
 
 #define TABLES (sizeof(tables) / sizeof(*tables))
