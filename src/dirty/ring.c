@@ -12,7 +12,9 @@
  * and the caller's data stored before the push. C2 is a release and P0 an
  * acquire: a slot is overwritten only after it was read. Each side writes one
  * line and keeps a copy of what it last saw of the other's, so that a push
- * touches the consumer's line only when its copy says "full".
+ * touches the consumer's line only when its copy says "full". model/ring.pml
+ * checks it; with a release or the test for "full" taken away it finds the
+ * loss.
  */
 #include "tidemark/ring.h"
 
