@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #include "base/atomic.h"
-#include "block/queue_internal.h"
 
 #define MOST_ALIGNMENT 4096u
 
@@ -79,24 +78,6 @@ static int file_close(struct tide_disk *d, struct tide_error *err)
 	return ret;
 }
 
-/*
- * Zeroing and discarding wait in the kernel in any case, and have a way out
- * when refused: a worker's. So has a part of a block under O_DIRECT.
- */
-static bool file_start(struct tide_disk *d, struct tide_io *io)
-{
-	struct file *f = file_of(d);
-
-	if (io->op == TIDE_IO_ZERO || io->op == TIDE_IO_DISCARD)
-		return false;
-	if (f->direct && io->op != TIDE_IO_FLUSH &&
-	    (io->op == TIDE_IO_WRITE ||
-	     !file__is_aligned(f, io->offset_bytes, io->buf,
-			       io->length_bytes)))
-		return false;
-	return tide__uring_start(io, f->fd);
-}
-
 static const struct tide_disk_ops file_ops = {
 	.name = "file",
 	.read = file__read,
@@ -107,7 +88,7 @@ static const struct tide_disk_ops file_ops = {
 	.status = file__status,
 	.resize = file_resize,
 	.close = file_close,
-	.start = file_start,
+	.start = file__start,
 };
 
 /* The smallest block that O_DIRECT reads here; the file's first one says. */

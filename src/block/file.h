@@ -7,6 +7,9 @@
 
 #include "block/disk.h"
 
+/* Does the file system know a write that does not wait? XFS does. */
+enum file_nowait { NOWAIT_UNKNOWN, NOWAIT_KNOWN, NOWAIT_REFUSED };
+
 struct file {
 	struct tide_disk disk;
 	int fd;
@@ -14,6 +17,7 @@ struct file {
 	bool direct; /* opened with O_DIRECT */
 	bool no_zero_range; /* atomic: fallocate refused it once */
 	bool no_punch; /* atomic: likewise */
+	int nowait; /* atomic: enum file_nowait */
 	uint32_t block_bytes; /* what fallocate wants aligned; 1: nothing */
 	pthread_mutex_t resize_lock;
 	/* O_DIRECT: whole blocks shared; what must read first, alone. */
@@ -24,6 +28,9 @@ static inline struct file *file_of(struct tide_disk *d)
 {
 	return (struct file *)d;
 }
+
+/* file_start.c: the operation of disk.h */
+bool file__start(struct tide_disk *d, struct tide_io *io);
 
 /* Fill @err with what errno value -@code means for the verb @what. */
 int file__fail(const struct file *f, int code, const char *what,

@@ -220,6 +220,7 @@ int tide_queue_poll(struct tide_queue *queue, bool wait)
 
 	queue->completed = 0;
 	do {
+		tide__pool_turn(queue);
 		tide__pool_collect(queue);
 		drain(queue);
 		sleep = wait && !queue->completed && queue->pending;

@@ -11,6 +11,9 @@
 
 struct tide__pool;
 
+/* Lanes of the pool: what is in one is carried out one after the other. */
+#define LANES 4u
+
 /* First in, first out, by io->next. */
 struct io_list {
 	struct tide_io *head, *tail;
@@ -51,6 +54,7 @@ struct tide_queue {
 	uint32_t child_count;
 
 	struct tide__pool *pool; /* NULL until somebody needs it */
+	struct io_list lanes[LANES]; /* not yet told to the pool */
 	uint32_t in_workers;
 	int event_fd; /* a worker has finished something */
 
@@ -74,6 +78,13 @@ int tide__uring_turn(struct tide_queue *q, bool wait);
 
 /* queue_pool.c. give: a worker will have it; false if there is no pool. */
 bool tide__pool_give(struct tide_queue *q, struct tide_io *io);
+/*
+ * Like give, at the next poll, and not beside others of the same disk: for
+ * what would only wait for each other. A worker takes many with one wakeup.
+ */
+void tide__pool_give_in_order(struct tide_io *io);
+/* Tell the pool of the lanes. */
+void tide__pool_turn(struct tide_queue *q);
 void tide__pool_collect(struct tide_queue *q);
 /* Sleep until a worker has finished something. 0 or -errno. */
 int tide__pool_wait(struct tide_queue *q);
