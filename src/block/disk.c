@@ -18,6 +18,7 @@
 
 #include "base/atomic.h"
 #include "block/disk_internal.h"
+#include "block/qcow2/qcow2.h"
 
 uint64_t tide_disk_size(const struct tide_disk *d)
 {
@@ -177,7 +178,5 @@ int tide_disk_open(const char *path, const struct tide_disk_options *options,
 	}
 	if (!qcow2)
 		return tide_disk_open_file(path, options, out, err);
-	return tide_error_set(err, -ENOTSUP, "disk", 0,
-			      "%s is a qcow2 image; name its format raw to "
-			      "reach the bytes of the file", path);
+	return tide__qcow2_open(path, options, out, err);
 }

@@ -72,7 +72,7 @@ static int grow_table(struct qcow2 *q, uint64_t entries,
 
 int qcow2_cover(struct qcow2 *q, uint64_t index, struct tide_error *err)
 {
-	uint64_t block = index >> q->refblock_bits, entry;
+	uint64_t block = index >> q->refblock_bits, entry = 0;
 	bool zeroed;
 	int ret = 0;
 

@@ -56,6 +56,8 @@ struct qcow2_free_list {
 	uint64_t count, room;
 };
 
+struct qcow2_flight;
+
 struct qcow2 {
 	struct tide_disk disk;
 	struct tide_disk *file; /* the image */
@@ -82,6 +84,7 @@ struct qcow2 {
 	struct qcow2_cache cache;
 	struct qcow2_ranges ranges;
 	struct qcow2_free_list frees;
+	struct qcow2_flight *flights; /* start.c: free ones */
 	struct tide_kinds *kinds;
 	uint64_t free_hint; /* no free cluster lies below */
 	uint64_t touched_end; /* clusters from here on were never written */
@@ -261,5 +264,8 @@ int qcow2_status(struct tide_disk *d, uint64_t offset, uint64_t length_bytes,
 		 struct tide_disk_extent *extent, struct tide_error *err);
 int qcow2_bitmaps_touch(struct qcow2 *q, struct tide_error *err);
 bool qcow2_start(struct tide_disk *d, struct tide_io *io);
+void qcow2_flights_free(struct qcow2 *q);
+/* repair_disk.c */
+int qcow2_repair_path(const char *path, struct tide_error *err);
 
 #endif

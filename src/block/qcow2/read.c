@@ -15,7 +15,7 @@ static int read_backing(struct qcow2 *q, uint64_t offset, uint8_t *buf,
 	if (have > length)
 		have = length;
 	memset(buf + have, 0, length - have);
-	return tide_disk_read(q->backing, offset, buf, have, err);
+	return have ? tide_disk_read(q->backing, offset, buf, have, err) : 0;
 }
 
 /* A file may end inside its last cluster: what is missing is zeroes. */
@@ -28,7 +28,7 @@ static int read_host(struct qcow2 *q, uint64_t host, uint8_t *buf,
 	if (have > length)
 		have = length;
 	memset(buf + have, 0, length - have);
-	return tide_disk_read(q->data, host, buf, have, err);
+	return have ? tide_disk_read(q->data, host, buf, have, err) : 0;
 }
 
 static int read_packed(struct qcow2 *q, const struct qcow2_extent *e,

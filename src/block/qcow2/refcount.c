@@ -66,7 +66,7 @@ int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *count,
 		       struct tide_error *err)
 {
 	struct qcow2_page *page;
-	uint64_t index;
+	uint64_t index = 0;
 	int ret = find_page(q, cluster, &page, &index, err);
 
 	if (ret == 0)
@@ -82,7 +82,7 @@ int qcow2_refcount_add(struct qcow2 *q, uint64_t cluster, int delta,
 	uint32_t order = q->header.refcount_order;
 	uint64_t max = order == 6 ? UINT64_MAX : (1ull << (1u << order)) - 1;
 	struct qcow2_page *page;
-	uint64_t index, count;
+	uint64_t index = 0, count;
 	int ret = find_page(q, cluster, &page, &index, err);
 
 	if (ret < 0)

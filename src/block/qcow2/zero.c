@@ -76,7 +76,9 @@ static bool wipe_entry(struct qcow2 *q, const struct wipe *w, uint64_t offset,
 		       uint8_t *at)
 {
 	uint64_t old = tide__get_be(at, 8), entry = 0, bits = 0;
-	bool keep = !w->unmap && !(old & L2_COMPRESSED) && old & L2_COPIED;
+	/* Version 2 cannot say "zero" of a cluster that it keeps. */
+	bool keep = !w->unmap && q->header.version >= 3 &&
+		    !(old & L2_COMPRESSED) && old & L2_COPIED;
 	bool plain_zero = !w->forget &&
 			  (!w->discard || qcow2_backed(q, offset));
 
