@@ -111,9 +111,11 @@ struct tide_slots_front {
 	bool hit;
 };
 
-/* What is not answered by the interval met last. */
+/* For it, too: not the interval met last; and the map has changed. */
 bool tide_slots_reader_search(struct tide_slots_reader *reader,
 			      uint64_t gpa_bytes, struct tide_slot *out);
+bool tide_slots_reader_renew(struct tide_slots_reader *reader,
+			     uint64_t gpa_bytes, struct tide_slot *out);
 
 static inline bool tide_slots_reader_find_gpa(struct tide_slots_reader *reader,
 					      uint64_t gpa_bytes,
@@ -122,8 +124,9 @@ static inline bool tide_slots_reader_find_gpa(struct tide_slots_reader *reader,
 	struct tide_slots_front *f = (struct tide_slots_front *)reader;
 
 	/* pairs with the release in publish (src/maps/slots.c) */
-	if (__atomic_load_n(f->now, __ATOMIC_ACQUIRE) != f->generation ||
-	    gpa_bytes - f->first >= f->len)
+	if (__atomic_load_n(f->now, __ATOMIC_ACQUIRE) != f->generation)
+		return tide_slots_reader_renew(reader, gpa_bytes, out);
+	if (gpa_bytes - f->first >= f->len)
 		return tide_slots_reader_search(reader, gpa_bytes, out);
 	f->hit = true;
 	if (!f->slot)

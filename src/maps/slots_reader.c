@@ -103,7 +103,8 @@ static void remember(struct tide_slots_reader *r, unsigned int at, uint64_t gpa)
 	r->cached[at] = (struct interval){
 		.first = first,
 		.len = last - first + (last - first != UINT64_MAX),
-		.slot = record == &tide__nothing ? NULL : &record->slot,
+		.slot = record && record != &tide__nothing ? &record->slot
+							    : NULL,
 	};
 }
 
@@ -184,12 +185,11 @@ static __attribute__((noinline)) bool ask(struct tide_slots_reader *r,
 	return give(r->cached[at].slot, out);
 }
 
-static __attribute__((noinline)) bool renew_and_ask(struct tide_slots_reader *r,
-						    uint64_t gpa,
-						    struct tide_slot *out)
+bool tide_slots_reader_renew(struct tide_slots_reader *reader,
+			     uint64_t gpa_bytes, struct tide_slot *out)
 {
-	renew(r);
-	return ask(r, gpa, out);
+	renew(reader);
+	return ask(reader, gpa_bytes, out);
 }
 
 bool tide_slots_reader_search(struct tide_slots_reader *reader,
@@ -199,9 +199,6 @@ bool tide_slots_reader_search(struct tide_slots_reader *reader,
 	uint64_t page = gpa_bytes >> 12;
 	unsigned int shift = reader->shift;
 
-	/* pairs with the release in publish */
-	if (tide__load_acquire(reader->front.now) != reader->front.generation)
-		return renew_and_ask(reader, gpa_bytes, out);
 	if (!reader->rest)
 		return ask(reader, gpa_bytes, out);
 	reader->rest--;
