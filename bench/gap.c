@@ -27,6 +27,7 @@
 #include <string.h>
 
 #include "benches.h"
+#include "plot.h"
 #include "tidemark/scan.h"
 
 #define APART 16
@@ -63,7 +64,7 @@ struct plan {
 	size_t n;
 	uint64_t *map[2 + MOST_TRIES];
 	struct gap_sending s[2 + 2 * MOST_TRIES];
-	double ratio[MOST_TRIES][BENCH_MOST_REPS];	/* joined to split */
+	struct gap_spread ratio[MOST_TRIES];	/* joined to split */
 };
 
 static void make_plan(struct gap_world *w, struct plan *p)
@@ -147,21 +148,18 @@ static double crossing(const struct plan *p, const double *ratio)
 	return k + (p->tries[i] - k) * (1 - before) / (ratio[i] - before);
 }
 
-/* Step 2. Ratios are those of neighbours in time, so drift cancels out. */
+/* Step 2. */
 static struct gap_spread break_even(struct plan *p, unsigned int reps)
 {
 	double median[MOST_TRIES], low[MOST_TRIES], high[MOST_TRIES];
 
 	for (size_t i = 0; i < p->n; i++) {
 		const struct gap_sending *pair = &p->s[2 + 2 * i];
-		struct gap_spread spread;
 
-		for (unsigned int k = 0; k < reps; k++)
-			p->ratio[i][k] = pair[1].ns[k] / pair[0].ns[k];
-		spread = gap_spread(p->ratio[i], reps);
-		median[i] = spread.median;
-		low[i] = spread.low;
-		high[i] = spread.high;
+		p->ratio[i] = gap_ratio(&pair[1], &pair[0], reps);
+		median[i] = p->ratio[i].median;
+		low[i] = p->ratio[i].low;
+		high[i] = p->ratio[i].high;
 	}
 	/* A higher ratio crosses earlier. */
 	return (struct gap_spread){ .median = crossing(p, median),
@@ -175,7 +173,7 @@ static void print_pair(const struct bench_options *o,
 {
 	const struct gap_spread *split = &p->s[2 + 2 * i].spread;
 	const struct gap_spread *joined = &p->s[3 + 2 * i].spread;
-	struct gap_spread ratio = gap_spread(p->ratio[i], o->reps);
+	struct gap_spread ratio = p->ratio[i];
 
 	if (o->json)
 		printf("{\"table\":\"gap\",\"socket\":\"%s\",\"way\":\"%s\","
@@ -191,6 +189,22 @@ static void print_pair(const struct bench_options *o,
 		       w->socket->name, gap_way_names[w->way], p->tries[i],
 		       split->median / 1e6, joined->median / 1e6, ratio.median,
 		       ratio.low, ratio.high);
+}
+
+static void plot_pair(const struct gap_world *w, const struct plan *p, size_t i)
+{
+	static const char *const kinds[] = { "split", "joined" };
+
+	for (int k = 0; k < 2; k++) {
+		const struct gap_spread *t = &p->s[2 + 2 * i + k].spread;
+		char table[32], row[16], name[48];
+
+		snprintf(table, sizeof(table), "gap-%s", w->socket->name);
+		snprintf(row, sizeof(row), "%u apart", p->tries[i]);
+		snprintf(name, sizeof(name), "%s, %s", gap_way_names[w->way],
+			 kinds[k]);
+		bench_plot_add(table, row, name, t->median, t->low, t->high);
+	}
 }
 
 /* Pages as text; what was not reached within what was tried is null or "-". */
@@ -252,8 +266,10 @@ static int model_and_truth(struct gap_world *w, const struct bench_options *o,
 			gap_way_names[w->way]);
 	else if (!w->rc) {
 		truth = break_even(p, o->reps);
-		for (size_t i = 0; i < p->n; i++)
+		for (size_t i = 0; i < p->n; i++) {
 			print_pair(o, w, p, i);
+			plot_pair(w, p, i);
+		}
 		print_verdict(o, w, m, &truth);
 	}
 	free_plan(p);

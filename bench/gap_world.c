@@ -133,12 +133,24 @@ struct gap_spread gap_spread(const double *values, unsigned int n)
 				    .high = v[n - 1 - n / 4] };
 }
 
+/* The ratio of times in each repetition: what drifts cancels out. */
+struct gap_spread gap_ratio(const struct gap_sending *s,
+			    const struct gap_sending *to, unsigned int reps)
+{
+	double ratio[BENCH_MOST_REPS];
+
+	for (unsigned int i = 0; i < reps; i++)
+		ratio[i] = s->ns[i] / to->ns[i];
+	return gap_spread(ratio, reps);
+}
+
 void gap_measure(struct gap_world *w, struct gap_sending *sendings, size_t n,
 		 unsigned int reps)
 {
 	for (unsigned int rep = 0; rep <= reps; rep++)
 		for (size_t i = 0; i < n && !w->rc; i++) {
-			struct gap_sending *s = &sendings[i];
+			/* Nobody always comes after the same one. */
+			struct gap_sending *s = &sendings[(i + rep) % n];
 			uint64_t start;
 
 			blank(w);

@@ -51,6 +51,8 @@ int gap_world_close(struct gap_world *w);
 uint64_t *gap_map(struct gap_world *w);
 
 struct gap_spread gap_spread(const double *values, unsigned int n);
+struct gap_spread gap_ratio(const struct gap_sending *s,
+			    const struct gap_sending *to, unsigned int reps);
 
 /* Send all @n in turn, @reps times, and once before that counts for nothing. */
 void gap_measure(struct gap_world *w, struct gap_sending *sendings, size_t n,
