@@ -18,6 +18,9 @@
  *    the next flush that returned 0;
  *  - overlapping requests in flight at the same time may take effect in either
  *    order, never mixed with data of some other place;
+ *  - below O_DIRECT a write of a part of a block waits for writes that are in
+ *    its block: the thread of a queue must not, by these calls, write into a
+ *    block that it has a request in flight for;
  *  - an error leaves the disk consistent: the bytes of a failed write are
  *    unknown within its range, and nowhere else.
  */

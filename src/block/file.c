@@ -64,7 +64,8 @@ static void file_free(struct file *f)
 {
 	if (f->fd >= 0)
 		close(f->fd);
-	pthread_rwlock_destroy(&f->blocks);
+	pthread_cond_destroy(&f->blocks_free);
+	pthread_mutex_destroy(&f->blocks_lock);
 	pthread_mutex_destroy(&f->resize_lock);
 	free(f->disk.path);
 	free(f);
@@ -151,7 +152,8 @@ static int file_new(const char *path, const struct tide_disk_options *options,
 	f->direct = options->direct;
 	f->fd = -1;
 	pthread_mutex_init(&f->resize_lock, NULL);
-	pthread_rwlock_init(&f->blocks, NULL);
+	pthread_mutex_init(&f->blocks_lock, NULL);
+	pthread_cond_init(&f->blocks_free, NULL);
 	*out = f;
 	return 0;
 }

@@ -20,14 +20,36 @@ struct file {
 	int nowait; /* atomic: enum file_nowait */
 	uint32_t block_bytes; /* what fallocate wants aligned; 1: nothing */
 	pthread_mutex_t resize_lock;
-	/* O_DIRECT: whole blocks shared; what must read first, alone. */
-	pthread_rwlock_t blocks;
+	/* O_DIRECT, writes: file_blocks.c */
+	pthread_mutex_t blocks_lock;
+	pthread_cond_t blocks_free;
+	struct file_range *ranges; /* the writes under way */
+	uint32_t alone; /* how many of them are */
+};
+
+/* A write under O_DIRECT; fits into the scratch of an io. */
+struct file_range {
+	struct file_range *next, *previous;
+	uint64_t start_bytes;
+	uint64_t end_bytes; /* in whole blocks; the lowest bit: alone */
 };
 
 static inline struct file *file_of(struct tide_disk *d)
 {
 	return (struct file *)d;
 }
+
+/*
+ * file_blocks.c: a write of whole blocks, or @alone: of parts of them, which
+ * reads them first. enter waits for others in the same blocks; try_enter
+ * returns false instead.
+ */
+void file__blocks_enter(struct file *f, struct file_range *range,
+			uint64_t offset_bytes, uint64_t length_bytes,
+			bool alone);
+bool file__blocks_try_enter(struct file *f, struct file_range *range,
+			    uint64_t offset_bytes, uint64_t length_bytes);
+void file__blocks_leave(struct file *f, struct file_range *range);
 
 /* file_start.c: the operation of disk.h */
 bool file__start(struct tide_disk *d, struct tide_io *io);

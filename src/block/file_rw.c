@@ -7,8 +7,7 @@
  *
  * O_DIRECT wants offset, length and memory in whole blocks. What is not goes
  * through an aligned buffer in bounded pieces. A write of a part of a block
- * reads the block first; nobody else may write in between, so it holds
- * `blocks` alone and whole-block writes share it.
+ * reads the block first; file_blocks.c keeps others out of it meanwhile.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -157,20 +156,23 @@ int file__write(struct tide_disk *d, uint64_t offset_bytes, const void *buf,
 		uint64_t length_bytes, struct tide_error *err)
 {
 	struct file *f = file_of(d);
+	struct file_range range;
+	bool whole;
 	int ret;
 
 	if (!f->direct) {
 		ret = write_fully(f->fd, buf, length_bytes, offset_bytes);
-	} else if (file__is_aligned(f, offset_bytes, buf, length_bytes)) {
-		pthread_rwlock_rdlock(&f->blocks);
-		ret = write_fully(f->fd, buf, length_bytes, offset_bytes);
-		pthread_rwlock_unlock(&f->blocks);
-	} else {
-		pthread_rwlock_wrlock(&f->blocks);
-		ret = bounce_all(f, NULL, buf, offset_bytes, length_bytes);
-		if (!ret)
-			ret = cut_end(f, offset_bytes + length_bytes);
-		pthread_rwlock_unlock(&f->blocks);
+		return ret ? file__fail(f, ret, "writing", offset_bytes, err)
+			   : 0;
 	}
+	whole = file__is_aligned(f, offset_bytes, NULL, length_bytes);
+	file__blocks_enter(f, &range, offset_bytes, length_bytes, !whole);
+	if (file__is_aligned(f, offset_bytes, buf, length_bytes))
+		ret = write_fully(f->fd, buf, length_bytes, offset_bytes);
+	else
+		ret = bounce_all(f, NULL, buf, offset_bytes, length_bytes);
+	if (!ret && !whole)
+		ret = cut_end(f, offset_bytes + length_bytes);
+	file__blocks_leave(f, &range);
 	return ret ? file__fail(f, ret, "writing", offset_bytes, err) : 0;
 }

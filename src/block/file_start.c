@@ -65,17 +65,56 @@ static bool start_cached(struct file *f, struct tide_io *io)
 	return tide__uring_start(io, f->fd);
 }
 
+/* The ring keeps its progress in a child's scratch; ours has the range. */
+static void direct_written(struct tide_io *child)
+{
+	struct tide_io *io = child->parent;
+	int result = child->result;
+
+	file__blocks_leave(file_of(io->disk), (void *)io->scratch);
+	tide_io_put(io->queue, child);
+	tide_io_complete(io, result);
+}
+
+static bool start_direct_write(struct file *f, struct tide_io *io)
+{
+	struct tide_io *child = tide_io_get(io->queue);
+
+	if (!child)
+		return false;
+	if (!file__blocks_try_enter(f, (void *)io->scratch, io->offset_bytes,
+				    io->length_bytes)) {
+		tide_io_put(io->queue, child);
+		return false;
+	}
+	*child = (struct tide_io){
+		.op = TIDE_IO_WRITE, .buf = io->buf, .done = direct_written,
+		.offset_bytes = io->offset_bytes, .disk = io->disk,
+		.length_bytes = io->length_bytes, .queue = io->queue,
+		.parent = io,
+	};
+	if (tide__uring_start(child, f->fd))
+		return true;
+	file__blocks_leave(f, (void *)io->scratch);
+	tide_io_put(io->queue, child);
+	return false;
+}
+
+static bool start_direct(struct file *f, struct tide_io *io)
+{
+	if (io->op == TIDE_IO_FLUSH)
+		return tide__uring_start(io, f->fd);
+	if (!file__is_aligned(f, io->offset_bytes, io->buf, io->length_bytes))
+		return false;
+	return io->op == TIDE_IO_WRITE ? start_direct_write(f, io)
+				       : tide__uring_start(io, f->fd);
+}
+
 bool file__start(struct tide_disk *d, struct tide_io *io)
 {
 	struct file *f = file_of(d);
 
 	if (io->op == TIDE_IO_ZERO || io->op == TIDE_IO_DISCARD)
 		return false;
-	if (!f->direct)
-		return start_cached(f, io);
-	if (io->op == TIDE_IO_FLUSH ||
-	    (io->op == TIDE_IO_READ &&
-	     file__is_aligned(f, io->offset_bytes, io->buf, io->length_bytes)))
-		return tide__uring_start(io, f->fd);
-	return false;
+	return f->direct ? start_direct(f, io) : start_cached(f, io);
 }

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "block/disk.h"
 #include "block/queue_internal.h"
 
 #define REAP 64u
@@ -83,15 +84,21 @@ bool tide__uring_start(struct tide_io *io, int fd)
 	return put_rest(io);
 }
 
+/* O_DIRECT cannot go on from the middle of a block, where only the end is. */
+static bool is_end(const struct tide_io *io, int n)
+{
+	return !n || (uint32_t)n % io->disk->alignment_bytes;
+}
+
 /* The kernel's answer @n to a read or write of the rest of @io. */
 static void on_bytes(struct tide_io *io, int n)
 {
 	uint64_t left = io->length_bytes - io->scratch[0];
 
-	if (n == 0 && io->op == TIDE_IO_READ) {
-		memset((char *)io->buf + io->scratch[0], 0, left);
-		n = 0;
-		left = 0;
+	if (io->op == TIDE_IO_READ && is_end(io, n)) {
+		memset((char *)io->buf + io->scratch[0] + n, 0,
+		       left - (uint64_t)n);
+		left = (uint64_t)n;
 	} else if (n == 0) {
 		tide_io_complete(io, -EIO);
 		return;

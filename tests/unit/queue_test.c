@@ -260,8 +260,8 @@ static void test_refused(void **state)
 static void test_short_file(void **state)
 {
 	struct world *w = *state;
-	static char buf[20000];
-	static const char zeroes[20000];
+	static char buf[20480] __attribute__((aligned(4096)));
+	static const char zeroes[20480];
 	struct counter c = counter(w, TIDE_IO_READ, 0, sizeof(buf), buf);
 
 	memset(buf, 3, sizeof(buf));
@@ -269,7 +269,7 @@ static void test_short_file(void **state)
 	assert_int_equal(truncate(path, 10001), 0);
 	assert_int_equal(run_one(&c), 0);
 	assert_int_equal(buf[10000], 3);
-	assert_memory_equal(buf + 10001, zeroes, 9999);
+	assert_memory_equal(buf + 10001, zeroes, sizeof(buf) - 10001);
 	c = counter(w, TIDE_IO_READ, 65536, sizeof(buf), buf);
 	memset(buf, 3, sizeof(buf));
 	assert_int_equal(run_one(&c), 0);
@@ -390,6 +390,38 @@ static void test_children(void **state)
 	w->d = h.below;
 }
 
+/* Parts of the same blocks and whole ones, all at once: none undoes another. */
+static void test_shared_blocks(void **state)
+{
+	struct world *w = *state;
+	struct counter c[8 * 9];
+	char *buf = aligned_alloc(4096, 8 * 4096), got[4096];
+
+	memset(buf, 5, 4096 * 8);
+	for (unsigned int i = 0; i < 8 * 9; i++) {
+		uint64_t page = i / 9, part = i % 9;
+
+		/* Eight stripes of this page; the whole of the one after. */
+		c[i] = counter(w, TIDE_IO_WRITE, page * 8192 + part * 512 + 100,
+			       part < 8 ? 100 : 4096, buf);
+		if (part == 8)
+			c[i].io.offset_bytes = page * 8192 + 4096;
+		c[i].io.opaque = &c[i];
+		tide_queue_submit(w->q, w->d, &c[i].io);
+	}
+	finish(w);
+	for (unsigned int page = 0; page < 16; page++) {
+		assert_int_equal(tide_disk_read(w->d, page * 4096u, got, 4096,
+						NULL), 0);
+		for (unsigned int i = 0; i < 4096; i++)
+			assert_int_equal(got[i], page % 2 ||
+					 i % 512 / 100 == 1 ? 5 : 0);
+	}
+	free(buf);
+}
+
+#define DIRECT(name)                                                         \
+	{ #name " (O_DIRECT)", name, setup_direct, teardown, NULL }
 #define BOTH(name)                                                           \
 	{ #name " (io_uring)", name, setup_uring, teardown, NULL },          \
 	{ #name " (threads)", name, setup_threads, teardown, NULL }
@@ -400,8 +432,8 @@ int main(void)
 		BOTH(test_random), BOTH(test_no_deep_stack),
 		BOTH(test_refused), BOTH(test_short_file),
 		BOTH(test_no_room), BOTH(test_fd), BOTH(test_children),
-		{ "test_random (O_DIRECT)", test_random, setup_direct,
-		  teardown, NULL },
+		DIRECT(test_random), DIRECT(test_short_file),
+		DIRECT(test_children), DIRECT(test_shared_blocks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
