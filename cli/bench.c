@@ -22,6 +22,7 @@ static const struct table {
 	{ "slots", bench_slots },
 	{ "disk", bench_disk },
 	{ "gap", bench_gap },
+	{ "kinds", bench_kinds },
 };
 
 #define TABLES (sizeof(tables) / sizeof(*tables))
