@@ -15,8 +15,8 @@
  * Threads: checks and walks may run in any number of threads; they write
  * nothing. Changes exclude each other and all else: the caller locks.
  *
- * Memory: 8 bytes a run of up to 64 clusters of one kind, more for a cluster
- * with several; see tide_kinds_bytes.
+ * Memory: about 10 bytes a run of up to 64 clusters of one kind, more for a
+ * cluster with several; see tide_kinds_bytes.
  */
 #ifndef TIDEMARK_KINDS_H
 #define TIDEMARK_KINDS_H
@@ -82,7 +82,8 @@ void tide_kinds_destroy(struct tide_kinds *kinds);
  * touches. -EINVAL: no such kind, no bytes, or past TIDE_KINDS_END_BYTES;
  * -E2BIG: longer than TIDE_KINDS_MOST_BYTES; -ENOMEM. The map is then
  * unchanged. Costs a search and the copy of one or two windows of at most 4
- * KiB, whatever the size of the map, and eight bytes each 64 clusters added.
+ * KiB, whatever the size of the map, and now and then (as with an array that
+ * doubles) a pass over all runs.
  */
 int tide_kinds_add(struct tide_kinds *kinds, enum tide_kind kind,
 		   uint64_t offset_bytes, uint64_t length_bytes,
@@ -100,7 +101,8 @@ int tide_kinds_remove(struct tide_kinds *kinds, enum tide_kind kind,
  * tide_kinds_check: would a write of this range hit metadata of a kind that is
  * not in the mask @allowed? 1 and the first such place in *@hit (NULL is
  * fine), or 0. A range past 2^64 is cut there; an empty one hits nothing.
- * A shared cluster hits if any of its kinds is not allowed. Never fails.
+ * A shared cluster hits if any of its kinds is not allowed. Never fails. Costs
+ * a look at one bit where no metadata is near, else a search.
  */
 int tide_kinds_check(const struct tide_kinds *kinds, uint64_t offset_bytes,
 		     uint64_t length_bytes, uint32_t allowed,

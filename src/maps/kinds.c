@@ -2,9 +2,10 @@
 /*
  * Checks and walks of the kind map; kinds.h says how it is laid out.
  *
- * A check is one search for the last run that starts in or before the write's
- * last cluster. Runs do not overlap: if that one ends before the write begins,
- * nothing is hit, and this is the answer nearly always.
+ * A check looks at the bit of the write's cell, and is done if that is clear.
+ * Else it searches for the last run that starts in or before the write's last
+ * cluster. Runs do not overlap: if that one ends before the write begins,
+ * nothing is hit.
  */
 #include "maps/kinds.h"
 
@@ -62,6 +63,7 @@ void tide_kinds_destroy(struct tide_kinds *kinds)
 {
 	if (!kinds)
 		return;
+	tide__cells_fini(&kinds->cells);
 	tide__sheet_fini(&kinds->runs);
 	tide__sheet_fini(&kinds->tallies);
 	free(kinds);
@@ -69,7 +71,8 @@ void tide_kinds_destroy(struct tide_kinds *kinds)
 
 uint64_t tide_kinds_bytes(const struct tide_kinds *kinds)
 {
-	return sizeof(*kinds) + 8 + tide__sheet_bytes(&kinds->runs) +
+	return sizeof(*kinds) + 8 + kinds->cells.n / 8 +
+	       (kinds->cells.n ? 8 : 0) + tide__sheet_bytes(&kinds->runs) +
 	       tide__sheet_bytes(&kinds->tallies);
 }
 
@@ -179,6 +182,10 @@ int tide_kinds_check(const struct tide_kinds *kinds, uint64_t offset_bytes,
 		return 0;
 	if (last >= TIDE_KINDS_END_BYTES || last < offset_bytes)
 		last = TIDE_KINDS_END_BYTES - 1;
+	if (!tide__cells_maybe(&kinds->cells,
+			       offset_bytes >> kinds->cluster_bits,
+			       last >> kinds->cluster_bits))
+		return 0;
 	end = (last >> kinds->cluster_bits) + 1;
 	run = tide__sheet_last(&kinds->runs, end << RUN_CLUSTER_SHIFT);
 	if (!run || run_end(*run) <= offset_bytes >> kinds->cluster_bits)

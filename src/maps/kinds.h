@@ -17,6 +17,7 @@
 
 #include <stdbool.h>
 
+#include "maps/kinds_cells.h"
 #include "maps/kinds_sheet.h"
 #include "tidemark/kinds.h"
 
@@ -33,6 +34,7 @@ enum {
 struct tide_kinds {
 	uint32_t cluster_bits;
 	uint64_t end;			/* no cluster from here on */
+	struct tide__cells cells;	/* where to search at all */
 	struct tide__sheet runs;	/* 1 word an element */
 	struct tide__sheet tallies;	/* 2 words: cluster and kind, count */
 };

@@ -239,7 +239,7 @@ static void rewrite(struct change *c, struct tide__place *a,
 	flush(c);
 }
 
-/* Both sheets, or none. */
+/* Cells too many do no harm; both sheets, or none. */
 static int apply(struct tide_kinds *k, const struct change *c,
 		 struct tide__place a, struct tide__place b)
 {
@@ -248,9 +248,12 @@ static int apply(struct tide_kinds *k, const struct change *c,
 	struct tide__place tb = tide__sheet_find(
 		&k->tallies, c->end << TALLY_CLUSTER_SHIFT);
 	struct tide__splice runs, tallies;
-	int ret = tide__splice_make(&k->runs, &runs, a, b, c->runs.v,
-				    c->runs.n);
+	int ret = tide__cells_reserve(&k->cells, &k->runs,
+				      k->runs.words + c->runs.n, c->end);
 
+	if (ret == 0)
+		ret = tide__splice_make(&k->runs, &runs, a, b, c->runs.v,
+					c->runs.n);
 	if (ret < 0)
 		return ret;
 	ret = tide__splice_make(&k->tallies, &tallies, ta, tb, c->tallies.v,
@@ -261,6 +264,10 @@ static int apply(struct tide_kinds *k, const struct change *c,
 	}
 	tide__splice_commit(&k->runs, &runs);
 	tide__splice_commit(&k->tallies, &tallies);
+	if (c->add)
+		tide__cells_set(&k->cells, c->from, c->end);
+	else
+		tide__cells_review(&k->cells, &k->runs, c->from, c->end);
 	return 0;
 }
 

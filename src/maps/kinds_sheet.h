@@ -56,18 +56,18 @@ uint64_t tide__sheet_bytes(const struct tide__sheet *s);
 static inline size_t tide__below(const uint64_t *v, size_t n, uint32_t shift,
 				 uint64_t key)
 {
-	size_t at = 0;
+	size_t low = 0, high = n;
 
-	if (!n)
-		return 0;
-	/* Without branches: a write's offset is nothing to predict. */
-	while (n > 1) {
-		size_t half = n / 2;
+	/* Branches: those of writes near the last one are foreseen. */
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
 
-		at += half & -(size_t)(v[(at + half - 1) << shift] < key);
-		n -= half;
+		if (v[middle << shift] < key)
+			low = middle + 1;
+		else
+			high = middle;
 	}
-	return at + (v[at << shift] < key);
+	return low;
 }
 
 /* The last element below @key, or NULL; elements of one word. */

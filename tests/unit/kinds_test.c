@@ -74,6 +74,23 @@ static uint32_t mask_of(const struct world *w, uint64_t cluster)
 	return mask;
 }
 
+/* A cell is set exactly if a run reaches into it. */
+static void assert_cells(const struct tide_kinds *k, uint8_t *seen)
+{
+	const struct tide__cells *c = &k->cells;
+
+	for (uint32_t i = 0; i < k->runs.windows; i++)
+		for (uint64_t j = 0; j < k->runs.window[i]->words; j++) {
+			uint64_t run = k->runs.window[i]->v[j];
+
+			for (uint64_t at = run_start(run) >> c->shift;
+			     at <= (run_end(run) - 1) >> c->shift; at++)
+				seen[at] = 1;
+		}
+	for (uint64_t i = 0; i < c->n; i++)
+		assert_int_equal(c->bits[i / 64] >> i % 64 & 1, seen[i]);
+}
+
 /* Sorted, not overlapping, windows as the directory says. */
 static void assert_whole(const struct tide_kinds *k)
 {
@@ -95,6 +112,13 @@ static void assert_whole(const struct tide_kinds *k)
 	for (uint32_t i = 0; i < k->tallies.windows; i++)
 		words += k->tallies.window[i]->words;
 	assert_int_equal(words, k->tallies.words);
+	if (k->cells.n) {
+		uint8_t *seen = calloc(k->cells.n, 1);
+
+		assert_non_null(seen);
+		assert_cells(k, seen);
+		free(seen);
+	}
 }
 
 /* The walk shows what the oracle has, in runs that could not be longer. */
