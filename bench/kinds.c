@@ -15,6 +15,7 @@
 
 #include "benches.h"
 #include "kinds_work.h"
+#include "plot.h"
 #include "rivals/kinds/kindmap.h"
 #include "ticks.h"
 
@@ -231,7 +232,7 @@ static void run_trace(struct contest *all, const struct kinds_trace *t,
 
 static void title(char text[64], const struct kinds_image *im)
 {
-	snprintf(text, 64, "%llu TiB, %u KiB clusters, %u snapshots, %s",
+	snprintf(text, 64, "kinds, %llu TiB, %u KiB clusters, %u snapshots, %s",
 		 (unsigned long long)(im->guest_bytes >> 40),
 		 1u << im->cluster_bits >> 10, im->snapshots,
 		 im->contiguous ? "contiguous" : "fragmented");
@@ -246,13 +247,13 @@ static void print_json(const struct contest *c, const struct kinds_image *im,
 		       "\"contiguous\":%s,\"runs\":%zu,\"name\":\"%s\","
 		       "\"trace\":\"%s\",\"median_ns\":%.2f,\"p99_ns\":%.2f,"
 		       "\"bytes\":%llu,\"build_ms\":%.3f,\"change_ns\":%.1f,"
-		       "\"wrong\":%llu}\n",
+		       "\"agrees\":%s}\n",
 		       (unsigned long long)im->guest_bytes,
 		       1u << im->cluster_bits, im->snapshots,
 		       im->contiguous ? "true" : "false", im->runs, c->m->name,
 		       t[i].name, c->ns[i], c->p99[i],
 		       (unsigned long long)c->bytes, c->build_ms,
-		       c->change_ns, (unsigned long long)c->wrong);
+		       c->change_ns, c->wrong ? "false" : "true");
 }
 
 static void print_row(const struct contest *c)
@@ -283,6 +284,11 @@ static void print_all(const struct bench_options *o, const struct contest *all,
 		printf(" %12s %12s %10s %10s\n", "p99 of last", "bytes",
 		       "build ms", "change ns");
 	}
+	for (size_t k = 0; k < MAPS; k++)
+		for (size_t i = 0; i < KINDS_TRACES && all[k].map; i++)
+			bench_plot_add(text, t[i].name, all[k].m->name,
+				       all[k].ns[i], all[k].ns[i],
+				       all[k].p99[i]);
 	for (size_t k = 0; k < MAPS; k++)
 		if (!o->json)
 			print_row(&all[k]);

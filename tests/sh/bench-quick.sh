@@ -5,7 +5,7 @@
 . "$SRC/tests/sh/lib.sh"
 
 cd "$SRC" || exit 1		# recorded traces are looked for beside it
-for table in scan cut compact mark slots; do
+for table in scan cut compact mark slots kinds; do
 	"$TIDEMARK" bench "$table" --quick --reps=1 --json --plots="$dir" \
 		>"$dir/$table.json" 2>"$dir/err" ||
 		fail "bench $table: $(cat "$dir/err")"
