@@ -42,6 +42,14 @@ static void count_cell(struct picture *p, uint64_t cell,
 	if (to > p->c->clusters)
 		to = p->c->clusters;
 	for (uint64_t i = from; i < to; i++) {
+		/* Where nothing was counted, a whole page is free. */
+		if (!p->c->pages[i / CENSUS_PAGE_CLUSTERS]) {
+			uint64_t next = (i | (CENSUS_PAGE_CLUSTERS - 1)) + 1;
+
+			share[QCOW2_USES] += (next < to ? next : to) - i;
+			i = next - 1;
+			continue;
+		}
 		uses = qcow2_uses_of(p->c, i);
 		for (uint32_t u = 0; u < QCOW2_USES; u++)
 			share[u] += uses >> u & 1;

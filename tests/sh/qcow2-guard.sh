@@ -4,7 +4,7 @@
 # first byte, its last, and the bytes on either side of it: the map says of
 # each what it must hit. Twelve sections, as a table. And a guest whose mapping
 # was bent towards metadata is found out.
-. "$SRC/tests/sh/lib.sh"
+. "${SRC:?}/tests/sh/lib.sh"
 
 command -v zstd >/dev/null || { echo "SKIP: no zstd"; exit 77; }
 

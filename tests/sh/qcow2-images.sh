@@ -3,7 +3,7 @@
 # qcow2 check against images of the reference tool and its own verdicts: the
 # packed ones of tests/data, and all of ../shared/images where that is there.
 # The image itself must never change.
-. "$SRC/tests/sh/lib.sh"
+. "${SRC:?}/tests/sh/lib.sh"
 
 command -v zstd >/dev/null || { echo "SKIP: no zstd"; exit 77; }
 

@@ -3,7 +3,7 @@
 # qcow2 map: the runs cover the file without gaps and know its sections; the
 # map of the guest's disk says what the reference tool's map says; the picture
 # is a picture.
-. "$SRC/tests/sh/lib.sh"
+. "${SRC:?}/tests/sh/lib.sh"
 
 command -v zstd >/dev/null || { echo "SKIP: no zstd"; exit 77; }
 command -v qemu-img >/dev/null || { echo "SKIP: no qemu-img to compare with"; exit 77; }

@@ -3,7 +3,7 @@
 # qcow2 repair: good images stay byte for byte what they are; what can be
 # repaired without loss is clean afterwards, for the reference tool, too, and
 # the guest reads the same; what cannot is left until loss is accepted.
-. "$SRC/tests/sh/lib.sh"
+. "${SRC:?}/tests/sh/lib.sh"
 
 command -v zstd >/dev/null || { echo "SKIP: no zstd"; exit 77; }
 command -v qemu-img >/dev/null || { echo "SKIP: no qemu-img to judge"; exit 77; }

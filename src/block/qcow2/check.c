@@ -111,6 +111,10 @@ static int keep_block(struct check *c, const struct qcow2_place *p)
 	struct refblock *more;
 	uint64_t n = c->block_count;
 
+	/* All its counts are zero, as if it were not there. */
+	if (qcow2_is_hole(c->r, p->offset_bytes, c->cluster))
+		return 0;
+
 	if (!(n & (n - 1))) {
 		more = reallocarray(c->blocks, n ? 2 * n : 1, sizeof(*more));
 		if (!more)

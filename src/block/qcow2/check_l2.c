@@ -211,7 +211,7 @@ int check_copied(struct check *c)
 	struct qcow2_visitor v = { c, no_place, judge_l2, no_defect };
 	int rc;
 
-	rc = qcow2_read_entries(c->r, c->h->l1_offset, c->h->l1_entries,
+	rc = qcow2_read_references(c->r, c->h->l1_offset, c->h->l1_entries,
 				judge_l1, c, c->err);
 	/* In an external data file, all clusters are the disk's alone. */
 	if (!rc && !c->external)

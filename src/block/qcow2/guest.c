@@ -133,7 +133,9 @@ static int each_l1(void *opaque, uint64_t index, uint64_t entry, uint64_t at)
 	/* Behind the disk, only the state of VMs is mapped. */
 	if (index && run.guest_bytes >= w->h->size_bytes)
 		return 0;
-	if (!offset)
+	/* A table in a hole of the file refers to nothing, either. */
+	if (!offset || (!(offset & (w->cluster - 1)) &&
+			qcow2_is_hole(w->r, offset, w->cluster)))
 		return put(w, run);
 	if (offset & (w->cluster - 1) || offset >= w->r->size_bytes) {
 		run.type = QCOW2_GUEST_DAMAGED;

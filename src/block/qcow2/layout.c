@@ -165,7 +165,7 @@ static int table(struct walk *w, enum qcow2_section section, uint64_t offset,
 		return rc;
 	w->section = section;
 	w->owner = owner;
-	return qcow2_read_entries(w->r, offset, entries, each, w, w->err);
+	return qcow2_read_references(w->r, offset, entries, each, w, w->err);
 }
 
 static int walk_snapshots(struct walk *w)
@@ -281,6 +281,10 @@ static int show_l2s(struct walk *w)
 				      "%s: no memory for an L2 table",
 				      w->r->path);
 	for (uint64_t i = 0; i < w->l2s.count && !rc; i++) {
+		/* A hole is a table that refers to nothing. */
+		if (qcow2_is_hole(w->r, w->l2s.slots[i].offset_bytes,
+				  w->cluster))
+			continue;
 		rc = qcow2_read_at(w->r, w->l2s.slots[i].offset_bytes, bytes,
 				   w->cluster, w->err);
 		if (!rc)

@@ -17,6 +17,11 @@ struct qcow2_reader {
 	void *opaque;
 	uint64_t size_bytes;
 	const char *path; /* for messages */
+	/*
+	 * May be NULL. Where bytes that may differ from zero come next, at
+	 * @offset_bytes or behind; the size if there are none.
+	 */
+	uint64_t (*next_data)(void *opaque, uint64_t offset_bytes);
 };
 
 struct qcow2_memory {
@@ -38,16 +43,25 @@ void qcow2_reader_memory(struct qcow2_reader *r, struct qcow2_memory *m,
 int qcow2_read_at(const struct qcow2_reader *r, uint64_t offset_bytes,
 		  void *buf, uint64_t bytes, struct tide_error *err);
 
+/* True if all of the range is a hole of the file: it was not looked at. */
+int qcow2_is_hole(const struct qcow2_reader *r, uint64_t offset_bytes,
+		  uint64_t bytes);
+
 /*
  * qcow2_read_entries: each of @count big-endian u64 from @offset_bytes, in
  * order, read in pieces of 64 KiB. @at is the entry's offset in the file.
- * Stops with what @each returns if that is not 0.
+ * Stops with what @each returns if that is not 0. qcow2_read_references: the
+ * same without entries that are zero, and without looking at holes.
  */
 typedef int qcow2_entry_fn(void *opaque, uint64_t index, uint64_t value,
 			   uint64_t at);
 int qcow2_read_entries(const struct qcow2_reader *r, uint64_t offset_bytes,
 		       uint64_t count, qcow2_entry_fn *each, void *opaque,
 		       struct tide_error *err);
+
+int qcow2_read_references(const struct qcow2_reader *r, uint64_t offset_bytes,
+			  uint64_t count, qcow2_entry_fn *each, void *opaque,
+			  struct tide_error *err);
 
 struct qcow2_header;
 /* Read and parse the header; see qcow2_header_parse and _parse_tolerant. */

@@ -117,7 +117,9 @@ static int fix_in_place(struct counts *c)
 	if (!buf)
 		return repair_no_memory(c->x);
 	for (uint64_t i = 0; i < c->entries && !rc; i++)
-		if (c->blocks[i])
+		if (c->blocks[i] &&
+		    (in_use(c->x, i) ||
+		     !qcow2_is_hole(c->x->r, c->blocks[i], c->x->cluster)))
 			rc = fix_block(c, i, buf);
 	free(buf);
 	if (!rc)
