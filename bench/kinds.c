@@ -230,9 +230,10 @@ static void run_trace(struct contest *all, const struct kinds_trace *t,
 		judge(&all[k], number);
 }
 
-static void title(char text[64], const struct kinds_image *im)
+/* "kinds-1T-64K-0-fragmented" */
+static void title(char text[80], const struct kinds_image *im)
 {
-	snprintf(text, 64, "kinds, %llu TiB, %u KiB clusters, %u snapshots, %s",
+	snprintf(text, 80, "kinds-%lluT-%uK-%u-%s",
 		 (unsigned long long)(im->guest_bytes >> 40),
 		 1u << im->cluster_bits >> 10, im->snapshots,
 		 im->contiguous ? "contiguous" : "fragmented");
@@ -273,12 +274,12 @@ static void print_row(const struct contest *c)
 static void print_all(const struct bench_options *o, const struct contest *all,
 		      const struct kinds_image *im, const struct kinds_trace *t)
 {
-	char text[64];
+	char text[80];
 
 	title(text, im);
 	if (!o->json) {
-		printf("\n%s: %zu runs; ns per check, median\n%-18s", text,
-		       im->runs, "");
+		printf("\n%s: disk, clusters, snapshots; %zu runs; "
+		       "ns per check, median\n%-18s", text, im->runs, "");
 		for (size_t i = 0; i < KINDS_TRACES; i++)
 			printf(" %12s", t[i].name);
 		printf(" %12s %12s %10s %10s\n", "p99 of last", "bytes",

@@ -3,7 +3,8 @@
  * Traces for the kind map. Recorded ones are ../shared/traces/blk: the writes
  * of all guests, one disk beside the other at the start of the image, and the
  * same stretched over the whole image, so that what was near stays near but
- * everything lies between other tables.
+ * everything lies between other tables. The factor is odd: a power of two would
+ * put every write beside an L2 table.
  */
 #include "kinds_work.h"
 
@@ -171,7 +172,7 @@ static int load(struct kinds_trace *t, const struct kinds_image *im,
 		text = unpacked(path);
 		if (text)
 			read_rows(t, im, text, stretched ? 0 : i * DISK,
-				  stretched ? im->guest_bytes / DISK : 1);
+				  stretched ? im->guest_bytes / DISK - 3 : 1);
 		free(text);
 	}
 	return 0;
