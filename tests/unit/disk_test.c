@@ -370,6 +370,63 @@ static void test_random_direct(void **state)
 	random_script(true);
 }
 
+/* A loop device on the file, if we may have one: path becomes the device. */
+static bool attach_device(char *device, size_t room)
+{
+	char command[128];
+	FILE *out;
+	bool got;
+
+	snprintf(command, sizeof(command), "losetup -f --show %s 2>/dev/null",
+		 path);
+	out = popen(command, "r");
+	got = out && fgets(device, (int)room, out) != NULL;
+	if (out)
+		pclose(out);
+	device[got ? strcspn(device, "\n") : 0] = 0;
+	return got;
+}
+
+/* Detached once it is open: it goes with the last who has it open. */
+static void device_script(const char *device, bool direct)
+{
+	char command[128];
+	struct tide_disk_options o = { .writable = true, .direct = direct };
+	uint64_t seed = seed_of("device", 11);
+	uint8_t *oracle = calloc(1, BYTES);
+	uint8_t *buf = aligned_alloc(4096, 2 * (MOST_BYTES / 4096 + 1) * 4096);
+	struct tide_disk_extent extent;
+	struct tide_disk *d = NULL;
+
+	assert_int_equal(tide_disk_open_file(device, &o, &d, NULL), 0);
+	snprintf(command, sizeof(command), "losetup -d %s", device);
+	assert_int_equal(system(command), 0);
+	assert_int_equal(tide_disk_size(d), BYTES);
+	assert_int_equal(tide_disk_zero(d, 0, BYTES, 0, NULL), 0);
+	for (int i = 0; i < 1000; i++)
+		step(d, oracle, buf, &seed);
+	assert_int_equal(tide_disk_status(d, 5, 100, &extent, NULL), 0);
+	assert_int_equal(extent.flags, TIDE_EXTENT_HAS_HOST);
+	assert_int_equal(tide_disk_resize(d, BYTES / 2, NULL), -ENOTSUP);
+	assert_int_equal(tide_disk_close(d, NULL), 0);
+	free(oracle);
+	free(buf);
+}
+
+static void test_block_device(void **state)
+{
+	char device[64];
+
+	(void)state;
+	for (int direct = 0; direct < 2; direct++) {
+		if (!attach_device(device, sizeof(device))) {
+			print_message("# skipped: no loop device for us\n");
+			skip();
+		}
+		device_script(device, direct);
+	}
+}
+
 /* Parts of the same blocks, from four threads: no write undoes another's. */
 struct writer {
 	struct tide_disk *d;
@@ -428,7 +485,7 @@ int main(void)
 		CASE(test_short_file), CASE(test_resize),
 		CASE(test_status), CASE(test_no_room),
 		CASE(test_random), CASE(test_random_direct),
-		CASE(test_shared_blocks),
+		CASE(test_block_device), CASE(test_shared_blocks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
