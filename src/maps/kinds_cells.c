@@ -43,43 +43,33 @@ static uint64_t sheet_end(const struct tide__sheet *sheet)
 	return run_end(w->v[w->words - 1]);
 }
 
-/* Cells twice as large: cell i takes the bits of 2i and 2i + 1. */
-static void fold(struct tide__cells *c)
+/* Room for half as many runs again, and a file longer by an eighth. */
+static void measure(struct tide__cells *c, uint64_t runs, uint64_t end)
 {
-	for (uint64_t i = 0; i < c->n; i++) {
-		uint64_t two = 2 * i < c->n ?
-				       c->bits[i / 32] >> 2 * i % 64 & 3 : 0;
-		uint64_t bit = UINT64_C(1) << i % 64;
+	uint64_t clusters = end + end / 8;
 
-		if (two)
-			c->bits[i / 64] |= bit;
-		else
-			c->bits[i / 64] &= ~bit;
-	}
-	c->shift++;
+	c->shift = 0;
+	while (clusters >> (c->shift + 1) >= (runs + runs / 2) * A_RUN)
+		c->shift++;
+	c->n = ((clusters >> c->shift) + FEWEST) & -(uint64_t)FEWEST;
 }
 
 int tide__cells_reserve(struct tide__cells *c, const struct tide__sheet *sheet,
 			uint64_t runs, uint64_t end)
 {
-	struct tide__cells more = { .n = c->n ? c->n : FEWEST };
+	struct tide__cells more;
 	uint64_t last = sheet_end(sheet);
 
 	last = last > end ? last : end;
-	while (more.n < runs * A_RUN)
-		more.n *= 2;
-	if (more.n > c->n) {
-		while (more.n << more.shift < last)
-			more.shift++;
-		more.bits = calloc(more.n / 64, sizeof(*more.bits));
-		if (!more.bits)
-			return -ENOMEM;
-		set_all(&more, sheet);
-		free(c->bits);
-		*c = more;
-	}
-	while (c->n << c->shift < last)
-		fold(c);
+	if (last <= c->n << c->shift && (!c->shift || c->n >= runs * A_RUN))
+		return 0;
+	measure(&more, runs, last);
+	more.bits = calloc(more.n / 64, sizeof(*more.bits));
+	if (!more.bits)
+		return -ENOMEM;
+	set_all(&more, sheet);
+	free(c->bits);
+	*c = more;
 	return 0;
 }
 

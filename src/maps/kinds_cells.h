@@ -2,10 +2,10 @@
 /*
  * Cells: one bit for so and so many clusters in a row, set if any of them bears
  * metadata, and perhaps otherwise. Most writes fall into a cell whose bit is
- * clear, and need not search the runs. There are 8 to 16 cells a run, so that
- * in an image whose tables lie apart about one cell in ten is set, whatever
- * its size; the table costs 1 to 2 bytes a run. When the file grows past the
- * last cell, pairs of cells become one.
+ * clear, and need not search the runs. There are 8 to 24 cells a run, so that
+ * in an image whose tables lie apart about one cell in twelve is set, whatever
+ * its size; the table costs 1 to 3 bytes a run. It is made anew when the runs
+ * are half as many again, or the file is longer by an eighth.
  */
 #ifndef TIDE_MAPS_KINDS_CELLS_H
 #define TIDE_MAPS_KINDS_CELLS_H
@@ -17,7 +17,7 @@
 
 struct tide__cells {
 	uint64_t *bits;
-	uint64_t n;		/* cells: 0, or a power of two >= 64 */
+	uint64_t n;		/* cells: a multiple of 64 */
 	uint32_t shift;		/* a cell is 1 << shift clusters */
 };
 
