@@ -40,19 +40,25 @@ static struct tide__radix empty_tree(unsigned int bits, enum tide__key key)
 int tide_slots_create(struct tide_slots **out, struct tide_error *err)
 {
 	struct tide_slots *slots = tide__slots_zeroed(sizeof(*slots));
-	struct tide__slot_view *empty = tide__slots_zeroed(sizeof(*empty));
+	struct tide__slot_view *empty = NULL;
 
-	if (!slots || !empty) {
+	if (slots) {
+		tide__pools_init(slots->pool, sizeof(*empty));
+		empty = tide__pool_take(&slots->pool[TIDE__VIEWS]);
+	}
+	if (!empty) {
 		free(slots);
-		free(empty);
 		return tide_error_set(err, -ENOMEM, origin, TIDE_NO_OFFSET,
 				      "no memory for a slot map");
 	}
 	tide__gate_init(&slots->gate);
 	pthread_mutex_init(&slots->lock, NULL);
-	empty->guest = empty_tree(TIDE__GUEST_BITS, TIDE__BY_GUEST);
-	empty->host = empty_tree(TIDE__OTHER_BITS, TIDE__BY_HOST);
-	empty->id = empty_tree(TIDE__OTHER_BITS, TIDE__BY_ID);
+	*empty = (struct tide__slot_view){
+		.old = { .pool = TIDE__VIEWS },
+		.guest = empty_tree(TIDE__GUEST_BITS, TIDE__BY_GUEST),
+		.host = empty_tree(TIDE__OTHER_BITS, TIDE__BY_HOST),
+		.id = empty_tree(TIDE__OTHER_BITS, TIDE__BY_ID),
+	};
 	slots->current = empty;
 	*out = slots;
 	return 0;
@@ -62,16 +68,7 @@ void tide_slots_destroy(struct tide_slots *slots)
 {
 	if (!slots)
 		return;
-	while (slots->dropped) {
-		struct tide__old *next = slots->dropped->next;
-
-		tide__old_free(slots->dropped);
-		slots->dropped = next;
-	}
-	tide__radix_free(&slots->current->guest);
-	tide__radix_free(&slots->current->host);
-	tide__radix_free(&slots->current->id);
-	free(slots->current);
+	tide__pools_fini(slots->pool);
 	pthread_mutex_destroy(&slots->lock);
 	free(slots);
 }
@@ -91,7 +88,7 @@ static void free_unused(struct tide_slots *slots)
 			continue;
 		}
 		*at = old->next;
-		tide__old_free(old);
+		tide__old_free(slots->pool, old);
 	}
 }
 
@@ -99,22 +96,21 @@ static void free_unused(struct tide_slots *slots)
 static struct tide__slot_view *begin_change(struct tide_slots *slots,
 					    struct tide__change *change)
 {
-	struct tide__slot_view *view = tide__slots_zeroed(sizeof(*view));
+	const struct tide__slot_view *now = slots->current;
+	struct tide__slot_view *view;
 
-	*change = (struct tide__change){ .number = slots->generation + 1,
-					 .failed = !view };
+	*change = (struct tide__change){ .pool = slots->pool,
+					 .number = slots->generation + 1 };
+	view = tide__make(change, TIDE__VIEWS, 0);
 	if (!view)
 		return NULL;
-	*view = *slots->current;
-	view->old = (struct tide__old){ .made = change->number };
+	view->count = now->count;
+	view->bytes = now->bytes;
+	view->guest = now->guest;
+	view->host = now->host;
+	view->id = now->id;
+	change->bytes = 0;	/* views are not counted */
 	return view;
-}
-
-/* Under the lock: as if it had never begun. */
-static void abandon(struct tide__slot_view *view, struct tide__change *change)
-{
-	tide__change_undo(change);
-	free(view);
 }
 
 /* Under the lock: readers see @view from here on; or -ENOMEM, undone. */
@@ -124,7 +120,7 @@ static int publish(struct tide_slots *slots, struct tide__slot_view *view,
 	struct tide__old *old = &slots->current->old, *next;
 
 	if (change->failed) {
-		abandon(view, change);
+		tide__change_undo(change);
 		return tide_error_set(err, -ENOMEM, origin, TIDE_NO_OFFSET,
 				      "no memory to change a map of %" PRIu32
 				      " slots", slots->current->count);
@@ -264,7 +260,7 @@ int tide_slots_insert_many(struct tide_slots *slots,
 			put(&change, view, &more[i]);
 	}
 	if (rc)
-		abandon(view, &change);
+		tide__change_undo(&change);
 	else
 		rc = publish(slots, view, &change, err);
 	pthread_mutex_unlock(&slots->lock);

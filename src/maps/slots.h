@@ -13,7 +13,7 @@
 
 /*
  * One state of the map, never changed again: what readers see. Its trees share
- * with those of other views what is the same. Freed by its head.
+ * with those of other views what is the same.
  */
 struct tide__slot_view {
 	struct tide__old old;	/* made: its generation */
@@ -28,6 +28,7 @@ struct tide_slots {
 	struct tide__slot_view *current;
 	pthread_mutex_t lock __attribute__((aligned(64)));	/* of changes */
 	struct tide__old *dropped;	/* under the lock */
+	struct tide__pool pool[TIDE__POOLS];	/* likewise */
 };
 
 /* Memory on lines of its own, all zeroes; NULL: none. */

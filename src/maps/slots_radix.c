@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "maps/slots_radix.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 const struct tide__record tide__nothing __attribute__((aligned(64)));
@@ -32,36 +31,33 @@ static uint64_t mask_of(const struct tide__radix *tree)
 	return (UINT64_C(1) << tree->bits) - 1;
 }
 
-static size_t table_bytes(const struct tide__radix *tree)
+void *tide__make(struct tide__change *change, enum tide__thing what,
+		 size_t offset)
 {
-	return sizeof(struct tide__table) + (sizeof(tide__cell) << tree->bits);
-}
+	struct tide__pool *pool = &change->pool[what];
+	char *thing = tide__pool_take(pool);
+	struct tide__old *old;
 
-static void *make(struct tide__change *c, size_t bytes)
-{
-	void *memory;
-
-	if (posix_memalign(&memory, 64, bytes)) {
-		c->failed = true;
+	if (!thing) {
+		change->failed = true;
 		return NULL;
 	}
-	c->bytes += bytes;
-	return memory;
+	old = (struct tide__old *)(thing + offset);
+	*old = (struct tide__old){ .made = change->number & (UINT64_MAX >> 4),
+				   .pool = what & 15,
+				   .dropped = UINT64_MAX,
+				   .fresh = change->fresh };
+	change->fresh = old;
+	change->bytes += pool->bytes;
+	return thing;
 }
 
-static void add_fresh(struct tide__change *c, struct tide__old *old)
-{
-	*old = (struct tide__old){ .made = c->number, .dropped = UINT64_MAX,
-				   .fresh = c->fresh };
-	c->fresh = old;
-}
-
-static void drop(struct tide__change *c, struct tide__old *old, size_t bytes)
+static void drop(struct tide__change *c, struct tide__old *old)
 {
 	/* No reader looks at this link, so it may be written already. */
 	old->next = c->dropped;
 	c->dropped = old;
-	c->bytes -= bytes;
+	c->bytes -= c->pool[old->pool].bytes;
 }
 
 /* A table of this change's own like @from, or an empty one. */
@@ -73,35 +69,33 @@ static struct tide__table *own(struct tide__change *c,
 
 	if (from && from->old.made == c->number)
 		return from;
-	t = make(c, table_bytes(tree));
+	t = tide__make(c, tree->key == TIDE__BY_GUEST ? TIDE__GUEST_TABLES
+						      : TIDE__OTHER_TABLES, 0);
 	if (!t)
 		return NULL;
-	memset(t, 0, sizeof(*t));
 	if (from)
 		memcpy(t->cell, from->cell, sizeof(*t->cell) << tree->bits);
 	for (uint64_t i = 0; !from && i <= mask_of(tree); i++)
 		t->cell[i] = TIDE__EMPTY;
 	if (from)
-		drop(c, &from->old, table_bytes(tree));
-	add_fresh(c, &t->old);
+		drop(c, &from->old);
 	return t;
 }
 
 struct tide__record *tide__record_new(struct tide__change *change,
 				      const struct tide_slot *slot)
 {
-	struct tide__record *r = make(change, sizeof(*r));
+	struct tide__record *r = tide__make(change, TIDE__RECORDS,
+					    offsetof(struct tide__record, old));
 
-	if (!r)
-		return NULL;
-	r->slot = *slot;
-	add_fresh(change, &r->old);
+	if (r)
+		r->slot = *slot;
 	return r;
 }
 
 void tide__record_drop(struct tide__change *change, struct tide__record *r)
 {
-	drop(change, &r->old, sizeof(*r));
+	drop(change, &r->old);
 }
 
 static tide__cell put(struct tide__change *c, const struct tide__radix *tree,
@@ -221,7 +215,7 @@ static tide__cell take(struct tide__change *c, const struct tide__radix *tree,
 				  below, record);
 	left = only_one(tree, t);
 	if (left != (tide__cell)t)
-		drop(c, &t->old, table_bytes(tree));
+		drop(c, &t->old);
 	return left;
 }
 
@@ -239,7 +233,7 @@ void tide__radix_take(struct tide__change *change, struct tide__radix *tree,
 				return;
 		tree->root = t->cell[0];
 		tree->shift -= tree->bits;
-		drop(change, &t->old, table_bytes(tree));
+		drop(change, &t->old);
 	}
 }
 
@@ -306,13 +300,29 @@ const struct tide__record *tide__radix_last(const struct tide__radix *tree)
 	return record_or_null(cell);
 }
 
-/*
- * Whatever has such a head lies at a multiple of 64 bytes, with its head in
- * the first 64 of them.
- */
-void tide__old_free(struct tide__old *old)
+void tide__pools_init(struct tide__pool pool[TIDE__POOLS], size_t view_bytes)
 {
-	free((void *)((uintptr_t)old & ~(uintptr_t)63));
+	const size_t table = sizeof(struct tide__table);
+
+	tide__pool_init(&pool[TIDE__GUEST_TABLES],
+			table + (sizeof(tide__cell) << TIDE__GUEST_BITS));
+	tide__pool_init(&pool[TIDE__OTHER_TABLES],
+			table + (sizeof(tide__cell) << TIDE__OTHER_BITS));
+	tide__pool_init(&pool[TIDE__RECORDS], sizeof(struct tide__record));
+	tide__pool_init(&pool[TIDE__VIEWS], view_bytes);
+}
+
+void tide__pools_fini(struct tide__pool pool[TIDE__POOLS])
+{
+	for (int i = 0; i < TIDE__POOLS; i++)
+		tide__pool_fini(&pool[i]);
+}
+
+/* Heads lie in the first 64 bytes of things, and those at multiples of 64. */
+void tide__old_free(struct tide__pool pool[TIDE__POOLS], struct tide__old *old)
+{
+	tide__pool_put(&pool[old->pool],
+		       (void *)((uintptr_t)old & ~(uintptr_t)63));
 }
 
 void tide__change_undo(struct tide__change *change)
@@ -321,27 +331,6 @@ void tide__change_undo(struct tide__change *change)
 		struct tide__old *old = change->fresh;
 
 		change->fresh = old->fresh;
-		tide__old_free(old);
+		tide__old_free(change->pool, old);
 	}
-}
-
-static void free_cell(const struct tide__radix *tree, tide__cell cell)
-{
-	struct tide__table *t = table_of(cell);
-
-	if (!t) {
-		/* An id is one page: each record is in one cell. */
-		if (is_record(cell) && tree->key == TIDE__BY_ID)
-			free((void *)(cell - TIDE__IS_SLOT));
-		return;
-	}
-	for (uint64_t i = 0; i <= mask_of(tree); i++)
-		free_cell(tree, t->cell[i]);
-	free(t);
-}
-
-void tide__radix_free(struct tide__radix *tree)
-{
-	free_cell(tree, tree->root);
-	tree->root = TIDE__EMPTY;
 }

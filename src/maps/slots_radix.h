@@ -19,13 +19,15 @@
 
 #include <stdbool.h>
 
+#include "maps/slots_pool.h"
 #include "tidemark/slots.h"
 
 #define TIDE__PAGE_BITS 52u	/* of a page number */
 
 /* Head of all that trees share: made by one change, dropped by another. */
 struct tide__old {
-	uint64_t made, dropped;
+	uint64_t made : 60, pool : 4;	/* pool: where it came from */
+	uint64_t dropped;
 	struct tide__old *next;		/* in a list of old ones */
 	struct tide__old *fresh;	/* in the list of a change's own */
 };
@@ -48,6 +50,12 @@ struct tide__table {
 	tide__cell cell[] __attribute__((aligned(64)));
 };
 
+/* Where things come from; all of them have a head. */
+enum tide__thing {
+	TIDE__GUEST_TABLES, TIDE__OTHER_TABLES, TIDE__RECORDS, TIDE__VIEWS,
+	TIDE__POOLS
+};
+
 /* What a tree is by: which pages are a slot's? */
 enum tide__key { TIDE__BY_GUEST, TIDE__BY_HOST, TIDE__BY_ID };
 
@@ -64,6 +72,7 @@ struct tide__radix {
 
 /* A change while it is made. */
 struct tide__change {
+	struct tide__pool *pool;	/* [TIDE__POOLS] */
 	uint64_t number;
 	struct tide__old *fresh, *dropped;
 	uint64_t bytes;		/* made less dropped, modulo 2^64 */
@@ -153,8 +162,12 @@ void tide__record_drop(struct tide__change *change, struct tide__record *r);
 /* Undo: what the change made is freed. */
 void tide__change_undo(struct tide__change *change);
 
-/* Free all tables; those of a tree by id also the records. */
-void tide__radix_free(struct tide__radix *tree);
-void tide__old_free(struct tide__old *old);
+/* Something of @change's own, with its head at @offset; NULL: failed. */
+void *tide__make(struct tide__change *change, enum tide__thing what,
+		 size_t offset);
+void tide__pools_init(struct tide__pool pool[TIDE__POOLS], size_t view_bytes);
+void tide__pools_fini(struct tide__pool pool[TIDE__POOLS]);
+/* Nobody has it any more. */
+void tide__old_free(struct tide__pool pool[TIDE__POOLS], struct tide__old *old);
 
 #endif
