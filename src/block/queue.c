@@ -220,10 +220,12 @@ int tide_queue_poll(struct tide_queue *queue, bool wait)
 
 	queue->completed = 0;
 	do {
-		tide__pool_turn(queue);
 		tide__pool_collect(queue);
 		drain(queue);
-		sleep = wait && !queue->completed && queue->pending;
+		/* Last of all: what done has just submitted is told, too. */
+		tide__pool_turn(queue);
+		sleep = wait && !queue->completed && queue->pending &&
+			!queue->finished.head;
 		if (queue->uring)
 			ret = tide__uring_turn(queue, sleep);
 		else if (sleep)
