@@ -109,20 +109,19 @@ static bool solve(const struct gap_sending s[2], unsigned int reps,
 	double r0 = (double)s[0].ranges, p0 = (double)s[0].pages;
 	double r1 = (double)s[1].ranges, p1 = (double)s[1].pages;
 	double det = r0 * p1 - r1 * p0;
-	double range_ns[BENCH_MOST_REPS], page_ns[BENCH_MOST_REPS];
-	double pages[BENCH_MOST_REPS];
+	double page_ns[BENCH_MOST_REPS], pages[BENCH_MOST_REPS];
 
 	for (unsigned int i = 0; i < reps; i++) {
 		double t0 = s[0].ns[i], t1 = s[1].ns[i];
+		double range_ns = fmax((t0 * p1 - t1 * p0) / det, 0);
 
-		range_ns[i] = fmax((t0 * p1 - t1 * p0) / det, 0);
 		page_ns[i] = (t1 * r0 - t0 * r1) / det;
-		pages[i] = page_ns[i] > 0 ? range_ns[i] / page_ns[i] : INFINITY;
+		pages[i] = page_ns[i] > 0 ? range_ns / page_ns[i] : INFINITY;
 	}
-	m->range_ns = gap_spread(range_ns, reps).median;
 	m->page_ns = gap_spread(page_ns, reps).median;
 	m->pages = gap_spread(pages, reps);
-	m->pages.median = m->range_ns / m->page_ns;
+	/* The ratio is steadier than what a range costs: start from that. */
+	m->range_ns = m->pages.median * m->page_ns;
 	if (m->page_ns <= 0 || !isfinite(m->pages.high))
 		return false;
 	m->gap_pages = tide_gap_pages((uint64_t)(m->range_ns + .5),

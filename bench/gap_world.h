@@ -36,9 +36,9 @@ struct gap_sending {
 
 /* What a range and a page cost, and what the library makes of it. */
 struct gap_model {
-	double range_ns, page_ns;	/* medians */
+	double range_ns, page_ns;
 	struct gap_spread pages;	/* range_ns / page_ns: joining pays below */
-	uint64_t gap_pages;		/* tide_gap_pages() of the medians */
+	uint64_t gap_pages;		/* tide_gap_pages() of them */
 };
 
 /* 0 or -errno; no close after an error. */
