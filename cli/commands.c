@@ -13,6 +13,7 @@ const struct cli_command *const cli_commands[] = {
 	&cli_vm_verify,
 	&cli_vm_resume,
 	&cli_vm_stop,
+	&cli_qcow2_create,
 	&cli_qcow2_info,
 	&cli_qcow2_map,
 	&cli_qcow2_check,

@@ -35,6 +35,6 @@ extern const struct cli_command cli_demo, cli_sources, cli_vm_run,
     cli_bench, cli_completion,
     cli_scan, cli_trace_info, cli_trace_replay, cli_trace_record;
 extern const struct cli_command cli_qcow2_info, cli_qcow2_check,
-    cli_qcow2_map, cli_qcow2_repair, cli_qcow2_guard;
+    cli_qcow2_map, cli_qcow2_repair, cli_qcow2_guard, cli_qcow2_create;
 
 #endif

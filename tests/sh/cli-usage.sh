@@ -22,8 +22,8 @@ while read -r c; do
 	"$TIDEMARK" $c --help >"$dir/help" || fail "$c --help"
 	page=$SRC/man/tidemark-${c// /-}.1
 	[ -f "$page" ] || fail "$c has no manual"
-	grep -o -- '^  --[a-z-]*' "$dir/help" | tr -d ' ' | sort >"$dir/a"
-	grep -o '^\.It Fl Fl [a-z-]*' "$page" | sed 's/.* /--/' | sort >"$dir/b"
+	grep -o -- '^  --[a-z0-9-]*' "$dir/help" | tr -d ' ' | sort >"$dir/a"
+	grep -o '^\.It Fl Fl [a-z0-9-]*' "$page" | sed 's/.* /--/' | sort >"$dir/b"
 	diff "$dir/a" "$dir/b" >"$dir/diff" || fail "$c: --help and manual differ: $(cat "$dir/diff")"
 	if command -v mandoc >/dev/null; then
 		mandoc -T lint -W warning "$page" >"$dir/lint" || fail "$c: $(cat "$dir/lint")"
