@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "benches.h"
 #include "kinds_work.h"
@@ -333,6 +334,22 @@ static int one_image(const struct bench_options *o, struct kinds_image *im)
 	return bad;
 }
 
+/* All contestants together hold some 200 bytes an L2 table. */
+static bool too_large(const struct kinds_image *im)
+{
+	uint64_t tables = im->guest_bytes >> (2 * im->cluster_bits - 3);
+	uint64_t memory = (uint64_t)sysconf(_SC_AVPHYS_PAGES) *
+			  (uint64_t)sysconf(_SC_PAGESIZE);
+	char text[80];
+
+	if (tables * 200 < memory)
+		return false;
+	title(text, im);
+	fprintf(stderr, "%s: left out, needs %llu MiB of memory\n", text,
+		(unsigned long long)(tables * 200 >> 20));
+	return true;
+}
+
 int bench_kinds(const struct bench_options *o)
 {
 	static const uint32_t snapshots[] = { 0, 1, 100 };
@@ -347,6 +364,8 @@ int bench_kinds(const struct bench_options *o)
 		};
 
 		if (o->quick && (i >= 6 || im.snapshots == 1))
+			continue;
+		if (too_large(&im))
 			continue;
 		if (kinds_image_make(&im) < 0)
 			bad = 1;

@@ -89,6 +89,13 @@ int tide_kinds_add(struct tide_kinds *kinds, enum tide_kind kind,
 		   uint64_t offset_bytes, uint64_t length_bytes,
 		   struct tide_error *err);
 /*
+ * tide_kinds_add_refs: @refs references in one step, as if added one by one:
+ * an L2 table that a thousand snapshots share. -EINVAL also if @refs is 0.
+ */
+int tide_kinds_add_refs(struct tide_kinds *kinds, enum tide_kind kind,
+			uint64_t offset_bytes, uint64_t length_bytes,
+			uint32_t refs, struct tide_error *err);
+/*
  * tide_kinds_remove: one reference less. -ENOENT if any cluster of the range
  * does not bear @kind (the error names the first); else as add, -ENOMEM
  * included: a run may be cut in two. The map is unchanged on failure.

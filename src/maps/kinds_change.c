@@ -27,7 +27,7 @@ struct words {
 struct change {
 	const struct tide_kinds *k;
 	uint32_t kind;
-	bool add;
+	uint32_t refs;		/* to add; 0: remove one */
 	uint64_t from, end;	/* clusters */
 	uint64_t start, n;	/* the run under way; n == 0: none */
 	uint32_t code;
@@ -152,11 +152,11 @@ static void change_tally(struct change *c, uint64_t start, uint64_t n,
 {
 	int code;
 
-	if (!c->add && !t.n[c->kind]) {
+	if (!c->refs && !t.n[c->kind]) {
 		c->missing = start;
 		return;
 	}
-	t.n[c->kind] += c->add ? 1 : UINT64_MAX;
+	t.n[c->kind] += c->refs ? c->refs : UINT64_MAX;
 	code = tally_code(&t);
 	if (code >= 0)
 		emit(c, start, n, (uint32_t)code);
@@ -170,10 +170,10 @@ static void change_gap(struct change *c, uint64_t start, uint64_t end)
 {
 	if (start >= end)
 		return;
-	if (c->add)
+	if (c->refs == 1)
 		emit(c, start, end - start, c->kind);
 	else
-		c->missing = start;
+		change_tally(c, start, end - start, (struct tally){ 0 });
 }
 
 static bool stopped(const struct change *c)
@@ -264,7 +264,7 @@ static int apply(struct tide_kinds *k, const struct change *c,
 	}
 	tide__splice_commit(&k->runs, &runs);
 	tide__splice_commit(&k->tallies, &tallies);
-	if (c->add)
+	if (c->refs)
 		tide__cells_set(&k->cells, c->from, c->end);
 	else
 		tide__cells_review(&k->cells, &k->runs, c->from, c->end);
@@ -307,10 +307,10 @@ static int change_failed(const struct change *c, int ret,
 			      tide_kind_name((enum tide_kind)c->kind));
 }
 
-static int change(struct tide_kinds *k, enum tide_kind kind, bool add,
+static int change(struct tide_kinds *k, enum tide_kind kind, uint32_t refs,
 		  uint64_t offset, uint64_t length, struct tide_error *err)
 {
-	struct change c = { .k = k, .kind = kind, .add = add,
+	struct change c = { .k = k, .kind = kind, .refs = refs,
 			    .missing = UINT64_MAX };
 	struct tide__place a, b;
 	int ret = check_range(kind, offset, length, err);
@@ -334,12 +334,22 @@ int tide_kinds_add(struct tide_kinds *kinds, enum tide_kind kind,
 		   uint64_t offset_bytes, uint64_t length_bytes,
 		   struct tide_error *err)
 {
-	return change(kinds, kind, true, offset_bytes, length_bytes, err);
+	return change(kinds, kind, 1, offset_bytes, length_bytes, err);
+}
+
+int tide_kinds_add_refs(struct tide_kinds *kinds, enum tide_kind kind,
+			uint64_t offset_bytes, uint64_t length_bytes,
+			uint32_t refs, struct tide_error *err)
+{
+	if (!refs)
+		return tide_error_set(err, -EINVAL, "kinds", offset_bytes,
+				      "no references to add");
+	return change(kinds, kind, refs, offset_bytes, length_bytes, err);
 }
 
 int tide_kinds_remove(struct tide_kinds *kinds, enum tide_kind kind,
 		      uint64_t offset_bytes, uint64_t length_bytes,
 		      struct tide_error *err)
 {
-	return change(kinds, kind, false, offset_bytes, length_bytes, err);
+	return change(kinds, kind, 0, offset_bytes, length_bytes, err);
 }

@@ -205,7 +205,7 @@ static void random_check(struct world *w)
 }
 
 /* One change, with memory running out at every allocation on the way. */
-static int starved(struct world *w, bool add, enum tide_kind kind,
+static int starved(struct world *w, uint32_t refs, enum tide_kind kind,
 		   uint64_t offset, uint64_t bytes, bool starve)
 {
 	int ret = -ENOMEM;
@@ -214,8 +214,12 @@ static int starved(struct world *w, bool add, enum tide_kind kind,
 		struct tide_error err = { 0 };
 
 		allowance = n;
-		ret = add ? tide_kinds_add(w->k, kind, offset, bytes, &err) :
-			    tide_kinds_remove(w->k, kind, offset, bytes, &err);
+		ret = refs > 1	? tide_kinds_add_refs(w->k, kind, offset,
+						      bytes, refs, &err) :
+		      refs	? tide_kinds_add(w->k, kind, offset, bytes,
+						 &err) :
+				  tide_kinds_remove(w->k, kind, offset, bytes,
+						    &err);
 		allowance = -1;
 		assert_int_equal(err.code, ret);
 		if (ret == -ENOMEM) {
@@ -235,8 +239,11 @@ static void random_change(struct world *w, uint64_t bias, uint32_t one_kind)
 				(uint32_t)seed_below(&w->seed, 12);
 	uint64_t at = seed_below(&w->seed, CLUSTERS), n = 1, lacking = 0;
 	uint64_t offset = (w->base + at) << w->bits, bytes;
+	uint32_t refs = add;
 	int ret;
 
+	if (add && !seed_below(&w->seed, 16))
+		refs = 1 + (uint32_t)seed_below(&w->seed, 3);
 	if (!seed_below(&w->seed, 4))
 		n = 1 + seed_below(&w->seed, seed_below(&w->seed, 64) ? 5 : 300);
 	/* Removals that have a chance: go where something is. */
@@ -251,12 +258,12 @@ static void random_change(struct world *w, uint64_t bias, uint32_t one_kind)
 	bytes = n * cluster - seed_below(&w->seed, cluster);
 	for (uint64_t i = at; i < at + n; i++)
 		lacking += !w->count[i][kind];
-	ret = starved(w, add, (enum tide_kind)kind, offset, bytes,
+	ret = starved(w, refs, (enum tide_kind)kind, offset, bytes,
 		      !seed_below(&w->seed, 64));
 	assert_int_equal(ret, !add && lacking ? -ENOENT : 0);
 	for (uint64_t i = at; ret == 0 && i < at + n; i++)
 		w->count[i][kind] =
-			(uint16_t)(w->count[i][kind] + (add ? 1 : -1));
+			(uint16_t)(w->count[i][kind] + (add ? (int)refs : -1));
 }
 
 /* Fill, churn, empty; then nothing may be left. */
@@ -449,9 +456,13 @@ static void shared(void **state)
 	(void)state;
 	assert_int_equal(tide_kinds_create(&k, 16, NULL), 0);
 	assert_int_equal(tide_kinds_add(k, TIDE_KIND_L2, 65536, 1, NULL), 0);
-	for (int i = 0; i < 100; i++)
+	for (int i = 0; i < 50; i++)
 		assert_int_equal(tide_kinds_add(k, TIDE_KIND_INACTIVE_L2, 65536,
 						1, NULL), 0);
+	assert_int_equal(tide_kinds_add_refs(k, TIDE_KIND_INACTIVE_L2, 65536, 1,
+					     50, NULL), 0);
+	assert_int_equal(tide_kinds_add_refs(k, TIDE_KIND_INACTIVE_L2, 65536, 1,
+					     0, NULL), -EINVAL);
 	assert_int_equal(tide_kinds_check(k, 65536, 1, 0, &hit), 1);
 	assert_int_equal(hit.kinds, 1u << TIDE_KIND_L2 |
 					    1u << TIDE_KIND_INACTIVE_L2);

@@ -20,12 +20,12 @@ struct load {
 static int each_place(void *opaque, const struct qcow2_place *p)
 {
 	struct load *l = opaque;
-	int rc = 0;
 
-	for (uint64_t i = 0; i < p->refs && !rc; i++)
-		rc = tide_kinds_add(l->kinds, (enum tide_kind)p->section,
-				    p->offset_bytes, p->length_bytes, l->err);
-	return rc;
+	return tide_kinds_add_refs(l->kinds, (enum tide_kind)p->section,
+				   p->offset_bytes, p->length_bytes,
+				   p->refs < UINT32_MAX ? (uint32_t)p->refs :
+							  UINT32_MAX,
+				   l->err);
 }
 
 int qcow2_kinds_load(const struct qcow2_reader *r, const struct qcow2_header *h,
