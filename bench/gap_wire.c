@@ -84,6 +84,11 @@ static int move_one(int fd, void *bytes, size_t len, bool out)
 	return move_all(fd, &iov, 1, out);
 }
 
+static bool is_inside(const struct gap_wire *w, struct tide_range r)
+{
+	return r.count && r.first < w->pages && r.count <= w->pages - r.first;
+}
+
 /* The pages of @t's ranges as pieces of @memory; -EPROTO if outside. */
 static int pieces(const struct gap_wire *w, const struct table *t,
 		  unsigned char *memory, struct iovec *iov)
@@ -93,8 +98,7 @@ static int pieces(const struct gap_wire *w, const struct table *t,
 	for (size_t i = 0; i < t->n; i++) {
 		const struct tide_range *r = &t->range[i];
 
-		if (!r->count || r->first >= w->pages ||
-		    r->count > w->pages - r->first)
+		if (!is_inside(w, *r))
 			return -EPROTO;
 		iov[i].iov_base = memory + r->first * PAGE_BYTES;
 		iov[i].iov_len = r->count * PAGE_BYTES;
@@ -132,7 +136,7 @@ static int receive_frame(struct gap_wire *w, struct tide__channel *c,
 	*end = !rc && f.type == TIDE__FRAME_ROUND_END;
 	if (rc || *end)
 		return rc;
-	if (f.first >= w->pages || f.pages > w->pages - f.first ||
+	if (!is_inside(w, (struct tide_range){ f.first, f.pages }) ||
 	    f.payload_bytes != f.pages * PAGE_BYTES)
 		return -EPROTO;
 	got->pages += f.pages;
@@ -204,6 +208,10 @@ void gap_wire_send(struct gap_wire *w, const struct tide_range *ranges,
 		   size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
+		if (!is_inside(w, ranges[i]) && !w->rc)
+			w->rc = -EINVAL;
+		if (w->rc)
+			return;
 		if (w->way == GAP_FRAME) {
 			send_frames(w, ranges[i]);
 			continue;

@@ -38,7 +38,7 @@ int gap_wire_open(struct gap_wire **out, const struct gap_socket *socket,
 /* Ends the receiver. 0, or the first error of either side. NULL is fine. */
 int gap_wire_close(struct gap_wire *wire);
 
-/* Send @n ranges, ascending. Errors are kept for gap_wire_end. */
+/* Send @n ranges. Errors are kept for gap_wire_end; -EINVAL: not inside. */
 void gap_wire_send(struct gap_wire *wire, const struct tide_range *ranges,
 		   size_t n);
 /* Send what waits, and wait until all is in place. 0 or the first -errno. */
