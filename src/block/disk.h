@@ -62,7 +62,7 @@ struct tide_disk_options {
 	bool no_lock; /* open beside a writer, who may change what is read */
 	bool no_backing; /* qcow2: leave the backing chain closed */
 	bool no_guard; /* qcow2: measurements only: do not check writes */
-	bool repair_dirty; /* qcow2: rebuild refcounts if the dirty bit is set */
+	bool repair_dirty; /* qcow2: dirty bit set: rebuild the refcounts */
 	uint64_t cache_bytes; /* qcow2 metadata cache; 0: the default */
 	/*
 	 * Instead of the file driver, for every file that is opened with these
@@ -119,9 +119,9 @@ struct tide_disk {
  * tide_disk_open: open the image at @path.
  * Returns 0 and *out, or -errno: what open(2) says, -EINVAL (not an image of
  * that format, damaged), -EBUSY (somebody else writes it, or would be written
- * under: the locks are those of QEMU), -ENOTSUP (a feature we do not know, named in @err),
- * -EROFS (must not be written, and why). Each error names the file. Blocks,
- * allocates.
+ * under: the locks are those of QEMU), -ENOTSUP (a feature we do not know, named
+ * in @err), -EROFS (must not be written, and why). Each error names the file.
+ * Blocks, allocates.
  */
 int tide_disk_open(const char *path, const struct tide_disk_options *options,
 		   struct tide_disk **out, struct tide_error *err);

@@ -117,8 +117,8 @@ static int learn_size(struct file *f, struct tide_error *err)
 		return tide_error_set(err, S_ISDIR(st.st_mode) ? -EISDIR
 							       : -EINVAL,
 				      "file", TIDE_NO_OFFSET,
-				      "%s is neither a regular file nor a block "
-				      "device", f->disk.path);
+				      "%s is neither a regular file nor a "
+				      "block device", f->disk.path);
 	f->device = S_ISBLK(st.st_mode);
 	f->block_bytes = 1;
 	f->disk.alignment_bytes = 1;

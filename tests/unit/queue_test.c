@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "../support/recorder.h"
 #include "block/disk.h"
 #include "block/queue.h"
 #include "seed.h"
@@ -299,6 +300,60 @@ static void test_no_room(void **state)
 	free(buf);
 }
 
+/* A disk that fails from some request on: each io comes back, once. */
+struct failing {
+	struct tide_io io;
+	uint32_t *left, *good, *bad;
+};
+
+static void count_result(struct tide_io *io)
+{
+	struct failing *f = io->opaque;
+
+	if (io->result)
+		assert_int_equal(io->result, -ENOSPC);
+	++*(io->result ? f->bad : f->good);
+	if (*f->left) {
+		--*f->left;
+		tide_queue_submit(io->queue, io->disk, io);
+	}
+}
+
+static void test_failing_disk(void **state)
+{
+	struct world *w = *state;
+	struct recorder *r = recorder_create();
+	struct recorder_fault fault = { .ops = RECORDER_CHANGES, .after = 700,
+					.error = -ENOSPC };
+	struct tide_disk_options o = { .writable = true, .no_lock = true,
+				       .open_file = recorder_open,
+				       .open_opaque = r };
+	struct failing ios[3 * DEPTH];
+	uint32_t left = 2000 - 3 * DEPTH, good = 0, bad = 0;
+	static char buf[512];
+	struct tide_disk *d;
+
+	assert_int_equal(tide_disk_open_file(path, &o, &d, NULL), 0);
+	recorder_set_fault(r, &fault);
+	for (unsigned int i = 0; i < 3 * DEPTH; i++) {
+		ios[i] = (struct failing){
+			.io = { .op = TIDE_IO_WRITE, .buf = buf,
+				.offset_bytes = i * 512, .length_bytes = 512,
+				.done = count_result, .opaque = &ios[i] },
+			.left = &left, .good = &good, .bad = &bad,
+		};
+		if (i % 8 == 7)
+			ios[i].io.op = TIDE_IO_FLUSH;
+		tide_queue_submit(w->q, d, &ios[i].io);
+	}
+	finish(w);
+	assert_int_equal(good, 700);
+	assert_int_equal(bad, 1300);
+	assert_int_equal(recorder_faults(r), 1300);
+	tide_disk_close(d, NULL);
+	recorder_destroy(r);
+}
+
 /* The descriptor becomes readable: a caller's own event loop. */
 static void test_fd(void **state)
 {
@@ -450,7 +505,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		BOTH(test_random), BOTH(test_no_deep_stack),
 		BOTH(test_refused), BOTH(test_short_file),
-		BOTH(test_no_room), BOTH(test_fd), BOTH(test_children),
+		BOTH(test_no_room), BOTH(test_failing_disk),
+		BOTH(test_fd), BOTH(test_children),
 		DIRECT(test_random), DIRECT(test_short_file),
 		DIRECT(test_children), DIRECT(test_shared_blocks),
 	};
