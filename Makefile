@@ -4,11 +4,12 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 
-.PHONY: help run test tsan fuzz bench deps build install clean
+.PHONY: help run test tsan fuzz campaign bench deps build install clean
 help:
 	@echo 'make run      set up, build, and watch a running VM move (the demo)'
 	@echo 'make test     set up, build, and run every test'
 	@echo 'make tsan     the tests with threads, under ThreadSanitizer'
+	@echo 'make campaign crashes and kills, all of them, with five seeds'
 	@echo 'make fuzz     a minute of each fuzz target, seeded from real images'
 	@echo 'make bench    set up, build, and measure'
 	@echo 'make deps     install the missing Debian packages, configure'
@@ -42,6 +43,15 @@ tsan: deps
 # Builds on its own, in build-fuzz, with clang.
 fuzz:
 	@fuzz/run
+
+# Every prefix of the recorded writes, hundreds of kills, other seeds: minutes.
+campaign: deps
+	@ninja -C $(BUILD) --quiet
+	@for seed in 1 2 3 4 5; do \
+		SEED=$$seed $(BUILD)/tests/unit/qcow2_test || exit 1; \
+		CAMPAIGN=1 SEED=$$seed $(BUILD)/tests/unit/qcow2_crash_test || \
+			exit 1; \
+	done
 
 bench: build
 	@meson test -C $(BUILD) --no-rebuild --benchmark --verbose
