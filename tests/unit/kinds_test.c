@@ -508,6 +508,18 @@ static void memory_of_1_tib(void **state)
 	print_message("# 1 TiB, 64 KiB clusters: %llu bytes\n",
 		      (unsigned long long)bytes);
 	assert_true(bytes < 30000);
+	/* One snapshot shares all tables; then 99 more. */
+	for (uint32_t refs = 1; refs < 100; refs += 98) {
+		for (uint64_t i = 0; i < 2048; i++)
+			assert_int_equal(tide_kinds_add_refs(
+				k, TIDE_KIND_INACTIVE_L2, (i * 8193 + 4) << 16,
+				65536, refs, NULL), 0);
+		print_message("# all shared with %u snapshots: %llu bytes\n",
+			      refs == 1 ? 1 : 100,
+			      (unsigned long long)tide_kinds_bytes(k));
+		assert_true(tide_kinds_bytes(k) < bytes +
+			    (refs == 1 ? 64 : 2048 * 34));
+	}
 	tide_kinds_destroy(k);
 }
 
