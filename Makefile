@@ -32,7 +32,7 @@ test: deps
 	@scripts/run-tests $(BUILD)
 
 # A build of its own: sanitized objects do not mix with others.
-TSAN_TESTS = dirty_threads producers slots precopy disk queue qcow2
+TSAN_TESTS = dirty_threads producers slots precopy_slots precopy disk queue qcow2
 tsan: deps
 	@[ -f build-tsan/build.ninja ] || meson setup build-tsan \
 		-Db_sanitize=thread -Db_lundef=false -Dc_args=-Wno-tsan >/dev/null

@@ -19,7 +19,7 @@
  * outside, until it pins another: that view, and what is in it, is kept. The
  * writer looks at `seen` before it looks at `pinned`: a reader that it finds
  * outside has pinned already. So an idle reader holds one old state of the map,
- * not more.
+ * not more. model/slots-gate.pml plays this part, with store buffers.
  *
  * A registered reader has a line of its own, and its barrier costs nothing
  * where the kernel offers membarrier(2): the writer then makes every thread of
