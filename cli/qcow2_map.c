@@ -72,14 +72,14 @@ static void put_runs(const struct qcow2_image *image,
 	if (!list)
 		printf("%16s %16s  %s\n", "offset", "length", "used for");
 	for (from = 0; from < c->clusters; from = i) {
-		uses = qcow2_uses_of(c, from);
+		uses = qcow2_census_uses(c, from);
 		for (i = from + 1; i < c->clusters; i++) {
 			/* Where nothing was counted, a whole page is free. */
 			if (!uses && !c->pages[i / CENSUS_PAGE_CLUSTERS])
 				i |= CENSUS_PAGE_CLUSTERS - 1;
 			if (i >= c->clusters)
 				break;
-			now = qcow2_uses_of(c, i);
+			now = qcow2_census_uses(c, i);
 			if (now != uses)
 				break;
 		}

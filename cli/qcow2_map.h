@@ -15,13 +15,4 @@ int qcow2_map_svg(const struct cli_parsed *p, const struct qcow2_image *image,
 int qcow2_map_guest(const struct cli_parsed *p,
 		    const struct qcow2_image *image);
 
-static inline uint32_t qcow2_uses_of(const struct qcow2_census *c,
-				     uint64_t cluster)
-{
-	const struct qcow2_census_page *page =
-		c->pages[cluster / CENSUS_PAGE_CLUSTERS];
-
-	return page ? page->uses[cluster % CENSUS_PAGE_CLUSTERS] : 0;
-}
-
 #endif

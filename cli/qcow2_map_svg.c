@@ -50,7 +50,7 @@ static void count_cell(struct picture *p, uint64_t cell,
 			i = next - 1;
 			continue;
 		}
-		uses = qcow2_uses_of(p->c, i);
+		uses = qcow2_census_uses(p->c, i);
 		for (uint32_t u = 0; u < QCOW2_USES; u++)
 			share[u] += uses >> u & 1;
 		share[QCOW2_USES] += !uses;

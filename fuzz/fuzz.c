@@ -48,7 +48,7 @@ static int disk_extend(void *opaque, uint64_t size, struct tide_error *err)
 
 static uint64_t dangers(const struct qcow2_check *c)
 {
-	return qcow2_check_corruptions(c) - c->copied_missing;
+	return qcow2_check_corruptions(c) - c->copied_harmless;
 }
 
 static int ask(struct qcow2_reader *r, struct qcow2_check *c)

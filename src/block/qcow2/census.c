@@ -49,3 +49,34 @@ uint64_t qcow2_census_refs(const struct qcow2_census *c, uint64_t cluster)
 	page = c->pages[cluster / CENSUS_PAGE_CLUSTERS];
 	return page ? page->refs[cluster % CENSUS_PAGE_CLUSTERS] : 0;
 }
+
+static struct qcow2_census_page *page_of(const struct qcow2_census *c,
+					 uint64_t cluster)
+{
+	return cluster < c->clusters ? c->pages[cluster / CENSUS_PAGE_CLUSTERS] :
+				       NULL;
+}
+
+uint32_t qcow2_census_uses(const struct qcow2_census *c, uint64_t cluster)
+{
+	const struct qcow2_census_page *page = page_of(c, cluster);
+
+	return page ? page->uses[cluster % CENSUS_PAGE_CLUSTERS] : 0;
+}
+
+void qcow2_census_set_wrong(struct qcow2_census *c, uint64_t cluster)
+{
+	struct qcow2_census_page *page = page_of(c, cluster);
+	uint64_t i = cluster % CENSUS_PAGE_CLUSTERS;
+
+	if (page)
+		page->wrong[i / 64] |= 1ull << (i % 64);
+}
+
+bool qcow2_census_wrong(const struct qcow2_census *c, uint64_t cluster)
+{
+	const struct qcow2_census_page *page = page_of(c, cluster);
+	uint64_t i = cluster % CENSUS_PAGE_CLUSTERS;
+
+	return page && page->wrong[i / 64] >> (i % 64) & 1;
+}

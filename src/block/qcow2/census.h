@@ -7,6 +7,7 @@
 #ifndef TIDE_BLOCK_QCOW2_CENSUS_H
 #define TIDE_BLOCK_QCOW2_CENSUS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "block/qcow2/layout.h"
@@ -19,7 +20,8 @@
 
 struct qcow2_census_page {
 	uint32_t refs[CENSUS_PAGE_CLUSTERS]; /* stays at its maximum */
-	uint16_t uses[CENSUS_PAGE_CLUSTERS]; /* mask of 1 << section or use */
+	uint16_t uses[CENSUS_PAGE_CLUSTERS]; /* see qcow2_census_uses */
+	uint64_t wrong[CENSUS_PAGE_CLUSTERS / 64]; /* the count on disk is */
 };
 
 struct qcow2_census {
@@ -35,5 +37,10 @@ void qcow2_census_fini(struct qcow2_census *c);
 int qcow2_census_add(struct qcow2_census *c, uint64_t cluster, uint64_t refs,
 		     uint32_t use, uint32_t *uses_before);
 uint64_t qcow2_census_refs(const struct qcow2_census *c, uint64_t cluster);
+/* Mask of 1 << section or use; 0 for what is behind the end of the file. */
+uint32_t qcow2_census_uses(const struct qcow2_census *c, uint64_t cluster);
+/* The count on disk is not that of the census; nothing for unused clusters. */
+void qcow2_census_set_wrong(struct qcow2_census *c, uint64_t cluster);
+bool qcow2_census_wrong(const struct qcow2_census *c, uint64_t cluster);
 
 #endif

@@ -39,7 +39,7 @@ struct qcow2_check {
 	 * seem to be free.
 	 */
 	uint64_t lost_refs;
-	uint64_t copied_missing; /* of the copied: a needless copy at worst */
+	uint64_t copied_harmless; /* of the copied: no second reference */
 	uint64_t cut_clusters; /* guest data that the end of the file cuts */
 	uint64_t clusters; /* of the file */
 	uint64_t used_clusters; /* that are referred to */

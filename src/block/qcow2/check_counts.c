@@ -59,27 +59,6 @@ static const struct refblock *block_of(const struct check *c, uint64_t index)
 		       &c->blocks[low] : NULL;
 }
 
-int check_disk_count(struct check *c, uint64_t cluster, uint64_t *count)
-{
-	uint32_t bits = qcow2_refblock_bits(c->h);
-	const struct refblock *b = block_of(c, cluster >> bits);
-	uint64_t index = cluster & ((1ull << bits) - 1), at;
-	uint8_t bytes[8];
-
-	if (!b)
-		return -1;
-	/* The eight bytes, or fewer, that hold the count. */
-	at = index << c->h->refcount_order >> 3;
-	if (qcow2_read_at(c->r, b->offset_bytes + at, bytes, 8, NULL))
-		return -1;
-	if (c->h->refcount_order < 3)
-		index %= 8u >> c->h->refcount_order;
-	else
-		index = 0;
-	*count = qcow2_count_get(bytes, index, c->h->refcount_order);
-	return 0;
-}
-
 static void compare(struct check *c, uint64_t cluster, uint64_t found)
 {
 	uint64_t refs = qcow2_census_refs(&c->census, cluster);
@@ -87,6 +66,15 @@ static void compare(struct check *c, uint64_t cluster, uint64_t found)
 
 	if (found == refs)
 		return;
+	qcow2_census_set_wrong(&c->census, cluster);
+	/* What is not there wastes nothing before the file grows that far. */
+	if (cluster >= c->census.clusters) {
+		check_say(c, QCOW2_PROBLEM_NOTE, offset,
+			  "refcount %llu behind the end of the file, at offset "
+			  "%llu", (unsigned long long)found,
+			  (unsigned long long)offset);
+		return;
+	}
 	check_say(c, found < refs ? QCOW2_PROBLEM_REFCOUNT : QCOW2_PROBLEM_LEAK,
 		  offset, "%scluster at offset %llu: refcount is %llu, but "
 		  "%llu references were found", found < refs ? "" : "leaked ",

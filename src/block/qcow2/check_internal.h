@@ -40,7 +40,5 @@ int check_copied(struct check *c);
 
 /* check_counts.c: refcounts on disk against those counted. */
 int check_counts(struct check *c);
-/* -1: no block covers the cluster. */
-int check_disk_count(struct check *c, uint64_t cluster, uint64_t *count);
 
 #endif

@@ -142,23 +142,38 @@ int check_l2_count(void *opaque, const struct qcow2_l2_ref *ref,
 	return rc;
 }
 
+/* Is the flag what the counts, true and on disk, want it to be? */
 static void judge(struct check *c, const char *what, uint64_t at,
 		  uint64_t entry, uint64_t offset)
 {
-	uint64_t cluster = offset / c->cluster, disk;
+	uint64_t cluster = offset / c->cluster;
 	uint64_t refs = qcow2_census_refs(&c->census, cluster);
+	bool wrong = qcow2_census_wrong(&c->census, cluster);
 	bool copied = entry & QCOW2_ENTRY_COPIED;
 
-	if (copied == (refs == 1))
+	if (copied ? refs == 1 && !wrong : refs != 1 || wrong)
 		return;
-	if (!copied && (check_disk_count(c, cluster, &disk) || disk != 1))
-		return;
-	c->out.copied_missing += !copied;
+	c->out.copied_harmless += refs == 1;
 	check_say(c, QCOW2_PROBLEM_COPIED, at,
 		  "%s entry at offset %llu: %#llx: COPIED is %s, but the "
-		  "cluster has %llu references", what, (unsigned long long)at,
-		  (unsigned long long)entry, copied ? "set" : "not set",
+		  "cluster has %s%llu references", what,
+		  (unsigned long long)at, (unsigned long long)entry,
+		  copied ? "set" : "not set",
+		  refs == 1 && copied ? "a wrong refcount and " : "",
 		  (unsigned long long)refs);
+}
+
+/* In an external data file, all clusters are the disk's alone. */
+static void judge_external(struct check *c, uint64_t entry, uint64_t at)
+{
+	if (entry & (QCOW2_ENTRY_PACKED | QCOW2_ENTRY_COPIED) ||
+	    !(entry & QCOW2_OFFSET_MASK))
+		return;
+	c->out.copied_harmless++;
+	check_say(c, QCOW2_PROBLEM_COPIED, at,
+		  "L2 entry at offset %llu: %#llx: COPIED is not set, though "
+		  "it leads into an external data file",
+		  (unsigned long long)at, (unsigned long long)entry);
 }
 
 static int judge_l2(void *opaque, const struct qcow2_l2_ref *ref,
@@ -170,6 +185,11 @@ static int judge_l2(void *opaque, const struct qcow2_l2_ref *ref,
 	for (uint64_t i = 0; ref->active && i < entries; i++) {
 		entry = qcow2_entry(c->h, table, i, &sub);
 		offset = entry & QCOW2_OFFSET_MASK;
+		if (c->external) {
+			judge_external(c, entry, ref->offset_bytes +
+				       i * qcow2_l2_entry_bytes(c->h));
+			continue;
+		}
 		if (entry & QCOW2_ENTRY_PACKED || !offset ||
 		    offset & (c->cluster - 1) || offset >= c->r->size_bytes)
 			continue;
@@ -213,8 +233,7 @@ int check_copied(struct check *c)
 
 	rc = qcow2_read_references(c->r, c->h->l1_offset, c->h->l1_entries,
 				judge_l1, c, c->err);
-	/* In an external data file, all clusters are the disk's alone. */
-	if (!rc && !c->external)
+	if (!rc)
 		rc = qcow2_visit(c->r, c->h, &v, c->err);
 	return rc;
 }

@@ -150,13 +150,13 @@ int header_parse_extensions(struct header_parse *p)
 	while (end >= 8 && at <= end - 8) {
 		type = (uint32_t)tide__get_be(p->bytes + at, 4);
 		bytes = (uint32_t)tide__get_be(p->bytes + at + 4, 4);
-		if (type == QCOW2_EXT_END)
-			break;
 		at += 8;
 		if (bytes > end - at || p->h.extension_count >= MAX_EXTENSIONS)
 			return REFUSE(p, -EINVAL, at - 8,
 				      "extension %#x of %u bytes does not fit",
 				      type, bytes);
+		if (type == QCOW2_EXT_END)
+			break;
 		rc = keep(p, type, at, bytes);
 		if (!rc)
 			rc = decode(p, type, at, bytes);

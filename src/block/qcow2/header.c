@@ -60,6 +60,9 @@ static int parse_compression(struct header_parse *p)
 	if (h->header_bytes < 105)
 		return REFUSE(p, -EINVAL, 100,
 			      "header too short for its compression type");
+	if (h->compression == QCOW2_COMPRESSION_DEFLATE)
+		return REFUSE(p, -EINVAL, 104,
+			      "compression feature bit for the usual type");
 	if (h->compression > QCOW2_COMPRESSION_ZSTD)
 		return REFUSE(p, -ENOTSUP, 104, "compression type %u",
 			      h->compression);
@@ -163,6 +166,10 @@ static int parse_snapshots(struct header_parse *p)
 	if (h->snapshot_count > QCOW2_MAX_SNAPSHOTS)
 		return FLAW(p, QCOW2_FLAW_SNAPSHOTS, 60, "%u snapshots",
 			    h->snapshot_count);
+	if (!h->snapshot_count && h->snapshots_offset & (p->cluster - 1))
+		return FLAW(p, QCOW2_FLAW_SNAPSHOTS, 64,
+			    "no snapshots, but their table at %#llx",
+			    (unsigned long long)h->snapshots_offset);
 	if (h->snapshot_count && !header_holds(p, h->snapshots_offset, 40))
 		return FLAW(p, QCOW2_FLAW_SNAPSHOTS, 64,
 			    "snapshot table at %#llx: unaligned or past "

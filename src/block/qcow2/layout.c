@@ -94,6 +94,8 @@ static int each_l1(void *opaque, uint64_t index, uint64_t value, uint64_t at)
 
 	if (value & L1_RESERVED)
 		rc = flaw(w, kind, at, value, "reserved bits are set");
+	if (!rc && !offset && value & 1ull << 63)
+		rc = flaw(w, kind, at, value, "COPIED, but no table");
 	if (rc || !offset)
 		return rc;
 	why = misplaced(w, offset, w->cluster);
@@ -175,7 +177,7 @@ static int walk_snapshots(struct walk *w)
 	struct qcow2_snapshots s = { 0 };
 	int rc;
 
-	if (!h->snapshot_count)
+	if (!h->snapshot_count && !(h->flaws & QCOW2_FLAW_SNAPSHOTS))
 		return 0;
 	rc = qcow2_snapshots_read(w->r, h, tolerant, &s, w->err);
 	if (rc)

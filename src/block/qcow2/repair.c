@@ -103,18 +103,13 @@ int repair_look(struct repair *x)
 bool repair_alone(const struct repair *x, uint64_t offset, uint64_t bytes,
 		  uint32_t use)
 {
-	const struct qcow2_census_page *page;
-	uint64_t i = offset / x->cluster, last = (offset + bytes - 1) /
-						 x->cluster;
+	uint64_t i = offset / x->cluster;
+	uint64_t last = (offset + bytes - 1) / x->cluster;
 
-	for (; i <= last; i++) {
-		if (i >= x->census.clusters)
+	for (; i <= last; i++)
+		if (qcow2_census_refs(&x->census, i) != 1 ||
+		    qcow2_census_uses(&x->census, i) != 1u << use)
 			return false;
-		page = x->census.pages[i / CENSUS_PAGE_CLUSTERS];
-		if (!page || page->refs[i % CENSUS_PAGE_CLUSTERS] != 1 ||
-		    page->uses[i % CENSUS_PAGE_CLUSTERS] != 1u << use)
-			return false;
-	}
 	return true;
 }
 
@@ -130,6 +125,14 @@ static int repair_snapshots(struct repair *x)
 	keep = s.count;
 	if (!s.broken)
 		goto out;
+	if (!x->h.snapshot_count) {
+		rc = repair_field(x, 64, 0, 8);
+		if (!rc)
+			repair_say(x, "snapshots: none, and no table now");
+		if (!rc)
+			rc = repair_look(x);
+		goto out;
+	}
 	/* A count that no image may have tells nothing: no loss to correct. */
 	if (!(miscounted && keep) && !x->options->accept_loss) {
 		repair_say(x, "kept: the snapshot table is broken behind its "

@@ -34,13 +34,10 @@ static uint64_t right(const struct repair *x, uint64_t entry)
 
 static bool only_l2(const struct repair *x, uint64_t offset)
 {
-	uint64_t i = offset / x->cluster;
-	const struct qcow2_census_page *page =
-		x->census.pages[i / CENSUS_PAGE_CLUSTERS];
+	uint32_t uses = qcow2_census_uses(&x->census, offset / x->cluster);
 
-	return page && !(page->uses[i % CENSUS_PAGE_CLUSTERS] &
-			 ~(1u << QCOW2_SECTION_L2 |
-			   1u << QCOW2_SECTION_INACTIVE_L2));
+	return uses && !(uses & ~(1u << QCOW2_SECTION_L2 |
+				  1u << QCOW2_SECTION_INACTIVE_L2));
 }
 
 static int each_l2(void *opaque, const struct qcow2_l2_ref *ref,
@@ -48,6 +45,7 @@ static int each_l2(void *opaque, const struct qcow2_l2_ref *ref,
 {
 	struct flags *f = opaque;
 	struct repair *x = f->x;
+	bool external = x->h.incompatible & QCOW2_INCOMPAT_DATA_FILE;
 	uint32_t bytes = qcow2_l2_entry_bytes(&x->h);
 	uint64_t entry, want, before = f->changed;
 
@@ -55,7 +53,10 @@ static int each_l2(void *opaque, const struct qcow2_l2_ref *ref,
 		return 0;
 	for (uint64_t at = 0; at < x->cluster; at += bytes) {
 		entry = tide__get_be(table + at, 8);
-		want = entry & QCOW2_ENTRY_PACKED ? entry : right(x, entry);
+		want = entry & QCOW2_ENTRY_PACKED ? entry :
+		       external && entry & QCOW2_OFFSET_MASK ?
+			       entry | QCOW2_ENTRY_COPIED :
+			       right(x, entry);
 		tide__put_be(f->table + at, want, 8);
 		if (bytes == 16)
 			tide__put_be(f->table + at + 8,
@@ -109,7 +110,7 @@ int repair_copied(struct repair *x)
 			 QCOW2_SECTION_L1))
 		rc = qcow2_read_entries(x->r, x->h.l1_offset, x->h.l1_entries,
 					each_l1, &f, x->err);
-	if (!rc && !(x->h.incompatible & QCOW2_INCOMPAT_DATA_FILE))
+	if (!rc)
 		rc = qcow2_visit(x->r, &x->h, &v, x->err);
 	free(f.table);
 	if (!rc)

@@ -27,11 +27,7 @@ struct refs {
 
 static uint32_t uses(const struct repair *x, uint64_t offset)
 {
-	uint64_t i = offset / x->cluster;
-	const struct qcow2_census_page *page =
-		x->census.pages[i / CENSUS_PAGE_CLUSTERS];
-
-	return page ? page->uses[i % CENSUS_PAGE_CLUSTERS] : 0;
+	return qcow2_census_uses(&x->census, offset / x->cluster);
 }
 
 /* May one that uses the cluster for @own keep it? */

@@ -103,12 +103,18 @@ static struct qcow2_snapshot *append(struct qcow2_snapshots *s)
 	return memset(&s->items[s->count], 0, sizeof(*s->items));
 }
 
-/* Where nobody knows the count, what has no L1 table is no snapshot. */
+/*
+ * A wrong length makes what follows read as other entries, often of zeroes.
+ * Without L1 table only a disk without a byte may be; where nobody knows the
+ * count, not even that.
+ */
 static bool plausible(const struct qcow2_header *h,
-		      const struct qcow2_snapshot *s)
+		      const struct qcow2_snapshot *s, bool counted)
 {
-	return s->l1_offset && s->l1_entries && s->id[0] &&
-	       !(s->l1_offset & (qcow2_cluster_bytes(h) - 1));
+	if (!s->id[0] || s->l1_offset & (qcow2_cluster_bytes(h) - 1))
+		return false;
+	return s->l1_entries ? s->l1_offset != 0 :
+			       counted && !s->disk_size_bytes;
 }
 
 static int read_all(const struct qcow2_reader *r, const struct qcow2_header *h,
@@ -130,8 +136,9 @@ static int read_all(const struct qcow2_reader *r, const struct qcow2_header *h,
 		if (!rc && at + item->entry_bytes - h->snapshots_offset >
 				   MAX_TABLE_BYTES)
 			rc = refuse(r, s->count, at, "table above 64 MiB", err);
-		if (!rc && !counted && !plausible(h, item))
-			rc = refuse(r, s->count, at, "no snapshot", err);
+		if (!rc && !plausible(h, item, counted))
+			rc = refuse(r, s->count, at,
+				    "no id, or no L1 table", err);
 		if (rc) {
 			free(item->id);
 			free(item->name);
