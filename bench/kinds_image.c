@@ -229,8 +229,10 @@ static void lay(struct file *f, struct l2 *l2)
 
 int kinds_image_make(struct kinds_image *im)
 {
-	struct file f = { .im = im,
-			  .block_every = UINT64_C(1) << (im->cluster_bits - 1) };
+	struct file f = {
+		.im = im,
+		.block_every = UINT64_C(1) << (im->cluster_bits - 1),
+	};
 	struct l2 *l2;
 
 	im->l1_n = im->guest_bytes >> (2 * im->cluster_bits - 3);

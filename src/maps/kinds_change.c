@@ -103,8 +103,8 @@ static struct tally tally_of(uint32_t code)
 static struct tally tally_read(const struct change *c, uint64_t cluster)
 {
 	const struct tide__sheet *s = &c->k->tallies;
-	struct tide__place p = tide__sheet_find(s, cluster
-							   << TALLY_CLUSTER_SHIFT);
+	uint64_t key = cluster << TALLY_CLUSTER_SHIFT;
+	struct tide__place p = tide__sheet_find(s, key);
 	struct tally t = { 0 };
 	const uint64_t *v;
 
@@ -139,9 +139,11 @@ static int tally_code(const struct tally *t)
 static void tally_write(struct change *c, uint64_t cluster,
 			const struct tally *t)
 {
+	uint64_t key = cluster << TALLY_CLUSTER_SHIFT;
+
 	for (uint32_t i = 0; i < TIDE_KIND_COUNT; i++)
 		if (t->n[i]) {
-			push(c, &c->tallies, cluster << TALLY_CLUSTER_SHIFT | i);
+			push(c, &c->tallies, key | i);
 			push(c, &c->tallies, t->n[i]);
 		}
 }

@@ -221,7 +221,8 @@ int tide__splice_make(struct tide__sheet *s, struct tide__splice *splice,
 
 void tide__splice_commit(struct tide__sheet *s, struct tide__splice *splice)
 {
-	uint32_t end = splice->from + splice->gone, to = splice->from + splice->n;
+	uint32_t end = splice->from + splice->gone;
+	uint32_t to = splice->from + splice->n;
 	size_t rest = s->windows - end;
 
 	for (uint32_t i = splice->from; i < end; i++) {
@@ -229,7 +230,8 @@ void tide__splice_commit(struct tide__sheet *s, struct tide__splice *splice)
 		free(s->window[i]);
 	}
 	if (rest && end != to) {
-		memmove(s->first + to, s->first + end, rest * sizeof(*s->first));
+		memmove(s->first + to, s->first + end,
+			rest * sizeof(*s->first));
 		memmove(s->window + to, s->window + end,
 			rest * sizeof(struct tide__window *));
 	}

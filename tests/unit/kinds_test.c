@@ -245,7 +245,8 @@ static void random_change(struct world *w, uint64_t bias, uint32_t one_kind)
 	if (add && !seed_below(&w->seed, 16))
 		refs = 1 + (uint32_t)seed_below(&w->seed, 3);
 	if (!seed_below(&w->seed, 4))
-		n = 1 + seed_below(&w->seed, seed_below(&w->seed, 64) ? 5 : 300);
+		n = 1 + seed_below(&w->seed,
+				   seed_below(&w->seed, 64) ? 5 : 300);
 	/* Removals that have a chance: go where something is. */
 	while (!add && seed_below(&w->seed, 16) && !w->count[at][kind]) {
 		at = (at + 1) % CLUSTERS;
