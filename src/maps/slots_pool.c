@@ -50,8 +50,9 @@ static int add_block(struct tide__pool *pool)
 		return -1;
 	if (bytes >= BIG_PAGE_BYTES)
 		madvise(memory, bytes, MADV_HUGEPAGE);
-	else
-		pool->block_bytes *= 2;
+	else	/* soon: what lies in small pages stays there */
+		pool->block_bytes = bytes * 8 < BIG_PAGE_BYTES ? bytes * 8
+							       : BIG_PAGE_BYTES;
 	block = memory;
 	block->older = pool->blocks;
 	pool->blocks = block;

@@ -106,7 +106,7 @@ static void every_growth_can_fail(void **state)
 	}
 	check(slots, 0);
 	print_message("# %u changes failed, %u requests\n", failures, refused);
-	assert_true(failures > 10);
+	assert_true(failures > 4);	/* each pool grows */
 	tide_slots_reader_destroy(reader);
 	tide_slots_destroy(slots);
 }
