@@ -44,7 +44,7 @@ struct tide_epoch;
  * tide_set_create: a set of @pages pages (1 to TIDE_SET_MAX_PAGES), all clean.
  * The address space for the set and for one epoch is reserved here; memory is
  * used only where marks fall. Returns 0; -EINVAL (size), -ENOMEM. The caller
- * owns *@out and destroys it. Cost: two mmaps, whatever the size.
+ * owns *@out and destroys it. Cost: three mmaps, whatever the size.
  */
 int tide_set_create(struct tide_set **out, uint64_t pages,
 		    struct tide_error *err);
