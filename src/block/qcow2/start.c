@@ -17,6 +17,8 @@
 #include "block/qcow2/qcow2.h"
 #include "block/queue.h"
 
+#define LOCK_TRIES 100 /* a few microseconds */
+
 /* One request on its way. */
 struct qcow2_flight {
 	struct qcow2_flight *next; /* in the free list */
@@ -281,6 +283,19 @@ static bool start_write(struct qcow2 *q, struct tide_io *io,
 	return false;
 }
 
+/*
+ * A worker may hold the lock while it loads a page: no waiting for that. But
+ * mostly it is held for less than handing a request to a worker takes; giving
+ * up at once would make more workers, who are then in the way of the next.
+ */
+static bool lock_soon(struct qcow2 *q)
+{
+	for (int i = 0; i < LOCK_TRIES; i++)
+		if (!pthread_mutex_trylock(&q->lock))
+			return true;
+	return false;
+}
+
 bool qcow2_start(struct tide_disk *d, struct tide_io *io)
 {
 	struct qcow2 *q = qcow2_of(d);
@@ -290,8 +305,7 @@ bool qcow2_start(struct tide_disk *d, struct tide_io *io)
 
 	if (io->op != TIDE_IO_READ && io->op != TIDE_IO_WRITE)
 		return false;
-	/* A worker may hold the lock while it loads a page. */
-	if (pthread_mutex_trylock(&q->lock))
+	if (!lock_soon(q))
 		return false;
 	if (io->op == TIDE_IO_READ)
 		taken = start_read(q, io, &below, &child);
