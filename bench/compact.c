@@ -16,7 +16,7 @@
 static const struct pages_rival *const rivals[] = {
 	&pages_tidemark, &pages_list,	  &pages_crude,	  &pages_flat,
 	&pages_radix8,	 &pages_radix64,  &pages_radix512, &pages_roaring,
-	&pages_judy,
+	&pages_judy,	 &pages_radix8_posted,
 };
 #define RIVALS (sizeof(rivals) / sizeof(*rivals))
 
@@ -62,16 +62,18 @@ CONTENDER(5)
 CONTENDER(6)
 CONTENDER(7)
 CONTENDER(8)
+CONTENDER(9)
 
 static void (*const clears[])(void *) = { clear_0, clear_1, clear_2, clear_3,
 					  clear_4, clear_5, clear_6, clear_7,
-					  clear_8 };
+					  clear_8, clear_9 };
 static struct bench_found (*const inserts[])(void *) = {
 	insert_0, insert_1, insert_2, insert_3, insert_4,
-	insert_5, insert_6, insert_7, insert_8
+	insert_5, insert_6, insert_7, insert_8, insert_9
 };
 static struct bench_found (*const reads[])(void *) = {
-	read_0, read_1, read_2, read_3, read_4, read_5, read_6, read_7, read_8
+	read_0, read_1, read_2, read_3, read_4, read_5, read_6, read_7, read_8,
+	read_9
 };
 
 static int open_contenders(void)

@@ -22,7 +22,7 @@
 static const struct pages_rival *const rivals[] = {
 	&pages_tidemark, &pages_list,	  &pages_crude,	  &pages_flat,
 	&pages_radix8,	 &pages_radix64,  &pages_radix512, &pages_roaring,
-	&pages_judy,
+	&pages_judy,	 &pages_radix8_posted,
 };
 #define RIVALS (sizeof(rivals) / sizeof(*rivals))
 

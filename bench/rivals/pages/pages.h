@@ -24,7 +24,8 @@ struct pages_rival {
 };
 
 extern const struct pages_rival pages_tidemark, pages_list, pages_crude,
-	pages_flat, pages_radix8, pages_radix64, pages_radix512, pages_roaring,
+	pages_flat, pages_radix8, pages_radix8_posted, pages_radix64,
+	pages_radix512, pages_roaring,
 	pages_judy;
 
 /* Page numbers in order, into ranges. */

@@ -51,6 +51,39 @@ static size_t bytes8(const void *r)
 const struct pages_rival pages_radix8 = { "radix-8 tree", create8, destroy8,
 					  clear8, mark8, compact8, bytes8 };
 
+/*
+ * The search as it was posted in 2016, its bounds put right: each bit of a byte
+ * is tested in turn, from the root down.
+ */
+static void visit_posted(const struct radix8 *t, unsigned int level,
+			 uint64_t at, struct pages_run *run)
+{
+	for (unsigned int bit = 0; bit < 8; bit++) {
+		uint64_t child = at * 8 + bit;
+
+		if (!(t->level[level][at] & 1u << bit))
+			continue;
+		if (level)
+			visit_posted(t, level - 1, child, run);
+		else
+			pages_run_add(run, child);
+	}
+}
+
+static struct bench_found compact_posted(void *r)
+{
+	const struct radix8 *t = r;
+	struct pages_run run = { .count = 0 };
+
+	visit_posted(t, t->levels - 1, 0, &run);
+	return pages_run_end(&run);
+}
+
+const struct pages_rival pages_radix8_posted = {
+	"radix-8, as posted", create8, destroy8, clear8, mark8, compact_posted,
+	bytes8
+};
+
 /* --- fan-out 64 * words of a node --- */
 
 struct tree {
