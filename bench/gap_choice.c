@@ -15,14 +15,15 @@
 
 #include "cli/trace_file.h"
 #include "gap_world.h"
+#include "recorded.h"
 
 #define RANDOM_PAGES 32768
 #define GAPS 9
 
 struct dirt {
 	const char *name;
-	unsigned int per_mille;		/* random, if no folder */
-	const char *folder;		/* of a trace: its middle round */
+	unsigned int per_mille;		/* random, if no trace */
+	const char *trace;		/* its middle round; see trace_folder() */
 	bool quick;
 };
 
@@ -30,19 +31,32 @@ static const struct dirt dirts[] = {
 	{ "random 3%", 30, NULL, false },
 	{ "random 20%", 200, NULL, false },
 	{ "zipf", 0, "tests/data/trace-zipf", true },
-	{ "gcc", 0, "../shared/traces/ram/gcc-lua-1g", false },
-	{ "pgbench", 0, "../shared/traces/ram/pgbench-1g", false },
-	{ "redis", 0, "../shared/traces/ram/redis-set-1g", false },
+	{ "gcc", 0, "gcc-lua-1g", false },
+	{ "pgbench", 0, "pgbench-1g", false },
+	{ "redis", 0, "redis-set-1g", false },
 };
 #define DIRTS (sizeof(dirts) / sizeof(*dirts))
+
+/* Ours lies in the project, others where recordings of real guests do. */
+static void trace_folder(const struct dirt *d, char *path, size_t size)
+{
+	char what[64];
+
+	snprintf(what, sizeof(what), "traces/ram/%s", d->trace);
+	if (strchr(d->trace, '/'))
+		snprintf(path, size, "%s", d->trace);
+	else
+		bench_recorded(path, size, what);
+}
 
 /* The bitmap of @d, for free(), or NULL; how many pages. */
 static uint64_t *load(const struct dirt *d, uint64_t *pages)
 {
 	uint64_t seed = 20261121, *map = NULL;
+	char folder[512];
 	struct trace t;
 
-	if (!d->folder) {
+	if (!d->trace) {
 		*pages = RANDOM_PAGES;
 		map = calloc(RANDOM_PAGES / 64, sizeof(*map));
 		for (uint64_t p = 0; map && p < RANDOM_PAGES; p++)
@@ -50,7 +64,8 @@ static uint64_t *load(const struct dirt *d, uint64_t *pages)
 				map[p / 64] |= UINT64_C(1) << p % 64;
 		return map;
 	}
-	if (access(d->folder, R_OK) || trace_load(&t, d->folder, NULL))
+	trace_folder(d, folder, sizeof(folder));
+	if (access(folder, R_OK) || trace_load(&t, folder, NULL))
 		return NULL;
 	*pages = t.pages;
 	if (t.rounds) {
@@ -124,7 +139,7 @@ static int try_gaps(const struct bench_options *o,
 	int rc;
 
 	if (!map) {
-		fprintf(stderr, "tidemark bench: gap: no %s here\n", d->folder);
+		fprintf(stderr, "tidemark bench: gap: no %s here\n", d->trace);
 		return 0;
 	}
 	rc = gap_world_open(&w, socket, way, pages);

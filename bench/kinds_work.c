@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Traces for the kind map. Recorded ones are ../shared/traces/blk: the writes
+ * Traces for the kind map. Recorded ones (see recorded.h) are the writes
  * of all guests, one disk beside the other at the start of the image, and the
  * same stretched over the whole image, so that what was near stays near but
  * everything lies between other tables. The factor is odd: a power of two would
@@ -16,6 +16,7 @@
 #include <zstd.h>
 
 #include "measure.h"
+#include "recorded.h"
 
 #define MIB (UINT64_C(1) << 20)
 #define MOST_ROWS 60000u
@@ -160,16 +161,17 @@ static void read_rows(struct kinds_trace *t, const struct kinds_image *im,
 static int load(struct kinds_trace *t, const struct kinds_image *im,
 		const char *name, bool stretched)
 {
-	char path[256], *text;
+	char path[512], what[64], *text;
 
 	t->name = name;
 	t->write = malloc(DISKS * MOST_ROWS * sizeof(*t->write));
 	if (!t->write)
 		return -ENOMEM;
 	for (size_t i = 0; i < DISKS; i++) {
-		snprintf(path, sizeof(path),
-			 "../shared/traces/blk/%s/guest.csv.zst", recorded[i]);
-		text = unpacked(path);
+		snprintf(what, sizeof(what), "traces/blk/%s/guest.csv.zst",
+			 recorded[i]);
+		text = bench_recorded(path, sizeof(path), what)
+			? unpacked(path) : NULL;
 		if (text)
 			read_rows(t, im, text, stretched ? 0 : i * DISK,
 				  stretched ? im->guest_bytes / DISK - 3 : 1);

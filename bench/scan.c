@@ -11,6 +11,7 @@
 #include "base/atomic.h"
 #include "benches.h"
 #include "cli/trace_file.h"
+#include "recorded.h"
 #include "rivals/flat.h"
 #include "tidemark/scan.h"
 
@@ -26,6 +27,7 @@ struct world {
 struct share {
 	struct tide_scan_options options;
 	struct bench_found found;
+	uint64_t first, end;	/* pages: where its ranges begin and end */
 };
 
 static void *scan_share(void *arg)
@@ -38,9 +40,13 @@ static void *scan_share(void *arg)
 
 	if (tide_scan_create(&scan, &s->options, NULL))
 		return NULL;
-	while ((n = tide_scan_next(scan, ranges, BATCH)))
+	while ((n = tide_scan_next(scan, ranges, BATCH))) {
+		if (!f.ranges)
+			s->first = ranges[0].first;
 		for (size_t i = 0; i < n; i++)
 			bench_add(&f, ranges[i].first, ranges[i].count);
+		s->end = ranges[n - 1].first + ranges[n - 1].count;
+	}
 	tide_scan_destroy(scan);
 	s->found = f;
 	return NULL;
@@ -77,37 +83,58 @@ static struct bench_found run_ours(void *world)
 struct crew {
 	const struct world *world;
 	unsigned int next;	/* share; taken by atomic add */
+	struct share share[SHARES];
 };
 
 struct hand {
 	struct crew *crew;
 	pthread_t thread;
-	struct bench_found found;
 	double cpu_ns;
 };
 
 static void *pull_shares(void *arg)
 {
 	struct hand *hand = arg;
-	struct share s = { .options = whole(hand->crew->world) };
+	struct crew *crew = hand->crew;
+	struct share s = { .options = whole(crew->world) };
+	unsigned int i;
 
 	s.options.parts = SHARES;
+	s.options.cut_runs = true;
 	/* Pairs with nothing: it only counts. */
-	while ((s.options.part = tide__add_relaxed(&hand->crew->next, 1)) <
-	       SHARES) {
+	while ((i = tide__add_relaxed(&crew->next, 1)) < SHARES) {
+		s.options.part = i;
 		scan_share(&s);
-		hand->found.ranges += s.found.ranges;
-		hand->found.pages += s.found.pages;
-		hand->found.sum += s.found.sum;
+		crew->share[i] = s;
 	}
 	hand->cpu_ns = thread_cpu_ns();
 	return NULL;
 }
 
+/* All shares as one list: ranges that touch at a border are one. */
+static struct bench_found put_together(const struct crew *crew)
+{
+	struct bench_found all = { 0 };
+	uint64_t end = UINT64_MAX;
+
+	for (unsigned int i = 0; i < SHARES; i++) {
+		const struct share *s = &crew->share[i];
+
+		if (!s->found.ranges)
+			continue;
+		all.ranges += s->found.ranges - (s->first == end);
+		all.pages += s->found.pages;
+		all.sum += s->found.sum - (s->first == end ? end : 0);
+		end = s->end;
+	}
+	return all;
+}
+
 static struct bench_found run_threads(void *world)
 {
 	struct crew crew = { .world = world };
-	struct bench_found all = { 0 };
+	struct bench_found all;
+	double cpu_ns = 0;
 	struct hand hands[THREADS];
 
 	memset(hands, 0, sizeof(hands));
@@ -117,11 +144,10 @@ static struct bench_found run_threads(void *world)
 	}
 	for (unsigned int i = 0; i < THREADS; i++) {
 		pthread_join(hands[i].thread, NULL);
-		all.ranges += hands[i].found.ranges;
-		all.pages += hands[i].found.pages;
-		all.sum += hands[i].found.sum;
-		all.own_ns += hands[i].cpu_ns / THREADS;
+		cpu_ns += hands[i].cpu_ns / THREADS;
 	}
+	all = put_together(&crew);
+	all.own_ns = cpu_ns;
 	return all;
 }
 
@@ -229,12 +255,12 @@ static void recorded_rows(const struct bench_options *o, struct world *w,
 	static const char *const names[] = { "gcc-lua-1g", "redis-set-1g",
 					     "pgbench-1g", "stress-flip-1g" };
 	struct trace t;
-	char path[256];
+	char path[512], what[64];
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		snprintf(path, sizeof(path), "../shared/traces/ram/%s",
-			 names[i]);
-		if (trace_load(&t, path, NULL)) {
+		snprintf(what, sizeof(what), "traces/ram/%s", names[i]);
+		if (!bench_recorded(path, sizeof(path), what) ||
+		    trace_load(&t, path, NULL)) {
 			if (!o->json)
 				printf("scan     %s: not here\n", path);
 			continue;

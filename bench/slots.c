@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "plot.h"
+#include "recorded.h"
 #include "ticks.h"
 
 #define GROUP 64
@@ -445,10 +446,12 @@ int bench_slots(const struct bench_options *o)
 					   "vm-mixed" };
 	static const char *const recorded[] = { "boot-a", "idle-a",
 						"buffered-a", "mixed-a",
-						"net-e1000e-a", "nvme-rand-a",
-						"nvme-rand-b" };
+						"net-e1000e-a",
+						"nvme-rand-a" };
+	char addr[512];
 	int ret = 0;
 
+	bench_recorded(addr, sizeof(addr), "traces/addr");
 	for (int local = 0; ret == 0 && local < 2; local++)
 		for (size_t i = 0; ret == 0 && i < SLOTS_MIXES; i++)
 			ret = one_mix(o, &slots_mixes[i], local);
@@ -460,7 +463,7 @@ int bench_slots(const struct bench_options *o)
 		ret = one_trace(o, "tests/data/addr", own[i]);
 	for (size_t i = 0;
 	     ret == 0 && i < sizeof(recorded) / sizeof(*recorded); i++)
-		ret = one_trace(o, "../shared/traces/addr", recorded[i]);
+		ret = one_trace(o, addr, recorded[i]);
 	return ret || bench_slots_change(o, maps, MAPS, counts, COUNTS) ||
 	       bench_slots_readers(o);
 }

@@ -16,6 +16,7 @@
 #ifndef TIDEMARK_SCAN_H
 #define TIDEMARK_SCAN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,6 +41,12 @@ struct tide_scan_options {
 	 * of one scan. With a gap, runs are not joined across a part's end.
 	 */
 	unsigned int part, parts;
+	/*
+	 * End runs at a part's borders instead, and begin them there: a part
+	 * then reads nothing of others, and whoever puts the lists together
+	 * joins ranges that touch. For bitmaps with runs longer than parts.
+	 */
+	bool cut_runs;
 };
 
 /*

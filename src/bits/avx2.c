@@ -17,13 +17,20 @@ TIDE__INLINE __m256i load_or(const uint64_t *a, const uint64_t *b)
 			       _mm256_loadu_si256((const __m256i *)b));
 }
 
-TIDE__INLINE int block_is_zero(const uint64_t *a, const uint64_t *b)
+/* All bits are as the one before the block is. */
+TIDE__INLINE int block_is_flat(const uint64_t *a, const uint64_t *b)
 {
-	__m256i any = load_or(a, b);
+	__m256i any = load_or(a, b), all = any;
 
-	for (int i = 4; i < 64; i += 4)
-		any = _mm256_or_si256(any, load_or(a + i, b + i));
-	return _mm256_testz_si256(any, any) && !((a[-1] | b[-1]) >> 63);
+	for (int i = 4; i < 64; i += 4) {
+		__m256i u = load_or(a + i, b + i);
+
+		any = _mm256_or_si256(any, u);
+		all = _mm256_and_si256(all, u);
+	}
+	return (a[-1] | b[-1]) >> 63 ?
+	       _mm256_testc_si256(all, _mm256_set1_epi64x(-1)) :
+	       _mm256_testz_si256(any, any);
 }
 
 TIDE__INLINE uint64_t block_edges(const uint64_t *a, const uint64_t *b,
@@ -58,7 +65,8 @@ AVX2 static size_t find_edges(const uint64_t *a, const uint64_t *b,
 			_mm_prefetch((const char *)(b + AHEAD_WORDS + i),
 				     _MM_HINT_T0);
 		}
-		if (block_is_zero(a, b))
+		/* Where the last one had edges, the first likely has, too. */
+		if (k && block_is_flat(a, b))
 			continue;
 		*mask = block_edges(a, b, e);
 		if (*mask)

@@ -9,7 +9,8 @@
  *
  * A part of a scan owns the runs that start in it. It drops the first edge if
  * that only ends a run of the part before, and reads on past its own end to
- * find the end of its last run.
+ * find the end of its last run. With cut_runs it knows nothing of others: it
+ * sees zeros before it, and ends its last run at its border.
  */
 #include "tidemark/scan.h"
 
@@ -30,7 +31,9 @@ struct tide_scan {
 	struct flat_map a, b;
 	uint64_t pages;
 	uint64_t next, end, last;	/* blocks: at, of the part, of all */
+	uint64_t alone;			/* block whose word before is not seen */
 	uint64_t gap;
+	bool cut_runs;
 	bool drop_first;		/* the first edge is another part's */
 	bool have_held;
 	struct tide_range held;		/* of a joining scan: may still grow */
@@ -82,8 +85,11 @@ int tide_scan_create(struct tide_scan **out,
 	scan->end = scan->last / parts * (o->part + 1) +
 		    scan->last % parts * (o->part + 1) / parts;
 	first = scan->next * TIDE__BLOCK_PAGES;
-	scan->drop_first = first && (page_is_set(&scan->a, first - 1) ||
-				     page_is_set(&scan->b, first - 1));
+	scan->cut_runs = o->cut_runs;
+	scan->alone = o->cut_runs ? scan->next : 0;
+	scan->drop_first = first && !o->cut_runs &&
+			   (page_is_set(&scan->a, first - 1) ||
+			    page_is_set(&scan->b, first - 1));
 	*out = scan;
 	return 0;
 }
@@ -111,7 +117,7 @@ static size_t fetch_copied(struct tide_scan *scan)
 	const struct flat_map *maps[] = { &scan->a, &scan->b };
 
 	for (int k = 0; k < 2; k++) {
-		if (at)
+		if (scan->next != scan->alone)
 			copy_in(maps[k], at - 1, 1, copy);
 		copy_in(maps[k], at, TIDE__BLOCK_WORDS, copy + 1);
 	}
@@ -157,7 +163,8 @@ static bool fetch(struct tide_scan *scan, uint64_t end)
 {
 	while (scan->next < end) {
 		const uint64_t *a, *b;
-		uint64_t blocks = scan->next ? in_place(scan, &a, &b) : 0;
+		uint64_t blocks = scan->next != scan->alone ?
+				  in_place(scan, &a, &b) : 0;
 		size_t skipped;
 
 		if (blocks > end - scan->next)
@@ -190,6 +197,9 @@ static uint64_t end_of_run(struct tide_scan *scan)
 {
 	uint64_t page = scan->pages;
 
+	if (scan->cut_runs)
+		return scan->end < scan->last ? scan->end * TIDE__BLOCK_PAGES :
+						page;
 	if (fetch(scan, scan->last))
 		tide__block_drain(&scan->block, scan->kernels, &page, 0, 1);
 	scan->block.mask = 0;

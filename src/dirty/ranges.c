@@ -18,6 +18,7 @@
 
 /* From so many non-empty words of 64 on, edges are made for all of them. */
 #define DENSE_WORDS 20
+#define BUSY_BLOCKS 64
 
 struct walk {
 	const struct tide__tree *tree;
@@ -137,18 +138,68 @@ static void ask_ahead(const struct tide__tree *tree, uint64_t at)
 	}
 }
 
-static void block_edges(struct walk *w, uint64_t at, uint64_t used, bool open)
+/*
+ * Edges of a block that is being written to, or whose word before is not to be
+ * seen: of a copy, since the kernel looks at each word more than once.
+ */
+static void copied_edges(struct walk *w, const uint64_t *leaf, bool open)
+{
+	uint64_t copy[1 + TIDE__BLOCK_WORDS], all = ~UINT64_C(0);
+
+	copy[0] = (uint64_t)open << 63;
+	for (unsigned int i = 0; i < TIDE__BLOCK_WORDS; i++) {
+		/* Pairs with nothing: see words_in_use. */
+		uint64_t u = tide__load_relaxed(&leaf[i]);
+
+		copy[1 + i] = u;
+		all &= u;
+	}
+	w->block.mask = 0;
+	if (!open || ~all)
+		w->kernels->find_edges(copy + 1, copy + 1, 1, w->block.e,
+				       &w->block.mask);
+}
+
+/*
+ * How many blocks from @at on have bits in every word: the kernel then takes
+ * them at once, since a long run has nothing to say in any of them.
+ */
+static uint64_t busy_blocks(const struct walk *w, uint64_t at)
+{
+	const struct tide__tree *tree = w->tree;
+	uint64_t n = 1, most = tree->words[0] / TIDE__BLOCK_WORDS - at;
+
+	if (tree->levels == 1)
+		return 1;
+	while (n < most && n < BUSY_BLOCKS && !~tree->level[1][at + n])
+		n++;
+	return n;
+}
+
+/* Edges of block @at, or of one after it: returns how many were without. */
+static uint64_t block_edges(struct walk *w, uint64_t at, uint64_t used,
+			    bool open)
 {
 	const uint64_t *leaf = w->tree->level[0] + at * TIDE__BLOCK_WORDS;
+	uint64_t blocks, skipped;
 
 	w->block.page = at * TIDE__BLOCK_PAGES;
-	if (!w->still || at == 0 || w->cursor > w->block.page - 1 ||
+	if (w->cursor > w->block.page ||
 	    tide__count_bits(used) < DENSE_WORDS ||
 	    (at + 1) * TIDE__BLOCK_WORDS > w->tree->words[0]) {
 		few_edges(w, at, used, open);
-		return;
+		return 0;
 	}
-	w->kernels->find_edges(leaf, leaf, 1, w->block.e, &w->block.mask);
+	if (!w->still || w->cursor == w->block.page) {
+		copied_edges(w, leaf, open);
+		return 0;
+	}
+	blocks = busy_blocks(w, at);
+	skipped = w->kernels->find_edges(leaf, leaf, blocks, w->block.e,
+					 &w->block.mask);
+	skipped -= skipped == blocks;
+	w->block.page += skipped * TIDE__BLOCK_PAGES;
+	return skipped;
 }
 
 /*
@@ -217,7 +268,7 @@ size_t tide__tree_ranges(const struct tide__tree *tree,
 		    room - n > 64 * (tide__count_bits(used) + 1)) {
 			n = few_ranges(&w, at, used, flat, n);
 		} else if (used || n % 2) {
-			block_edges(&w, at, used, n % 2);
+			at += block_edges(&w, at, used, n % 2);
 			n = tide__block_drain(&w.block, kernels, flat, n, room);
 		}
 		at++;

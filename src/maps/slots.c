@@ -320,8 +320,10 @@ int tide_slots_remove(struct tide_slots *slots, uint32_t id,
 	return rc;
 }
 
-int tide_slots_resize(struct tide_slots *slots, uint32_t id, uint64_t len_bytes,
-		      struct tide_error *err)
+/* The slot @id as it is, with one thing @set, in its place. */
+static int alter(struct tide_slots *slots, uint32_t id,
+		 void (*set)(struct tide_slot *slot, uint64_t value),
+		 uint64_t value, struct tide_error *err)
 {
 	const struct tide__record *r;
 	struct tide_slot slot;
@@ -331,27 +333,31 @@ int tide_slots_resize(struct tide_slots *slots, uint32_t id, uint64_t len_bytes,
 	r = record_of(slots, id, err);
 	if (r) {
 		slot = r->slot;
-		slot.len_bytes = len_bytes;
+		set(&slot, value);
 		rc = replace(slots, r, &slot, err);
 	}
 	pthread_mutex_unlock(&slots->lock);
 	return rc;
 }
 
+static void set_length(struct tide_slot *slot, uint64_t len_bytes)
+{
+	slot->len_bytes = len_bytes;
+}
+
+static void set_place(struct tide_slot *slot, uint64_t gpa_bytes)
+{
+	slot->gpa_bytes = gpa_bytes;
+}
+
+int tide_slots_resize(struct tide_slots *slots, uint32_t id, uint64_t len_bytes,
+		      struct tide_error *err)
+{
+	return alter(slots, id, set_length, len_bytes, err);
+}
+
 int tide_slots_move(struct tide_slots *slots, uint32_t id, uint64_t gpa_bytes,
 		    struct tide_error *err)
 {
-	const struct tide__record *r;
-	struct tide_slot slot;
-	int rc = -ENOENT;
-
-	pthread_mutex_lock(&slots->lock);
-	r = record_of(slots, id, err);
-	if (r) {
-		slot = r->slot;
-		slot.gpa_bytes = gpa_bytes;
-		rc = replace(slots, r, &slot, err);
-	}
-	pthread_mutex_unlock(&slots->lock);
-	return rc;
+	return alter(slots, id, set_place, gpa_bytes, err);
 }

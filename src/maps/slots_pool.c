@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "maps/slots_pool.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -18,6 +19,7 @@
 
 struct tide__block {
 	struct tide__block *older;
+	size_t bytes;
 } __attribute__((aligned(ALIGN)));
 
 void tide__pool_init(struct tide__pool *pool, size_t bytes)
@@ -33,28 +35,53 @@ void tide__pool_fini(struct tide__pool *pool)
 	while (pool->blocks) {
 		struct tide__block *older = pool->blocks->older;
 
-		free(pool->blocks);
+		if (pool->blocks->bytes < BIG_PAGE_BYTES)
+			free(pool->blocks);
+		else
+			munmap(pool->blocks, pool->blocks->bytes);
 		pool->blocks = older;
 	}
+}
+
+/*
+ * Not from malloc: that gives out again what it got back, and memory that is
+ * in small pages stays there, whatever is asked of it afterwards.
+ */
+static void *big_block(size_t bytes)
+{
+	char *memory = mmap(NULL, bytes + BIG_PAGE_BYTES,
+			    PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t ahead;
+
+	if (memory == MAP_FAILED)
+		return NULL;
+	ahead = -(uintptr_t)memory & (BIG_PAGE_BYTES - 1);
+	if (ahead)
+		munmap(memory, ahead);
+	munmap(memory + ahead + bytes, BIG_PAGE_BYTES - ahead);
+	madvise(memory + ahead, bytes, MADV_HUGEPAGE);
+	return memory + ahead;
 }
 
 static int add_block(struct tide__pool *pool)
 {
 	size_t bytes = pool->block_bytes;
 	struct tide__block *block;
-	void *memory;
+	void *memory = NULL;
 
-	if (posix_memalign(&memory,
-			   bytes < BIG_PAGE_BYTES ? ALIGN : BIG_PAGE_BYTES,
-			   bytes))
-		return -1;
 	if (bytes >= BIG_PAGE_BYTES)
-		madvise(memory, bytes, MADV_HUGEPAGE);
-	else	/* soon: what lies in small pages stays there */
+		memory = big_block(bytes);
+	else if (posix_memalign(&memory, ALIGN, bytes))
+		return -1;
+	if (!memory)
+		return -1;
+	if (bytes < BIG_PAGE_BYTES)	/* soon: see above */
 		pool->block_bytes = bytes * 8 < BIG_PAGE_BYTES ? bytes * 8
 							       : BIG_PAGE_BYTES;
 	block = memory;
 	block->older = pool->blocks;
+	block->bytes = bytes;
 	pool->blocks = block;
 	pool->next = (char *)(block + 1);
 	pool->left = bytes - sizeof(*block);

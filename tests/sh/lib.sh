@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Shared by the behaviour tests: a folder of their own, and its end.
 set -u
+# Recordings of real guests and images: beside the checkout, unless said.
+recorded=${TIDEMARK_RECORDED:-${SRC:-.}/../shared}
 dir=$(mktemp -d)
 pids=()
 finish() {

@@ -5,7 +5,7 @@
 . "$SRC/tests/sh/lib.sh"
 
 tool=$BUILD/tests/support/disk-tool
-images=$SRC/../shared/images
+images=$recorded/images
 if [ ! -f "$images/images.tar.zst" ]; then
 	echo "SKIP: the images and their verdicts are not beside the project"
 	exit 77

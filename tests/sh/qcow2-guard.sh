@@ -57,7 +57,7 @@ for name in bitmaps-4 snap2-v2; do
 	list+=("$dir/$name")
 done
 want=11
-images=$SRC/../shared/images
+images=$recorded/images
 if [ -f "$images/images.tar.zst" ]; then
 	zstd -qdc --long=27 "$images/images.tar.zst" | tar x -C "$dir" luks.qcow2
 	list+=("$dir/luks.qcow2")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-2-Clause
 # qcow2 check against images of the reference tool and its own verdicts: the
-# packed ones of tests/data, and all of ../shared/images where that is there.
+# packed ones of tests/data, and all of the recorded ones where those are there.
 # The image itself must never change.
 . "${SRC:?}/tests/sh/lib.sh"
 
@@ -26,7 +26,7 @@ while read -r name want; do
 	echo "ok - $name: $want"
 done <"$SRC/tests/data/qcow2/verdicts"
 
-images=$SRC/../shared/images
+images=$recorded/images
 if [ ! -f "$images/images.tar.zst" ]; then
 	echo "# SKIP: the full set of images is not there"
 	exit 0

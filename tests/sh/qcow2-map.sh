@@ -69,7 +69,7 @@ for name in snap2-v2 extl2-c64k c512-rb16-v3 c4k-rb1-v3 zero-discard; do
 	unpack $name && one "$dir/x.qcow2" $name "data"
 done
 
-images=$SRC/../shared/images
+images=$recorded/images
 if [ ! -f "$images/images.tar.zst" ]; then
 	echo "# SKIP: the full set of images is not there"
 	exit 0

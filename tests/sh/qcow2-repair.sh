@@ -68,7 +68,7 @@ if command -v qemu-io >/dev/null; then
 	echo "ok - repair keeps away from an open image"
 fi
 
-images=$SRC/../shared/images
+images=$recorded/images
 if [ ! -f "$images/images.tar.zst" ]; then
 	echo "# SKIP: the full set of images is not there"
 	exit 0

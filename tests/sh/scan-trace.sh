@@ -104,7 +104,7 @@ refuses 'not as many bits' trace info "$dir/bad"
 refuses 'manifest.json' trace info "$dir"
 echo "ok - traces are read, and refused when damaged"
 
-shared=$SRC/../shared/traces/ram
+shared=$recorded/traces/ram
 if [ -d "$shared" ]; then
 	for t in "$shared"/*/; do
 		"$TIDEMARK" trace replay "$t" >"$dir/out" || fail "replay $t"

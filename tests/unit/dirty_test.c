@@ -42,6 +42,12 @@ static void do_mark(struct world *w)
 	uint64_t first, count;
 
 	pick(w, &first, &count);
+	/* Now and then over many blocks of the summaries. */
+	if (!seed_below(&w->rng, 40)) {
+		count = w->pages - first;
+		if (count > 300000)
+			count = 300000;
+	}
 	memset(model_live + first, 1, count);
 	if (count == 1)
 		tide_set_mark(w->set, first);

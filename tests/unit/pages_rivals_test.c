@@ -13,10 +13,12 @@
 #include <dirent.h>
 #include <cmocka.h>
 
+#include "bench/recorded.h"
 #include "bench/rivals/flat.h"
 #include "bench/rivals/pages/pages.h"
 #include "cli/trace_file.h"
 #include "seed.h"
+#include "../support/recorded.h"
 #include "tidemark/scan.h"
 
 static const struct pages_rival *const rivals[] = {
@@ -144,11 +146,14 @@ static void one_trace(const char *folder)
 
 static void recorded_traces(void **state)
 {
-	DIR *shared = opendir(SHARED_TRACES "/ram");
 	struct dirent *e;
-	char path[4096];
+	char ram[512], path[4096];
+	DIR *shared;
 
 	(void)state;
+	find_recorded();
+	bench_recorded(ram, sizeof(ram), "traces/ram");
+	shared = opendir(ram);
 	snprintf(path, sizeof(path), "%s/tests/data/trace-zipf", getenv("SRC"));
 	one_trace(path);
 	if (!shared) {
@@ -158,8 +163,7 @@ static void recorded_traces(void **state)
 	while ((e = readdir(shared))) {
 		if (e->d_name[0] == '.')
 			continue;
-		snprintf(path, sizeof(path), "%s/ram/%s", SHARED_TRACES,
-			 e->d_name);
+		snprintf(path, sizeof(path), "%s/%s", ram, e->d_name);
 		one_trace(path);
 	}
 	closedir(shared);

@@ -120,6 +120,20 @@ static size_t scan_part(const struct tide_scan_options *o, size_t max,
 	return at;
 }
 
+/* What is left to do for who has ranges from parts that cut runs. */
+static size_t join_touching(size_t n)
+{
+	size_t out = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (out && found[out - 1].first + found[out - 1].count ==
+			   found[i].first)
+			found[out - 1].count += found[i].count;
+		else
+			found[out++] = found[i];
+	return out;
+}
+
 static void compare(struct tide_scan_options *o, size_t max)
 {
 	size_t want = one_by_one(o, expected), got = 0;
@@ -129,6 +143,8 @@ static void compare(struct tide_scan_options *o, size_t max)
 	for (o->part = 0; o->part < o->parts; o->part++)
 		got = scan_part(o, max, got);
 	o->part = 0;
+	if (o->cut_runs)
+		got = join_touching(got);
 	assert_int_equal(got, want);
 	assert_memory_equal(found, expected, want * sizeof(*found));
 }
@@ -149,6 +165,9 @@ static void pair(uint64_t a_pages, uint64_t b_pages, uint64_t *rng)
 	compare(&o, batches[seed_below(rng, 6)]);
 	o.parts = 1 + (unsigned int)seed_below(rng, 9);
 	compare(&o, batches[seed_below(rng, 6)]);
+	o.cut_runs = true;
+	compare(&o, batches[seed_below(rng, 6)]);
+	o.cut_runs = false;
 	o.parts = 0;
 	o.gap_pages = 1 + seed_below(rng, 70);
 	compare(&o, batches[seed_below(rng, 6)]);

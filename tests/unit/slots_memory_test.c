@@ -2,7 +2,7 @@
 /*
  * Memory runs out at every place where the slot map asks for some: the change
  * fails with -ENOMEM, the map is as it was, and the same change passes later.
- * Linked with --wrap=posix_memalign.
+ * Linked with --wrap=posix_memalign and --wrap=mmap.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <cmocka.h>
 
 #include "tidemark/slots.h"
@@ -27,6 +28,22 @@ int __wrap_posix_memalign(void **memory, size_t align, size_t bytes)
 {
 	refused += exhausted;
 	return exhausted ? ENOMEM : __real_posix_memalign(memory, align, bytes);
+}
+
+void *__real_mmap(void *at, size_t bytes, int protection, int flags, int fd,
+		  off_t offset);
+void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int fd,
+		  off_t offset);
+
+void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int fd,
+		  off_t offset)
+{
+	refused += exhausted;
+	if (exhausted) {
+		errno = ENOMEM;
+		return MAP_FAILED;
+	}
+	return __real_mmap(at, bytes, protection, flags, fd, offset);
 }
 
 static struct tide_slot slot_of(uint32_t i)

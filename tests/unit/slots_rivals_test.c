@@ -11,9 +11,11 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "bench/recorded.h"
 #include "bench/rivals/slots/weighted.h"
 #include "bench/slots_bench.h"
 #include "seed.h"
+#include "../support/recorded.h"
 
 #define PAGE 4096ull
 
@@ -122,9 +124,12 @@ static void own_workloads(void **state)
 static void recorded_workloads(void **state)
 {
 	struct slots_work w;
+	char path[512];
 
 	(void)state;
-	if (slots_work_load(&w, SHARED_TRACES "/addr/boot-a", 20000)) {
+	find_recorded();
+	bench_recorded(path, sizeof(path), "traces/addr/boot-a");
+	if (slots_work_load(&w, path, 20000)) {
 		print_message("# SKIP: no recorded traces of Linux guests here"
 			      "\n");
 		skip();

@@ -212,23 +212,10 @@ static int judge_l1(void *opaque, uint64_t index, uint64_t entry, uint64_t at)
 	return 0;
 }
 
-static int no_place(void *opaque, const struct qcow2_place *p)
-{
-	(void)opaque;
-	(void)p;
-	return 0;
-}
-
-static int no_defect(void *opaque, const struct qcow2_defect *d)
-{
-	(void)opaque;
-	(void)d;
-	return 0;
-}
-
 int check_copied(struct check *c)
 {
-	struct qcow2_visitor v = { c, no_place, judge_l2, no_defect };
+	struct qcow2_visitor v = { c, NULL, judge_l2,
+				   qcow2_ignore_flaw };
 	int rc;
 
 	rc = qcow2_read_references(c->r, c->h->l1_offset, c->h->l1_entries,

@@ -78,8 +78,15 @@ static int place(struct walk *w, enum qcow2_section section, uint64_t offset,
 
 	if (why)
 		return flaw(w, section, from, offset, why);
-	rc = w->v->place(w->v->opaque, &p);
+	rc = w->v->place ? w->v->place(w->v->opaque, &p) : 0;
 	return rc ? rc : 1;
+}
+
+int qcow2_ignore_flaw(void *opaque, const struct qcow2_defect *flaw)
+{
+	(void)opaque;
+	(void)flaw;
+	return 0;
 }
 
 static int each_l1(void *opaque, uint64_t index, uint64_t value, uint64_t at)

@@ -66,7 +66,8 @@ struct qcow2_defect {
 
 struct qcow2_visitor {
 	void *opaque;
-	/* 0, or -errno: that stops the walk, which then returns it. */
+	/* All return 0, or -errno: that stops the walk, which returns it. */
+	/* May be NULL. */
 	int (*place)(void *opaque, const struct qcow2_place *place);
 	/* May be NULL. After all places; @table is one cluster, as on disk. */
 	int (*l2)(void *opaque, const struct qcow2_l2_ref *ref,
@@ -74,6 +75,9 @@ struct qcow2_visitor {
 	/* May be NULL: then a flaw is an error, -EINVAL. */
 	int (*flaw)(void *opaque, const struct qcow2_defect *flaw);
 };
+
+/* For a walk after one that reported them. */
+int qcow2_ignore_flaw(void *opaque, const struct qcow2_defect *flaw);
 
 int qcow2_visit(const struct qcow2_reader *r, const struct qcow2_header *h,
 		const struct qcow2_visitor *visitor, struct tide_error *err);

@@ -82,24 +82,11 @@ static int each_l1(void *opaque, uint64_t index, uint64_t entry, uint64_t at)
 	return repair_write(f->x, at, b, 8);
 }
 
-static int no_place(void *opaque, const struct qcow2_place *p)
-{
-	(void)opaque;
-	(void)p;
-	return 0;
-}
-
-static int no_defect(void *opaque, const struct qcow2_defect *d)
-{
-	(void)opaque;
-	(void)d;
-	return 0;
-}
-
 int repair_copied(struct repair *x)
 {
 	struct flags f = { .x = x };
-	struct qcow2_visitor v = { &f, no_place, each_l2, no_defect };
+	struct qcow2_visitor v = { &f, NULL, each_l2,
+				   qcow2_ignore_flaw };
 	int rc = 0;
 
 	f.table = malloc(x->cluster);

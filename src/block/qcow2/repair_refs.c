@@ -111,20 +111,6 @@ static int each_l2(void *opaque, const struct qcow2_l2_ref *ref,
 	return repair_write(x, ref->offset_bytes, f->table, x->cluster);
 }
 
-static int no_place(void *opaque, const struct qcow2_place *p)
-{
-	(void)opaque;
-	(void)p;
-	return 0;
-}
-
-static int no_defect(void *opaque, const struct qcow2_defect *d)
-{
-	(void)opaque;
-	(void)d;
-	return 0;
-}
-
 static int clear_l1s(struct refs *f)
 {
 	struct repair *x = f->x;
@@ -152,7 +138,8 @@ static int clear_l1s(struct refs *f)
 int repair_refs(struct repair *x)
 {
 	struct refs f = { .x = x, .table = malloc(x->cluster) };
-	struct qcow2_visitor v = { &f, no_place, each_l2, no_defect };
+	struct qcow2_visitor v = { &f, NULL, each_l2,
+				   qcow2_ignore_flaw };
 	int rc;
 
 	if (!f.table)
