@@ -238,8 +238,8 @@ static void measure_guard(const struct bench_options *o, struct world *w)
 static int measure_image(const struct bench_options *o, const char *path,
 			 const char *format)
 {
-	uint64_t small = o->quick ? 50000 : 200000;
-	uint64_t large = o->quick ? 1000 : 4000;
+	uint64_t small = o->quick ? 10000 : 200000;
+	uint64_t large = o->quick ? 200 : 4000;
 	const struct work works[] = {
 		{ "4K read", TIDE_IO_READ, 4096, STEP_PAGES * 4096, small },
 		{ "4K write", TIDE_IO_WRITE, 4096, STEP_PAGES * 4096, small },
@@ -312,8 +312,8 @@ static int measure_made(const struct bench_options *o, const char *format)
 
 	snprintf(path, sizeof(path), "%s/tidemark-bench.%d.%s",
 		 dir ? dir : "/var/tmp", (int)getpid(), format);
-	rc = make_image(path, format, o->quick ? "256M" : "1G",
-			o->quick ? "256" : "1024");
+	rc = make_image(path, format, o->quick ? "128M" : "1G",
+			o->quick ? "128" : "1024");
 	if (rc)
 		fprintf(stderr, "tidemark bench: disk: qemu-img could not make "
 			"%s\n", path);

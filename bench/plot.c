@@ -209,7 +209,7 @@ static int write_table(const char *folder, const char *table)
 		   "@media(prefers-color-scheme:dark){text{fill:#bbb}}</style>\n",
 		WIDTH, HEIGHT);
 	put_text(f, LEFT, 22, "font-size=\"15\"", table);
-	put_text(f, LEFT + 110, 22, "",
+	put_text(f, LEFT + 50 + 8 * (int)strlen(table), 22, "",
 		 "median, quartiles as bars; lower is better");
 	put_scales(f, &a);
 	/* Ours is the first name, drawn last: on top. */

@@ -52,6 +52,19 @@ static void *scan_share(void *arg)
 	return NULL;
 }
 
+/* The floor of it: the words of a share, and no ranges. */
+static void *read_share(void *arg)
+{
+	struct share *s = arg;
+	const struct tide_scan_options *o = &s->options;
+	uint64_t words = o->a_pages / 64 / o->parts;
+	struct flat_pair pair = { o->a + o->part * words,
+				  o->b + o->part * words, words };
+
+	s->found = flat_read(&pair);
+	return NULL;
+}
+
 static double thread_cpu_ns(void)
 {
 	struct timespec t;
@@ -82,6 +95,7 @@ static struct bench_found run_ours(void *world)
  */
 struct crew {
 	const struct world *world;
+	void *(*each)(void *share);
 	unsigned int next;	/* share; taken by atomic add */
 	struct share share[SHARES];
 };
@@ -104,7 +118,7 @@ static void *pull_shares(void *arg)
 	/* Pairs with nothing: it only counts. */
 	while ((i = tide__add_relaxed(&crew->next, 1)) < SHARES) {
 		s.options.part = i;
-		scan_share(&s);
+		crew->each(&s);
 		crew->share[i] = s;
 	}
 	hand->cpu_ns = thread_cpu_ns();
@@ -130,9 +144,9 @@ static struct bench_found put_together(const struct crew *crew)
 	return all;
 }
 
-static struct bench_found run_threads(void *world)
+static struct bench_found run_crew(void *world, void *(*each)(void *share))
 {
-	struct crew crew = { .world = world };
+	struct crew crew = { .world = world, .each = each };
 	struct bench_found all;
 	double cpu_ns = 0;
 	struct hand hands[THREADS];
@@ -151,10 +165,23 @@ static struct bench_found run_threads(void *world)
 	return all;
 }
 
+static struct bench_found run_threads(void *world)
+{
+	return run_crew(world, scan_share);
+}
+
 /* Against the clock, and as the cores' work: what others leave of them. */
 static struct bench_found run_threads_wall(void *world)
 {
 	struct bench_found all = run_threads(world);
+
+	all.own_ns = 0;
+	return all;
+}
+
+static struct bench_found run_read_threads(void *world)
+{
+	struct bench_found all = run_crew(world, read_share);
 
 	all.own_ns = 0;
 	return all;
@@ -237,6 +264,8 @@ static void contest(const struct bench_options *o, struct world *w,
 		{ .name = "tidemark, 4 threads", .run = run_threads_wall },
 		{ .name = "4 threads, CPU time / 4", .run = run_threads },
 		{ .name = "read both (floor)", .run = run_read,
+		  .no_answer = true },
+		{ .name = "read both, 4 threads", .run = run_read_threads,
 		  .no_answer = true },
 		{ .name = "lazy iterator, collected", .run = run_collected },
 		{ .name = "lazy iterator, streamed", .run = run_lazy },

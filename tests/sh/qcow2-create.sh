@@ -45,6 +45,19 @@ mv i.qcow2 mid.qcow2
 makes --backing=mid.qcow2 --backing-format=qcow2
 makes 3M --data-file="$dir/data.raw"
 [ "$(stat -c %s data.raw)" = 3145728 ] || fail "the data file's size"
+# Relative to the image's folder; or, as the reference tool names it, to ours.
+mkdir sub
+"$TIDEMARK" qcow2 create sub/own.qcow2 3M --data-file=beside.raw || fail own
+[ -f sub/beside.raw ] || fail "the data file is not beside the image"
+if command -v qemu-img >/dev/null; then
+	truncate -s 3M copy
+	qemu-img create -q -f qcow2 -o data_file=here.raw sub/theirs.qcow2 3M ||
+		fail "qemu-img create"
+	"$BUILD/tests/support/disk-tool" scribble sub/theirs.qcow2 copy 5 ||
+		fail "a data file named from the working directory"
+	qemu-img compare -q -F raw sub/theirs.qcow2 copy ||
+		fail "it differs for the reference tool"
+fi
 refuses 'power of two' 1G --cluster-size=3000
 refuses 'refcounts' 1G --refcount-bits=3
 refuses 'version' 1G --version=4

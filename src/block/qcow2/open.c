@@ -212,6 +212,26 @@ static char *resolve(const char *path, const char *name, struct tide_error *err)
 	return full;
 }
 
+/*
+ * Beside the image, where both were put and from where both are moved. The
+ * reference tool takes the name from its working directory: what it made from
+ * another folder is found there, if there is nothing beside the image.
+ */
+static char *find_data(const char *image, const char *name,
+		       struct tide_error *err)
+{
+	char *path = resolve(image, name, err);
+
+	if (path && access(path, F_OK) < 0 && access(name, F_OK) == 0) {
+		free(path);
+		path = strdup(name);
+		if (!path)
+			tide_error_set(err, -ENOMEM, "qcow2", TIDE_NO_OFFSET,
+				       "%s: no memory for a name", image);
+	}
+	return path;
+}
+
 static int open_data(struct qcow2 *q, const struct tide_disk_options *o,
 		     struct tide_error *err)
 {
@@ -227,7 +247,7 @@ static int open_data(struct qcow2 *q, const struct tide_disk_options *o,
 		return tide_error_set(err, -EINVAL, "qcow2", TIDE_NO_OFFSET,
 				      "%s needs a data file and does not name "
 				      "it", q->disk.path);
-	path = resolve(q->disk.path, q->header.data_file, err);
+	path = find_data(q->disk.path, q->header.data_file, err);
 	if (!path)
 		return err ? err->code : -EINVAL;
 	ret = tide_disk_open_file(path, &below, &q->data, err);
