@@ -27,10 +27,9 @@ mkfifo "$dir/go"
 qemu-io -f raw "$dir/raw" <"$dir/go" >"$dir/out" 2>&1 &
 pids+=($!)
 exec 3>"$dir/go"
-in_use() {
-	"$TIDEMARK" bench disk --quick --reps=1 --image="$dir/raw" 2>&1 |
-		grep -q "raw is in use"
-}
-until_true 10 in_use || fail "QEMU writes it, and we opened it"
+# Its prompt: it has the image. Had we been first, it would have given up.
+until_true 20 grep -q qemu-io "$dir/out" || fail "qemu-io did not start"
+"$TIDEMARK" bench disk --quick --reps=1 --image="$dir/raw" >"$dir/err" 2>&1
+grep -q "raw is in use" "$dir/err" || fail "QEMU writes it, and we opened it"
 exec 3>&-
 echo "ok - an image that QEMU writes is in use"
