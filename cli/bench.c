@@ -27,22 +27,35 @@ static const struct table {
 
 #define TABLES (sizeof(tables) / sizeof(*tables))
 
+static int refuse_table(const struct cli_command *command, const char *name)
+{
+	char all[128] = "";
+	size_t n = 0;
+
+	for (size_t i = 0; i < TABLES; i++)
+		n += (size_t)snprintf(all + n, sizeof(all) - n, "%s%s",
+				      i ? ", " : "", tables[i].name);
+	return cli_fail(command, CLI_USAGE, "no table '%s'; there are %s", name,
+			all);
+}
+
+static bool is_table(const char *name)
+{
+	for (size_t i = 0; i < TABLES; i++)
+		if (!strcmp(name, tables[i].name))
+			return true;
+	return false;
+}
+
 static int run_tables(const char *only, const struct bench_options *o)
 {
-	int known = 0, rc = 0;
+	int rc = 0;
 
 	if (!o->json)
 		printf("kernels: %s\n", tide_isa_name());
-	for (size_t i = 0; i < TABLES; i++) {
-		if (only && strcmp(only, tables[i].name))
-			continue;
-		known = 1;
-		rc |= tables[i].run(o);
-	}
-	if (!known) {
-		fprintf(stderr, "tidemark bench: no table '%s'\n", only);
-		return CLI_USAGE;
-	}
+	for (size_t i = 0; i < TABLES; i++)
+		if (!only || !strcmp(only, tables[i].name))
+			rc |= tables[i].run(o);
 	return rc ? CLI_FAILED : CLI_OK;
 }
 
@@ -63,6 +76,8 @@ static int run(const struct cli_parsed *p)
 	if (p->argc > 1)
 		return cli_fail(p->command, CLI_USAGE,
 				"one table at a time; see --help");
+	if (p->argc && !is_table(p->argv[0]))
+		return refuse_table(p->command, p->argv[0]);
 	if (!o.reps)
 		o.reps = o.quick ? 3 : 9;
 	o.reps |= 1;
@@ -98,7 +113,7 @@ static const struct cli_option options[] = {
 
 const struct cli_command cli_bench = {
 	.name = "bench",
-	.summary = "Measure the dirty set against its rivals",
+	.summary = "Measure Tidemark against its rivals, here and now",
 	.words = "[TABLE]",
 	.options = options,
 	.run = run,
