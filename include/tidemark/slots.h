@@ -108,7 +108,6 @@ struct tide_slots_front {
 	uint64_t generation;		/* for which this holds: */
 	uint64_t first, len;		/* the interval met last */
 	const struct tide_slot *slot;	/* in it, or NULL: a gap */
-	bool hit;
 };
 
 /* For it, too: not the interval met last; and the map has changed. */
@@ -128,7 +127,6 @@ static inline bool tide_slots_reader_find_gpa(struct tide_slots_reader *reader,
 		return tide_slots_reader_renew(reader, gpa_bytes, out);
 	if (gpa_bytes - f->first >= f->len)
 		return tide_slots_reader_search(reader, gpa_bytes, out);
-	f->hit = true;
 	if (!f->slot)
 		return false;
 	if (out)

@@ -7,8 +7,9 @@
  * In front of the tree it has the last few intervals, slots and gaps alike.
  * Asking them first pays where lookups come back, and costs more than the tree
  * where they jump about, since the processor guesses the outcome wrong. So the
- * reader watches which share of lookups is of the same interval as the one
- * before; where it is too small it leaves them alone for a while.
+ * reader tries now and then which share of lookups is of the same interval as
+ * the one before. Where it is too small it leaves them alone for a while; else
+ * the interval met last is asked inline, without counting, for a while.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -21,7 +22,9 @@ static const char origin[] = "slots";
 #define CACHED 4
 #define TRIAL_JUMPS 64u		/* to another interval; then it is judged */
 #define TRIAL_RUNS 59u		/* fewer of them after a repetition: too many */
+#define TRIAL_REPEATS 2048u	/* of one interval: they say enough, too */
 #define REST_LOOKUPS 8192u	/* without asking, before the next trial */
+#define TRUST_JUMPS 2048u	/* asking without counting, likewise */
 
 struct interval {
 	uint64_t first, len;		/* 2^64 - 1 also stands for 2^64 */
@@ -29,7 +32,7 @@ struct interval {
 };
 
 struct tide_slots_reader {
-	struct tide_slots_front front;	/* no len: not asked */
+	struct tide_slots_front front;	/* no len: not asked, but if trusted */
 	struct tide_slots *slots;
 	tide__cell root;
 	struct tide__gate_line line;
@@ -37,7 +40,10 @@ struct tide_slots_reader {
 	unsigned int shift;
 	unsigned int turn;		/* of the cached: to be replaced next */
 	uint32_t rest;			/* lookups until the next trial */
-	uint32_t jumps, runs;		/* in this trial */
+	uint32_t trust;			/* jumps until the next trial */
+	uint32_t jumps, runs, repeats;	/* in this trial */
+	bool repeated;			/* since the last jump of it */
+	unsigned int current;		/* of the cached: met last */
 	struct interval cached[CACHED];
 };
 
@@ -108,13 +114,22 @@ static void remember(struct tide_slots_reader *r, unsigned int at, uint64_t gpa)
 	};
 }
 
-/* The cached interval @at is what is asked first. */
+/* The cached interval @at is what is asked first: inline, if that is trusted. */
 static inline void show(struct tide_slots_reader *r, unsigned int at)
 {
+	r->current = at;
 	r->front.first = r->cached[at].first;
-	r->front.len = r->cached[at].len;
+	r->front.len = r->trust ? r->cached[at].len : 0;
 	r->front.slot = r->cached[at].slot;
-	r->front.hit = false;
+}
+
+static __attribute__((noinline)) void end_trial(struct tide_slots_reader *r,
+						bool trust)
+{
+	r->trust = trust ? TRUST_JUMPS : 0;
+	r->rest = trust ? 0 : REST_LOOKUPS;
+	r->jumps = r->runs = r->repeats = 0;
+	show(r, r->current);
 }
 
 /* The map has changed, or this is the first lookup. */
@@ -136,26 +151,32 @@ static __attribute__((noinline)) void renew(struct tide_slots_reader *r)
 	for (unsigned int i = 0; i < CACHED; i++)
 		remember(r, i, 0);
 	show(r, 0);
-	if (r->rest)
-		r->front.len = 0;
 }
 
 /*
- * Another interval than the one before. Was that one met again? The share of
- * those is that of lookups which repeat; nothing must be counted for it where
- * they do.
+ * Another interval than the one before. Was that met again, in a trial? The
+ * share of those is that of lookups which repeat.
  */
 static inline void jump_to(struct tide_slots_reader *r, unsigned int at)
 {
-	r->runs += r->front.hit;
-	show(r, at);
-	if (++r->jumps < TRIAL_JUMPS)
+	if (r->trust) {
+		r->trust--;	/* at 0: the next trial */
+		show(r, at);
 		return;
-	if (r->runs < TRIAL_RUNS) {
-		r->rest = REST_LOOKUPS;
-		r->front.len = 0;
 	}
-	r->runs = r->jumps = 0;
+	r->current = at;
+	r->runs += r->repeated;
+	r->repeated = false;
+	if (++r->jumps == TRIAL_JUMPS)
+		end_trial(r, r->runs >= TRIAL_RUNS);
+}
+
+/* In a trial: the interval that was met last, again. */
+static inline void repeat(struct tide_slots_reader *r)
+{
+	r->repeated = true;
+	if (++r->repeats == TRIAL_REPEATS)
+		end_trial(r, true);
 }
 
 static inline bool give(const struct tide_slot *slot, struct tide_slot *out)
@@ -167,7 +188,7 @@ static inline bool give(const struct tide_slot *slot, struct tide_slot *out)
 
 /*
  * The ways that are taken seldom are functions of their own, entered by a
- * jump: so the usual way saves no registers. This one: not the front.
+ * jump: so the usual way saves no registers. This one: not the front, or a trial.
  */
 static __attribute__((noinline)) bool ask(struct tide_slots_reader *r,
 					  uint64_t gpa, struct tide_slot *out)
@@ -180,8 +201,12 @@ static __attribute__((noinline)) bool ask(struct tide_slots_reader *r,
 	if (at == CACHED) {
 		at = r->turn++ % CACHED;
 		remember(r, at, gpa);
+		jump_to(r, at);
+	} else if (at != r->current) {
+		jump_to(r, at);
+	} else if (!r->trust) {
+		repeat(r);
 	}
-	jump_to(r, at);
 	return give(r->cached[at].slot, out);
 }
 
