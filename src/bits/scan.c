@@ -79,11 +79,8 @@ int tide_scan_create(struct tide_scan **out,
 	scan->gap = o->gap_pages;
 	scan->last = scan->pages / TIDE__BLOCK_PAGES +
 		     (scan->pages % TIDE__BLOCK_PAGES != 0);
-	/* last < 2^52 and parts < 2^32: split the remainder, not the product */
-	scan->next = scan->last / parts * o->part +
-		     scan->last % parts * o->part / parts;
-	scan->end = scan->last / parts * (o->part + 1) +
-		    scan->last % parts * (o->part + 1) / parts;
+	scan->next = tide__share_start(scan->last, o->part, parts);
+	scan->end = tide__share_start(scan->last, o->part + 1, parts);
 	first = scan->next * TIDE__BLOCK_PAGES;
 	scan->cut_runs = o->cut_runs;
 	scan->alone = o->cut_runs ? scan->next : 0;

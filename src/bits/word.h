@@ -28,6 +28,16 @@ static inline uint64_t tide__mask_below(uint64_t below)
 					: (UINT64_C(1) << below) - 1;
 }
 
+/*
+ * Where share @part of @parts of @total begins (and @part - 1 ends). Splits the
+ * remainder, so that no product leaves 64 bits: @parts squared is below that.
+ */
+static inline uint64_t tide__share_start(uint64_t total, unsigned int part,
+					 unsigned int parts)
+{
+	return total / parts * part + total % parts * part / parts;
+}
+
 /* Lowest set bit; @word is not 0. */
 static inline unsigned int tide__lowest_bit(uint64_t word)
 {

@@ -22,9 +22,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/atomic.h"
+#include "base/memory.h"
 #include "bits/block.h"
 #include "dirty/set.h"
 
@@ -73,10 +73,8 @@ int tide_age_create(struct tide_age **out, uint64_t pages,
 	age->limit = MOST_STAMPS;
 	age->mapping_bytes = age->blocks * (TIDE__BLOCK_PAGES + 1) *
 			     sizeof(uint16_t);
-	/* NORESERVE as for the trees: only stamps use memory. */
-	mapping = mmap(NULL, age->mapping_bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (mapping == MAP_FAILED)
+	mapping = tide__map_sparse(age->mapping_bytes);
+	if (!mapping)
 		goto no_memory;
 	age->stamp = mapping;
 	age->newest = age->stamp + age->blocks * TIDE__BLOCK_PAGES;

@@ -123,7 +123,8 @@ size_t tide_epoch_next(const struct tide_epoch *epoch, uint64_t *cursor,
 		       struct tide_range *ranges, size_t max)
 {
 	if (epoch->log.count)
-		return tide__log_ranges(&epoch->log, cursor, ranges, max);
+		return tide__log_ranges(&epoch->log, epoch->set->kernels,
+					cursor, ranges, max);
 	return tide__tree_ranges(&epoch->tree, epoch->set->kernels, true,
 				 cursor, ranges, max);
 }
@@ -132,8 +133,7 @@ size_t tide_epoch_next(const struct tide_epoch *epoch, uint64_t *cursor,
 static uint64_t share_start(const struct tide__tree *tree, unsigned int part,
 			    unsigned int parts)
 {
-	uint64_t words = tree->words[0];
-	uint64_t at = (words / parts * part + words % parts * part / parts) *
+	uint64_t at = tide__share_start(tree->words[0], part, parts) *
 		      TIDE__WORD_BITS;
 
 	return at < tree->pages ? at : tree->pages;

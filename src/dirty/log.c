@@ -2,8 +2,8 @@
 #include "dirty/log.h"
 
 #include <errno.h>
-#include <sys/mman.h>
 
+#include "base/memory.h"
 #include "bits/word.h"
 
 #define HUGE_FROM_BYTES (UINT64_C(2) << 20)
@@ -15,10 +15,8 @@ int tide__log_init(struct tide__log *log, uint64_t pages)
 	size_t bytes = room * sizeof(*log->entry);
 	void *mapping;
 
-	/* NORESERVE: as for the tree, only what is dirty uses memory. */
-	mapping = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (mapping == MAP_FAILED)
+	mapping = tide__map_sparse(bytes);
+	if (!mapping)
 		return -ENOMEM;
 	if (bytes >= HUGE_FROM_BYTES)
 		madvise(mapping, bytes, MADV_HUGEPAGE);
@@ -66,7 +64,8 @@ static uint64_t bits_from(const struct tide__log_entry *entry, uint64_t page)
  * bits/kernels.h for what an edge is. A run is open while n is odd; an open
  * run ends where the entry behind is not of the next word.
  */
-size_t tide__log_ranges(const struct tide__log *log, uint64_t *cursor,
+size_t tide__log_ranges(const struct tide__log *log,
+			const struct tide__kernels *kernels, uint64_t *cursor,
 			struct tide_range *ranges, size_t max)
 {
 	uint64_t *flat = (uint64_t *)ranges;
@@ -93,8 +92,7 @@ size_t tide__log_ranges(const struct tide__log *log, uint64_t *cursor,
 	if (n % 2)
 		flat[n++] = behind;
 	*cursor = n < room || !n ? log->pages : flat[n - 1];
-	for (size_t i = 0; i < n; i += 2)
-		flat[i + 1] -= flat[i];
+	kernels->pairs(flat, n / 2);
 	return n / 2;
 }
 

@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bits/kernels.h"
 #include "tidemark/range.h"
 
 struct tide__log_entry {
@@ -48,7 +49,8 @@ static inline bool tide__log_add(struct tide__log *log, uint64_t word,
 }
 
 /* As tide__tree_ranges, tide__tree_next_clear and tide__tree_clear. */
-size_t tide__log_ranges(const struct tide__log *log, uint64_t *cursor,
+size_t tide__log_ranges(const struct tide__log *log,
+			const struct tide__kernels *kernels, uint64_t *cursor,
 			struct tide_range *ranges, size_t max);
 uint64_t tide__log_next_clear(const struct tide__log *log, uint64_t page);
 uint64_t tide__log_clear(struct tide__log *log, uint64_t first,

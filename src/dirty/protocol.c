@@ -174,8 +174,8 @@ static void take_share(struct take *t, unsigned int part, unsigned int parts)
 {
 	unsigned int top = t->live->levels - 1;
 	uint64_t words = t->live->words[top];
-	uint64_t word = words * part / parts;	/* words is small: the top */
-	uint64_t end = words * (part + 1) / parts;
+	uint64_t word = tide__share_start(words, part, parts);
+	uint64_t end = tide__share_start(words, part + 1, parts);
 
 	for (; word < end; word++) {
 		/*

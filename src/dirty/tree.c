@@ -2,10 +2,10 @@
 #include "dirty/tree.h"
 
 #include <errno.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
+#include "base/memory.h"
 #include "bits/word.h"
 
 /*
@@ -39,13 +39,8 @@ int tide__tree_init(struct tide__tree *tree, uint64_t pages)
 	for (unsigned int i = 0; i < tree->levels; i++)
 		total += tree->words[i];
 	tree->mapping_bytes = total * sizeof(uint64_t);
-	/*
-	 * NORESERVE: the reservation of a set over terabytes must not count
-	 * against the host's commit limit; only marks use memory.
-	 */
-	mapping = mmap(NULL, tree->mapping_bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (mapping == MAP_FAILED)
+	mapping = tide__map_sparse(tree->mapping_bytes);
+	if (!mapping)
 		return -ENOMEM;
 	/*
 	 * A cut waits for memory, and much of that for address translation:

@@ -32,7 +32,8 @@ static void check_ranges(struct pair *p)
 	do {
 		n = tide__tree_ranges(&p->tree, p->kernels, true, &from, a,
 				      max);
-		assert_int_equal(tide__log_ranges(&p->log, &cursor, b, max),
+		assert_int_equal(tide__log_ranges(&p->log, p->kernels, &cursor,
+						  b, max),
 				 n);
 		assert_memory_equal(a, b, n * sizeof(*a));
 		assert_int_equal(from, cursor);

@@ -28,24 +28,23 @@
 #include "block/qcow2/check.h"
 #include "block/qcow2/create.h"
 #include "block/qcow2/reader.h"
+#include "folder.h"
 #include "seed.h"
 #include "tests/support/recorder.h"
 
 #define SIZE (1u << 20)
 #define MOST_FLUSHES 64
 
-static char folder[64], image[128], crashed[128];
+static char folder[FOLDER_BYTES], image[128], crashed[128];
 static bool have_qemu_img;
 
 static int setup(void **state)
 {
 	(void)state;
 	/* In memory if that may be: a crash image is written thousands of times. */
-	strcpy(folder, access("/dev/shm", W_OK) ? "/tmp/tidemark-crash-XXXXXX" :
-						  "/dev/shm/tidemark-crash-XXXXXX");
-	have_qemu_img = system("qemu-img --version >/dev/null 2>&1") == 0;
-	if (!mkdtemp(folder))
+	if (folder_make(folder, access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm"))
 		return -1;
+	have_qemu_img = system("qemu-img --version >/dev/null 2>&1") == 0;
 	snprintf(image, sizeof(image), "%s/image", folder);
 	snprintf(crashed, sizeof(crashed), "%s/crashed", folder);
 	return 0;
@@ -53,11 +52,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	char command[100];
-
 	(void)state;
-	snprintf(command, sizeof(command), "rm -rf %s", folder);
-	return system(command);
+	return folder_remove(folder);
 }
 
 /* What was so when a flush had returned, and what was written afterwards. */

@@ -22,9 +22,10 @@
 #include "block/qcow2/create.h"
 #include "block/qcow2/layout.h"
 #include "block/qcow2/qcow2.h"
+#include "folder.h"
 #include "tidemark/kinds.h"
 
-static char folder[64], path[128];
+static char folder[FOLDER_BYTES], path[128];
 
 static int shell(const char *command)
 {
@@ -38,8 +39,7 @@ static int shell(const char *command)
 static int setup(void **state)
 {
 	(void)state;
-	strcpy(folder, "/tmp/tidemark-guard-XXXXXX");
-	if (!mkdtemp(folder))
+	if (folder_make(folder, "/tmp"))
 		return -1;
 	snprintf(path, sizeof(path), "%s/image", folder);
 	return 0;
@@ -47,11 +47,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	char command[100];
-
 	(void)state;
-	snprintf(command, sizeof(command), "rm -rf %s", folder);
-	return system(command);
+	return folder_remove(folder);
 }
 
 /* --- the matrix --- */

@@ -22,11 +22,12 @@
 #include "block/disk.h"
 #include "block/qcow2/create.h"
 #include "block/queue.h"
+#include "folder.h"
 #include "seed.h"
 
 #define MOST (6u << 20)
 
-static char folder[64];
+static char folder[FOLDER_BYTES];
 static bool have_qemu_img;
 
 static void path_of(char path[128], const char *name)
@@ -49,17 +50,16 @@ static int shell(const char *format, ...)
 static int setup(void **state)
 {
 	(void)state;
-	strcpy(folder, "/tmp/tidemark-qcow2-XXXXXX");
 	have_qemu_img = shell("qemu-img --version >/dev/null 2>&1") == 0;
 	if (!have_qemu_img)
 		printf("# qemu-img is not here: only our own checks\n");
-	return mkdtemp(folder) ? 0 : -1;
+	return folder_make(folder, "/tmp");
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	return shell("rm -rf %s", folder);
+	return folder_remove(folder);
 }
 
 /* --- a disk and what it must hold --- */

@@ -292,6 +292,21 @@ int qcow2_l2_writable(struct qcow2 *q, uint64_t offset,
 	return ret;
 }
 
+bool qcow2_l2_writable_cached(struct qcow2 *q, uint64_t offset,
+			      struct qcow2_entry *entry)
+{
+	uint64_t l1_index = offset >> (q->cluster_bits + q->l2_bits), at;
+
+	if (locate(q, offset, &at, NULL) < 0 || !at ||
+	    !(q->l1.entries[l1_index] & L2_COPIED))
+		return false;
+	entry->page = qcow2_page_find(&q->cache, at);
+	if (!entry->page)
+		return false;
+	entry->at = entry->page->data + (at - entry->page->offset);
+	return true;
+}
+
 void qcow2_release_entry(struct qcow2 *q, uint64_t entry, bool punch)
 {
 	uint64_t offset = entry & QCOW2_OFFSET_MASK, length, first, last;

@@ -161,6 +161,8 @@ int qcow2_write_meta(struct qcow2 *q, uint64_t offset, const void *bytes,
 		     struct tide_error *err);
 
 /* refcount.c; all with the lock held */
+/* Are @count clusters from @cluster on counted in one page that is in memory? */
+bool qcow2_refcounts_cached(struct qcow2 *q, uint64_t cluster, uint64_t count);
 int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *count,
 		       struct tide_error *err);
 int qcow2_refcount_add(struct qcow2 *q, uint64_t cluster, int delta,
@@ -213,6 +215,9 @@ bool qcow2_lookup_cached(struct qcow2 *q, uint64_t offset, uint64_t max,
 /* Make the L2 table for @offset ours to write; its entry's page is loaded. */
 int qcow2_l2_writable(struct qcow2 *q, uint64_t offset,
 		      struct qcow2_entry *entry, struct tide_error *err);
+/* False: that table is not ours alone, or its page is not in memory. */
+bool qcow2_l2_writable_cached(struct qcow2 *q, uint64_t offset,
+			      struct qcow2_entry *entry);
 /* Bytes from @offset to the end of what its L2 metadata page maps. */
 uint64_t qcow2_page_reach(const struct qcow2 *q, uint64_t offset);
 /* Give back later what an L2 entry referred to. Reserve one item first. */

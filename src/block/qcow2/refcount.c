@@ -36,17 +36,24 @@ void qcow2_refcount_encode(uint8_t *page, uint64_t index, uint32_t order,
 			(uint32_t)count << shift);
 }
 
-/* The page that counts @cluster; NULL when no block does. */
-static int find_page(struct qcow2 *q, uint64_t cluster,
-		     struct qcow2_page **page, uint64_t *index,
-		     struct tide_error *err)
+static uint64_t counts_of_page(const struct qcow2 *q)
+{
+	return (uint64_t)q->cache.page_bytes * 8 >> q->header.refcount_order;
+}
+
+/*
+ * Where in the file @cluster is counted, 0 where no block does; and which count
+ * of its page of metadata that is.
+ */
+static int locate(struct qcow2 *q, uint64_t cluster, uint64_t *at,
+		  uint64_t *index, struct tide_error *err)
 {
 	uint32_t order = q->header.refcount_order;
 	uint64_t block = cluster >> q->refblock_bits;
 	uint64_t in_block = cluster & ((1ull << q->refblock_bits) - 1);
-	uint64_t offset, at;
+	uint64_t offset;
 
-	*page = NULL;
+	*at = 0;
 	if (block >= q->reftable.count)
 		return 0;
 	offset = q->reftable.entries[block] & QCOW2_OFFSET_MASK;
@@ -57,9 +64,32 @@ static int find_page(struct qcow2 *q, uint64_t cluster,
 					  "refcount table entry %llu is not "
 					  "aligned to a cluster",
 					  (unsigned long long)block);
-	at = offset + (in_block << order) / 8;
-	*index = in_block & (((uint64_t)q->cache.page_bytes * 8 >> order) - 1);
+	*at = offset + (in_block << order) / 8;
+	*index = in_block & (counts_of_page(q) - 1);
+	return 0;
+}
+
+/* The page that counts @cluster; NULL when no block does. */
+static int find_page(struct qcow2 *q, uint64_t cluster,
+		     struct qcow2_page **page, uint64_t *index,
+		     struct tide_error *err)
+{
+	uint64_t at;
+	int ret = locate(q, cluster, &at, index, err);
+
+	*page = NULL;
+	if (ret < 0 || !at)
+		return ret;
 	return qcow2_page_get(q, at, TIDE_KIND_REFCOUNT_BLOCK, page, err);
+}
+
+bool qcow2_refcounts_cached(struct qcow2 *q, uint64_t cluster, uint64_t count)
+{
+	uint64_t at, index;
+
+	return locate(q, cluster, &at, &index, NULL) == 0 && at &&
+	       index + count <= counts_of_page(q) &&
+	       qcow2_page_find(&q->cache, at);
 }
 
 int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *count,

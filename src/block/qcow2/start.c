@@ -189,43 +189,13 @@ static bool start_in_place(struct qcow2 *q, struct tide_io *io,
 	return *child != NULL;
 }
 
-/* May clusters be given out without a wait? Their count is in memory. */
+/* May clusters be given out without a wait? */
 static bool quick_alloc(struct qcow2 *q, uint64_t clusters)
 {
-	uint64_t at = q->free_hint, block = at >> q->refblock_bits;
-	uint64_t in = at & ((1ull << q->refblock_bits) - 1), offset;
-	uint64_t per_page = (uint64_t)q->cache.page_bytes * 8 >>
-			    q->header.refcount_order;
+	uint64_t end = (q->free_hint + clusters) << q->cluster_bits;
 
-	if (block >= q->reftable.count ||
-	    (in & (per_page - 1)) + clusters > per_page)
-		return false;
-	offset = q->reftable.entries[block] & QCOW2_OFFSET_MASK;
-	if (!offset ||
-	    ((at + clusters) << q->cluster_bits) > tide_disk_size(q->file))
-		return false;
-	return qcow2_page_find(&q->cache,
-			       offset + (in << q->header.refcount_order) / 8);
-}
-
-/* Is the L2 table ours, and the entry's page in memory? */
-static bool quick_entry(struct qcow2 *q, uint64_t offset,
-			struct qcow2_entry *entry)
-{
-	uint64_t l1_index = offset >> (q->cluster_bits + q->l2_bits);
-	uint64_t index = offset >> q->cluster_bits &
-			 ((1ull << q->l2_bits) - 1);
-	uint64_t l1, at;
-
-	l1 = l1_index < q->l1.count ? q->l1.entries[l1_index] : 0;
-	at = (l1 & L1_OFFSET_MASK) + index * q->entry_bytes;
-	if (!(l1 & L2_COPIED))
-		return false;
-	entry->page = qcow2_page_find(&q->cache, at);
-	if (!entry->page)
-		return false;
-	entry->at = entry->page->data + (at - entry->page->offset);
-	return true;
+	return end <= tide_disk_size(q->file) &&
+	       qcow2_refcounts_cached(q, q->free_hint, clusters);
 }
 
 static bool start_first(struct qcow2 *q, struct tide_io *io,
@@ -246,7 +216,7 @@ static bool start_first(struct qcow2 *q, struct tide_io *io,
 	if (!*child)
 		return false;
 	f = (*child)->opaque;
-	if (!quick_entry(q, io->offset_bytes, &f->entry) ||
+	if (!qcow2_l2_writable_cached(q, io->offset_bytes, &f->entry) ||
 	    qcow2_alloc(q, clusters, &f->host, &got, &zeroed, NULL) < 0) {
 		back_out(q, *child);
 		return false;
