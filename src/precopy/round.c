@@ -343,7 +343,10 @@ static void wait_for_senders(struct attempt *a, uint64_t bytes_before)
 		    tide__channel_has_input(&a->channel[0])) {
 			tide__store_relaxed(&a->stop, true);
 			if (!a->rc)
-				a->rc = -ECONNABORTED;
+				a->rc = tide_error_set(
+				    &a->err, -ECONNABORTED, "round",
+				    TIDE_NO_OFFSET, "the receiver ended round "
+				    "%u before it was sent", a->round.number);
 		}
 		if (a->sending && tide__now_ns() - reported > REPORT_NS) {
 			pthread_mutex_unlock(&a->lock);
