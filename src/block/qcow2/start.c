@@ -216,8 +216,14 @@ static bool start_first(struct qcow2 *q, struct tide_io *io,
 	if (!*child)
 		return false;
 	f = (*child)->opaque;
-	if (!qcow2_l2_writable_cached(q, io->offset_bytes, &f->entry) ||
-	    qcow2_alloc(q, clusters, &f->host, &got, &zeroed, NULL) < 0) {
+	if (!qcow2_l2_writable_cached(q, io->offset_bytes, &f->entry)) {
+		back_out(q, *child);
+		return false;
+	}
+	/* Before anything that may load a page of counts over this one. */
+	f->entry.page->pins++;
+	if (qcow2_alloc(q, clusters, &f->host, &got, &zeroed, NULL) < 0) {
+		f->entry.page->pins--;
 		back_out(q, *child);
 		return false;
 	}
@@ -225,12 +231,12 @@ static bool start_first(struct qcow2 *q, struct tide_io *io,
 	    qcow2_guard(q, f->host, clusters << q->cluster_bits, 0,
 			"a guest write to a new cluster", NULL) < 0) {
 		qcow2_unalloc(q, f->host, got);
+		f->entry.page->pins--;
 		back_out(q, *child);
 		return false;
 	}
 	f->links = true;
 	f->clusters = clusters;
-	f->entry.page->pins++;
 	(*child)->offset_bytes = f->host + head;
 	return true;
 }
