@@ -19,8 +19,8 @@
 
 #include "base/clock.h"
 #include "benches.h"
-#include "block/disk.h"
-#include "block/queue.h"
+#include "disk/disk.h"
+#include "disk/queue.h"
 
 #define DEPTH 32u
 #define MEBIBYTE (UINT64_C(1) << 20)

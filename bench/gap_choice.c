@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/trace_file.h"
+#include "cli/trace/file.h"
 #include "gap_world.h"
 #include "recorded.h"
 

@@ -12,7 +12,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "wire/channel.h"
+#include "peer/channel.h"
 
 #define PAGE_BYTES 4096u
 #define BATCH 256

@@ -10,7 +10,7 @@
 
 #include "base/atomic.h"
 #include "benches.h"
-#include "cli/trace_file.h"
+#include "cli/trace/file.h"
 #include "recorded.h"
 #include "rivals/flat.h"
 #include "tidemark/scan.h"

@@ -8,7 +8,7 @@
 
 #include "bench/benches.h"
 #include "bench/plot.h"
-#include "options.h"
+#include "cli/options.h"
 #include "tidemark/scan.h"
 
 static const struct table {

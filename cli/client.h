@@ -6,7 +6,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-#include "options.h"
+#include "cli/options.h"
 #include "tidemark/error.h"
 
 int client_open(const char *path, struct tide_error *err);

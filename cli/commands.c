@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "commands.h"
+#include "cli/commands.h"
 
 #include <stddef.h>
 

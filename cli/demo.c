@@ -19,10 +19,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "client.h"
-#include "progress.h"
-#include "vm_options.h"
-#include "wire.h"
+#include "cli/client.h"
+#include "cli/progress.h"
+#include "cli/vm/options.h"
+#include "cli/wire.h"
 
 #define DISK_BYTES (16 << 20)
 #define WAIT_MS 15000

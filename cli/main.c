@@ -2,8 +2,8 @@
 /*
  * Entry of the command: finds the subcommand in the table and hands over.
  */
-#include "commands.h"
-#include "options.h"
+#include "cli/commands.h"
+#include "cli/options.h"
 #include "tidemark/scan.h"
 
 #include <stdio.h>

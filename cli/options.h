@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "commands.h"
+#include "cli/commands.h"
 
 #define CLI_MAX_OPTIONS 32
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "progress.h"
+#include "cli/progress.h"
 
 #include <stdbool.h>
 #include <stdio.h>

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
-#include "options.h"
+#include "cli/options.h"
 #include "tidemark/dirty.h"
 #include "tidemark/scan.h"
 

@@ -6,7 +6,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#include "options.h"
+#include "cli/options.h"
 #include "tidemark/source.h"
 
 static const char *const watches[TIDE_SOURCE_KINDS] = {

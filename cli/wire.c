@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "wire.h"
+#include "cli/wire.h"
 
 #include <errno.h>
 #include <netdb.h>

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "block/qcow2/repair.h"
+#include "qcow2/check/repair.h"
 
 /* A repair may append; what would need more than this is an error to it. */
 #define ROOM (1u << 16)

@@ -13,8 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "block/qcow2/check.h"
-#include "block/qcow2/reader.h"
+#include "qcow2/check/check.h"
+#include "qcow2/format/reader.h"
 
 #define FUZZ_CLUSTER 512u
 #define FUZZ_CLUSTERS 96u

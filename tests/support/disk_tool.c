@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "block/disk.h"
+#include "disk/disk.h"
 #include "tests/unit/seed.h"
 
 #define PIECE (1u << 20)

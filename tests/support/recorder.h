@@ -24,7 +24,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "block/disk.h"
+#include "disk/disk.h"
 
 struct recorder;
 

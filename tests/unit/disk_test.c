@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-#include "block/disk.h"
+#include "disk/disk.h"
 #include "seed.h"
 
 #define BYTES (1u << 20)

@@ -16,7 +16,7 @@
 #include "bench/recorded.h"
 #include "bench/rivals/flat.h"
 #include "bench/rivals/pages/pages.h"
-#include "cli/trace_file.h"
+#include "cli/trace/file.h"
 #include "seed.h"
 #include "../support/recorded.h"
 #include "tidemark/scan.h"

@@ -26,7 +26,7 @@
 #include "base/atomic.h"
 #include "seed.h"
 #include "tidemark/precopy.h"
-#include "wire/frame.h"
+#include "peer/frame.h"
 
 #define PAGES 1024u
 #define SLOT2_GPA (64ull << 20)

@@ -25,9 +25,9 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "block/qcow2/check.h"
-#include "block/qcow2/create.h"
-#include "block/qcow2/reader.h"
+#include "qcow2/check/check.h"
+#include "qcow2/driver/create.h"
+#include "qcow2/format/reader.h"
 #include "folder.h"
 #include "seed.h"
 #include "tests/support/recorder.h"

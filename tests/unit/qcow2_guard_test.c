@@ -19,9 +19,9 @@
 #include <cmocka.h>
 
 #include "base/bytes.h"
-#include "block/qcow2/create.h"
-#include "block/qcow2/layout.h"
-#include "block/qcow2/qcow2.h"
+#include "qcow2/driver/create.h"
+#include "qcow2/format/layout.h"
+#include "qcow2/driver/qcow2.h"
 #include "folder.h"
 #include "tidemark/kinds.h"
 

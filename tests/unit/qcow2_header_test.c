@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 #include "base/bytes.h"
-#include "block/qcow2/header.h"
+#include "qcow2/format/header.h"
 #include "seed.h"
 
 #define CLUSTER 65536u

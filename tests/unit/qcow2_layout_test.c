@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "base/bytes.h"
-#include "block/qcow2/layout.h"
+#include "qcow2/format/layout.h"
 #include "qcow2_sample.h"
 #include "seed.h"
 

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "block/qcow2/repair.h"
+#include "qcow2/check/repair.h"
 #include "qcow2_sample.h"
 #include "seed.h"
 

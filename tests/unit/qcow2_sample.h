@@ -9,7 +9,7 @@
 
 #include <zstd.h>
 
-#include "block/qcow2/reader.h"
+#include "qcow2/format/reader.h"
 
 #define SAMPLE_MAX_BYTES (8u << 20)
 

@@ -19,9 +19,9 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "block/disk.h"
-#include "block/qcow2/create.h"
-#include "block/queue.h"
+#include "disk/disk.h"
+#include "qcow2/driver/create.h"
+#include "disk/queue.h"
 #include "folder.h"
 #include "seed.h"
 

@@ -18,8 +18,8 @@
 #include <cmocka.h>
 
 #include "../support/recorder.h"
-#include "block/disk.h"
-#include "block/queue.h"
+#include "disk/disk.h"
+#include "disk/queue.h"
 #include "seed.h"
 
 #define BYTES (4u << 20)

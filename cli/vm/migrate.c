@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The "migrate" request: connect the channels, run the engine, and tell the
+ * connection about each round and the end. If the client hangs up before the
+ * end, the migration is called off and the guest runs on.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+#include "base/clock.h"
+#include "cli/vm/daemon.h"
+#include "vm/migrate_ops.h"
+#include "cli/wire.h"
+
+struct moving {
+	struct daemon *d;
+	int client;
+	bool cancel;		/* the client hung up */
+	bool done;
+};
+
+json_t *daemon_round_json(const struct tide_round *r)
+{
+	static const char *const kinds[] = { "bulk", "dirty", "stop" };
+
+	return json_pack(
+	    "{s:i, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:f,"
+	    " s:i}",
+	    "number", r->number, "kind", kinds[r->kind], "finished",
+	    r->finished, "pages", (json_int_t)r->pages, "pages_total",
+	    (json_int_t)r->pages_total, "zero_pages",
+	    (json_int_t)r->zero_pages, "ranges", (json_int_t)r->ranges,
+	    "bytes", (json_int_t)r->bytes, "ms",
+	    (double)r->elapsed_ns / 1e6, "harvest_us",
+	    (double)r->harvest_ns / 1e3, "dirty_pages_per_s",
+	    (json_int_t)r->dirty_pages_per_s, "bytes_per_s",
+	    (json_int_t)r->bytes_per_s, "predicted_downtime_ms",
+	    (double)r->predicted_downtime_ns / 1e6, "throttle_percent",
+	    r->throttle_percent);
+}
+
+static void progress(void *opaque, const struct tide_round *round)
+{
+	static const enum vm_phase phases[] = { VM_PHASE_BULK, VM_PHASE_DIRTY,
+						VM_PHASE_STOP };
+	struct moving *m = opaque;
+	json_t *j = daemon_round_json(round);
+	struct vm_stalls stalls;
+
+	if (round->finished) {
+		vm_get_stalls(m->d->vm, phases[round->kind], &stalls);
+		json_object_set_new(j, "longest_vcpu_stall_us",
+				    json_real((double)stalls.longest_ns / 1e3));
+	}
+	j = json_pack("{s:o}", "round", j);
+	wire_put(m->client, j);
+	json_decref(j);
+}
+
+static void *watch_client(void *arg)
+{
+	struct moving *m = arg;
+
+	while (!tide__load_relaxed(&m->done)) {
+		struct pollfd p = { .fd = m->client, .events = POLLRDHUP };
+
+		if (poll(&p, 1, 20) > 0) {
+			tide__store_relaxed(&m->cancel, true);
+			return NULL;
+		}
+	}
+	return NULL;
+}
+
+static int connect_all(const char *to, int *fds, unsigned int count,
+		       struct tide_error *err)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		fds[i] = wire_connect(to, err);
+		if (fds[i] >= 0)
+			continue;
+		for (unsigned int k = 0; k < i; k++)
+			close(fds[k]);
+		return fds[i];
+	}
+	return 0;
+}
+
+static uint64_t number(const json_t *request, const char *name, uint64_t usual)
+{
+	const json_t *j = json_object_get(request, name);
+
+	return json_is_integer(j) && json_integer_value(j) >= 0
+		   ? (uint64_t)json_integer_value(j) : usual;
+}
+
+static void options_from(const json_t *request,
+			 struct tide_precopy_options *o)
+{
+	tide_precopy_defaults(o);
+	o->bandwidth_bytes_per_s = number(request, "bandwidth", 0);
+	o->downtime_target_ns =
+	    number(request, "downtime_ms", o->downtime_target_ns / 1000000) *
+	    1000000;
+	o->stall_timeout_ns =
+	    number(request, "stall_ms", o->stall_timeout_ns / 1000000) *
+	    1000000;
+	o->zstd_level = (int)number(request, "zstd", 0) % 20;
+	o->max_rounds = (unsigned int)number(request, "max_rounds",
+					     o->max_rounds);
+	o->max_throttle_percent =
+	    (unsigned int)number(request, "max_throttle",
+				 o->max_throttle_percent);
+	o->auto_stop_over_target =
+	    json_is_true(json_object_get(request, "stop_anyway"));
+}
+
+static const char *outcome_name(enum tide_precopy_outcome outcome)
+{
+	static const char *const names[] = { "moved", "rolled-back",
+					     "not-converging", "unknown" };
+
+	return names[outcome];
+}
+
+static json_t *result_json(const struct tide_precopy_result *r, int rc,
+			   const struct tide_error *err)
+{
+	json_t *j = json_pack(
+	    "{s:s, s:i, s:I, s:I, s:f, s:f}", "outcome",
+	    outcome_name(r->outcome), "rounds", r->rounds, "pages",
+	    (json_int_t)r->pages, "bytes_sent", (json_int_t)r->bytes_sent,
+	    "downtime_ms", (double)r->downtime_ns / 1e6, "total_ms",
+	    (double)r->total_ns / 1e6);
+
+	if (rc)
+		json_object_update_new(j, wire_error(err));
+	return json_pack("{s:o}", "result", j);
+}
+
+/* RUNNING -> MIGRATING, or the reason why not. */
+static bool begin(struct daemon *d, struct tide_error *err)
+{
+	bool ok;
+
+	pthread_mutex_lock(&d->lock);
+	ok = d->state == DAEMON_RUNNING;
+	if (ok)
+		d->state = DAEMON_MIGRATING;
+	else
+		tide_error_set(err, -EBUSY, "vm", TIDE_NO_OFFSET,
+			       "a guest in state '%s' cannot be migrated",
+			       daemon_state_name(d->state));
+	pthread_mutex_unlock(&d->lock);
+	return ok;
+}
+
+static int run(struct daemon *d, struct moving *m, const json_t *request,
+	       struct tide_precopy_result *result, struct tide_error *err)
+{
+	const char *to = json_string_value(json_object_get(request, "to"));
+	uint64_t channels = number(request, "channels", 1);
+	struct vm_migration migration = { .vm = d->vm, .progress = progress,
+					  .opaque = m };
+	struct tide_precopy_options options;
+	int fds[TIDE_PRECOPY_MAX_CHANNELS], rc;
+
+	migration.want_hash = json_is_true(json_object_get(request, "hash"));
+	if (!to || !channels || channels > TIDE_PRECOPY_MAX_CHANNELS)
+		return tide_error_set(err, -EINVAL, "vm", TIDE_NO_OFFSET,
+				      "migrate needs \"to\", and 1 to %d "
+				      "channels", TIDE_PRECOPY_MAX_CHANNELS);
+	options_from(request, &options);
+	options.cancel = &m->cancel;
+	rc = connect_all(to, fds, (unsigned int)channels, err);
+	if (rc)
+		return rc;
+	rc = vm_migrate(&migration, fds, (unsigned int)channels, &options,
+			result, err);
+	for (unsigned int i = 0; i < channels; i++)
+		close(fds[i]);
+	pthread_mutex_lock(&d->lock);
+	d->hash = migration.hash;
+	pthread_mutex_unlock(&d->lock);
+	return rc;
+}
+
+void daemon_migrate(struct daemon *d, int fd, const json_t *request)
+{
+	struct tide_precopy_result result = {
+		.outcome = TIDE_PRECOPY_ROLLED_BACK };
+	struct moving m = { .d = d, .client = fd };
+	struct tide_error err;
+	pthread_t watcher;
+	bool watched, begun;
+	int rc = -EBUSY;
+	json_t *j;
+
+	tide_error_clear(&err);
+	begun = begin(d, &err);
+	if (begun) {
+		watched = !pthread_create(&watcher, NULL, watch_client, &m);
+		rc = run(d, &m, request, &result, &err);
+		tide__store_relaxed(&m.done, true);
+		if (watched)
+			pthread_join(watcher, NULL);
+		daemon_set_state(d, result.outcome == TIDE_PRECOPY_MOVED
+					? DAEMON_MOVED
+				    : result.outcome == TIDE_PRECOPY_UNKNOWN
+					? DAEMON_UNKNOWN : DAEMON_RUNNING,
+				 &err);
+	}
+	j = result_json(&result, rc, &err);
+	wire_put(fd, j);
+	json_decref(j);
+}

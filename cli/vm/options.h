@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Options that several commands about a VM share: one text each. */
+#ifndef CLI_VM_OPTIONS_H
+#define CLI_VM_OPTIONS_H
+
+#include "cli/options.h"
+#include "tidemark/error.h"
+#include "vm/vm.h"
+
+#define OPT_CONTROL                                                            \
+	{ "control", "PATH", CLI_TEXT, NULL, "the VM's control socket" }
+#define OPT_JSON { "json", NULL, CLI_FLAG, NULL, "print one JSON object" }
+#define OPT_END { NULL, NULL, CLI_FLAG, NULL, NULL }
+#define OPT_HOST                                                               \
+	{ "accel", "NAME", CLI_TEXT, "auto",                                   \
+	  "kvm, process (threads play the guest), or auto" },                  \
+	{ "source", "NAME", CLI_TEXT, "auto",                                  \
+	  "how writes are tracked: log-manual, log-legacy, ring, uffd, auto" }
+#define OPT_DISK                                                               \
+	{ "disk", "PATH", CLI_TEXT, NULL,                                      \
+	  "raw file behind the guest's disk; both sides name the same" }
+#define OPT_GUEST                                                              \
+	{ "memory", "SIZE", CLI_SIZE, "256M", "guest RAM" },                   \
+	{ "slots", "N", CLI_COUNT, "2", "memory slots that RAM is cut into" },\
+	{ "hole", NULL, CLI_FLAG, NULL, "leave a gap between the slots" },     \
+	{ "vcpus", "N", CLI_COUNT, "2", "virtual CPUs, 1 to 8" },              \
+	{ "pattern", "NAME", CLI_TEXT, "hotset",                               \
+	  "idle, sequential, uniform, hotset, zipf or mixed" },                \
+	{ "rate", "N", CLI_COUNT, "20000",                                     \
+	  "pages written per second; 0: as fast as it goes" },                 \
+	{ "footprint", "SIZE", CLI_SIZE, "0",                                  \
+	  "memory that the guest works on; 0: all of it" },                    \
+	{ "seed", "N", CLI_COUNT, "1", "seed of the guest's random numbers" }
+#define OPT_MOVE(downtime_ms)                                                               \
+	{ "channels", "N", CLI_COUNT, "1", "connections to send over" },       \
+	{ "zstd", "LEVEL", CLI_COUNT, "0", "compress pages; 0: do not" },      \
+	{ "bandwidth", "SIZE", CLI_SIZE, "0",                                  \
+	  "bytes per second at most; 0: no limit" },                           \
+	{ "downtime", "MS", CLI_MILLISECONDS, downtime_ms,                           \
+	  "stop the guest once this would be its downtime" },                  \
+	{ "stall-timeout", "MS", CLI_MILLISECONDS, "10000",                    \
+	  "give up when no byte moves for so long" },                          \
+	{ "max-rounds", "N", CLI_COUNT, "30",                                  \
+	  "rounds before the verdict 'will not converge'" },                   \
+	{ "max-throttle", "PERCENT", CLI_COUNT, "99",                          \
+	  "slow the guest down by so much at most; 0: never" },                \
+	{ "stop-anyway", NULL, CLI_FLAG, NULL,                                 \
+	  "stop the guest even if the downtime will be missed" }
+
+/* "auto" resolved for this host. 0 or -errno with the reason. */
+int vm_options_host(const struct cli_parsed *p, struct vm_config *config,
+		    struct tide_error *err);
+int vm_options_guest(const struct cli_parsed *p, struct vm_config *config,
+		     struct tide_error *err);
+
+#endif

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The file driver: raw images in regular files, and block devices.
+ *
+ * What stands in the page cache and what does not is the kernel's business,
+ * unless O_DIRECT is asked for. A write is durable after fdatasync. The file
+ * is locked against a second writer (file_lock.c); reading and writing are in
+ * file_rw.c, zeroes and holes in file_space.c.
+ */
+#include "disk/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+
+#define MOST_ALIGNMENT 4096u
+
+int file__fail(const struct file *f, int code, const char *what,
+	       uint64_t offset_bytes, struct tide_error *err)
+{
+	return tide_error_set(err, code, "file", offset_bytes, "%s: %s: %s",
+			      f->disk.path, what, strerror(-code));
+}
+
+static int file_flush(struct tide_disk *d, struct tide_error *err)
+{
+	struct file *f = file_of(d);
+	int ret;
+
+	do
+		ret = fdatasync(f->fd);
+	while (ret < 0 && errno == EINTR);
+	return ret < 0 ? file__fail(f, -errno, "flushing", TIDE_NO_OFFSET, err)
+		       : 0;
+}
+
+static int file_resize(struct tide_disk *d, uint64_t size_bytes,
+		       struct tide_error *err)
+{
+	struct file *f = file_of(d);
+	int ret = 0;
+
+	if (f->device)
+		return tide_error_set(err, -ENOTSUP, "file", size_bytes,
+				      "%s is a block device: its size is not "
+				      "ours to change", d->path);
+	pthread_mutex_lock(&f->resize_lock);
+	if (ftruncate(f->fd, (off_t)size_bytes) < 0)
+		ret = file__fail(f, -errno, "resizing", size_bytes, err);
+	else /* Pairs with the acquire in tide_disk_size. */
+		tide__store_release(&d->size_bytes, size_bytes);
+	pthread_mutex_unlock(&f->resize_lock);
+	return ret;
+}
+
+static void file_free(struct file *f)
+{
+	if (f->fd >= 0)
+		close(f->fd);
+	pthread_cond_destroy(&f->blocks_free);
+	pthread_mutex_destroy(&f->blocks_lock);
+	pthread_mutex_destroy(&f->resize_lock);
+	free(f->disk.path);
+	free(f);
+}
+
+static int file_close(struct tide_disk *d, struct tide_error *err)
+{
+	int ret = tide_disk_flush(d, err);
+
+	file_free(file_of(d));
+	return ret;
+}
+
+static const struct tide_disk_ops file_ops = {
+	.name = "file",
+	.read = file__read,
+	.write = file__write,
+	.zero = file__zero,
+	.discard = file__discard,
+	.flush = file_flush,
+	.status = file__status,
+	.resize = file_resize,
+	.close = file_close,
+	.start = file__start,
+};
+
+/* The smallest block that O_DIRECT reads here; the file's first one says. */
+static uint32_t probe_alignment(const struct file *f)
+{
+	char *memory = aligned_alloc(MOST_ALIGNMENT, 2 * MOST_ALIGNMENT);
+	uint32_t bytes = 512;
+
+	while (memory && bytes < MOST_ALIGNMENT &&
+	       pread(f->fd, memory + bytes, bytes, bytes) != (ssize_t)bytes)
+		bytes *= 2;
+	free(memory);
+	return memory ? bytes : MOST_ALIGNMENT;
+}
+
+static int learn_size(struct file *f, struct tide_error *err)
+{
+	struct stat st;
+	uint64_t bytes = 0;
+	int sector = 512;
+
+	if (fstat(f->fd, &st) < 0)
+		return file__fail(f, -errno, "opening", TIDE_NO_OFFSET, err);
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return tide_error_set(err, S_ISDIR(st.st_mode) ? -EISDIR
+							       : -EINVAL,
+				      "file", TIDE_NO_OFFSET,
+				      "%s is neither a regular file nor a "
+				      "block device", f->disk.path);
+	f->device = S_ISBLK(st.st_mode);
+	f->block_bytes = 1;
+	f->disk.alignment_bytes = 1;
+	f->disk.size_bytes = (uint64_t)st.st_size;
+	if (f->device) {
+		if (ioctl(f->fd, BLKGETSIZE64, &bytes) < 0 ||
+		    ioctl(f->fd, BLKSSZGET, &sector) < 0)
+			return file__fail(f, -errno, "learning its size",
+					  TIDE_NO_OFFSET, err);
+		f->disk.size_bytes = bytes;
+		f->block_bytes = (uint32_t)sector;
+	}
+	if (f->direct)
+		f->disk.alignment_bytes = f->device ? f->block_bytes
+						    : probe_alignment(f);
+	return 0;
+}
+
+static int file_new(const char *path, const struct tide_disk_options *options,
+		    struct file **out, struct tide_error *err)
+{
+	struct file *f = calloc(1, sizeof(*f));
+
+	if (!f || !(f->disk.path = strdup(path))) {
+		free(f);
+		return tide_error_set(err, -ENOMEM, "file", TIDE_NO_OFFSET,
+				      "%s: no memory", path);
+	}
+	f->disk.ops = &file_ops;
+	f->disk.writable = options->writable;
+	f->direct = options->direct;
+	f->fd = -1;
+	pthread_mutex_init(&f->resize_lock, NULL);
+	pthread_mutex_init(&f->blocks_lock, NULL);
+	pthread_cond_init(&f->blocks_free, NULL);
+	*out = f;
+	return 0;
+}
+
+/* O_NONBLOCK: a fifo is to be refused, not waited for. */
+static int file_open_fd(struct file *f, struct tide_error *err)
+{
+	int mode = (f->disk.writable ? O_RDWR : O_RDONLY) |
+		   (f->direct ? O_DIRECT : 0);
+
+	f->fd = open(f->disk.path, mode | O_CLOEXEC | O_NONBLOCK);
+	if (f->fd < 0 && errno == EINVAL && f->direct)
+		return tide_error_set(err, -EINVAL, "file", TIDE_NO_OFFSET,
+				      "%s: its file system has no O_DIRECT",
+				      f->disk.path);
+	if (f->fd < 0)
+		return file__fail(f, -errno, "opening", TIDE_NO_OFFSET, err);
+	return 0;
+}
+
+int tide_disk_open_file(const char *path,
+			const struct tide_disk_options *options,
+			struct tide_disk **out, struct tide_error *err)
+{
+	static const struct tide_disk_options none;
+	struct file *f = NULL;
+	int ret;
+
+	if (!options)
+		options = &none;
+	if (options->open_file)
+		return options->open_file(path, options, out, err);
+	ret = file_new(path, options, &f, err);
+	if (ret)
+		return ret;
+	ret = file_open_fd(f, err);
+	if (!ret)
+		ret = learn_size(f, err);
+	if (!ret && !options->no_lock)
+		ret = file__lock(f, err);
+	if (ret) {
+		file_free(f);
+		return ret;
+	}
+	*out = &f->disk;
+	return 0;
+}

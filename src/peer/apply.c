@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Putting a frame's pages where they belong.
+ *
+ * The head says where; it is believed only if the pages lie in one slot and
+ * the payload has the length that they need. Plain data is received straight
+ * into guest memory and checked there: until the whole guest has arrived its
+ * memory is nobody's, so a damaged page does no harm but to the attempt.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <zstd.h>
+
+#include "peer/receive.h"
+
+static const char origin[] = "receive";
+
+/* Guest memory for @count pages from @first, or NULL with the reason. */
+static unsigned char *memory_for(const struct arrival *r, uint64_t first,
+				 uint64_t count, struct tide_error *err)
+{
+	struct tide_slot_piece piece;
+	uint64_t covered = 0;
+
+	if (count && first < UINT64_MAX / 4096 - count &&
+	    tide_slots_split(r->slots, first * 4096, count * 4096, &piece, 1,
+			     &covered) == 1 &&
+	    covered == count * 4096)
+		return piece.host;
+	tide_error_set(err, -EPROTO, origin, first * 4096,
+		       "%" PRIu64 " pages from 0x%" PRIx64
+		       " lie in no memory slot", count, first * 4096);
+	return NULL;
+}
+
+static int apply_packed(struct arrival *r, struct tide__channel *c,
+			const struct tide__frame *f, unsigned char *to,
+			struct tide_error *err)
+{
+	size_t len = (size_t)f->pages * 4096, n;
+	int rc = tide__channel_receive_payload(c, f, err);
+
+	if (rc)
+		return rc;
+	if (!(r->hello.features & TIDE__FEATURE_ZSTD))
+		return tide_error_set(err, -EPROTO, origin, f->sequence,
+				      "compressed pages were not agreed on");
+	n = ZSTD_decompress(to, len, c->payload, f->payload_bytes);
+	if (ZSTD_isError(n) || n != len)
+		return tide_error_set(err, -EPROTO, origin, f->sequence,
+				      "compressed pages do not unpack: %s",
+				      ZSTD_isError(n) ? ZSTD_getErrorName(n)
+						      : "wrong length");
+	return 0;
+}
+
+static int apply_pages(struct arrival *r, struct tide__channel *c,
+		       const struct tide__frame *f, struct tide_error *err)
+{
+	unsigned char *to;
+
+	if (f->pages > TIDE__UNIT_PAGES ||
+	    (!f->flags && f->payload_bytes != f->pages * 4096u))
+		return tide_error_set(err, -EPROTO, origin, f->sequence,
+				      "PAGES frame of %" PRIu32 " pages with %"
+				      PRIu32 " bytes", f->pages,
+				      f->payload_bytes);
+	to = memory_for(r, f->first, f->pages, err);
+	if (!to)
+		return -EPROTO;
+	if (f->flags & TIDE__FRAME_ZSTD)
+		return apply_packed(r, c, f, to, err);
+	return tide__channel_receive_into(c, f, to, err);
+}
+
+static int apply_zero(struct arrival *r, const struct tide__frame *f,
+		      bool fresh, struct tide_error *err)
+{
+	unsigned char *to;
+
+	if (f->payload_bytes)
+		return tide_error_set(err, -EPROTO, origin, f->sequence,
+				      "ZERO frame with a payload");
+	to = memory_for(r, f->first, f->pages, err);
+	if (!to)
+		return -EPROTO;
+	/* Each page comes once in a round: writing would only use memory up. */
+	if (!fresh)
+		memset(to, 0, (size_t)f->pages * 4096);
+	return 0;
+}
+
+int tide__apply(struct arrival *r, struct tide__channel *c,
+		const struct tide__frame *f, bool fresh, struct tide_error *err)
+{
+	return f->type == TIDE__FRAME_PAGES ? apply_pages(r, c, f, err)
+					    : apply_zero(r, f, fresh, err);
+}

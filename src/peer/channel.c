@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "peer/channel.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "base/atomic.h"
+#include "base/clock.h"
+
+#define SLICE_MS 50
+
+static const char origin[] = "channel";
+
+void tide__channel_init(struct tide__channel *c, int fd, unsigned int number)
+{
+	memset(c, 0, sizeof(*c));
+	c->fd = fd;
+	c->number = number;
+	c->checksum = true;
+	c->stall_ns = 10000000000ull;
+}
+
+void tide__channel_fini(struct tide__channel *c)
+{
+	free(c->payload);
+	c->payload = NULL;
+}
+
+static int lost(const struct tide__channel *c, int code, const char *doing,
+		struct tide_error *err)
+{
+	return tide_error_set(err, code, origin, c->bytes_sent +
+			      c->bytes_received, "channel %u: %s: %s",
+			      c->number, doing, strerror(-code));
+}
+
+/* Wait until the socket is ready for @events; the deadline moves with bytes. */
+static int await(const struct tide__channel *c, short events,
+		 uint64_t deadline_ns, const char *doing,
+		 struct tide_error *err)
+{
+	for (;;) {
+		struct pollfd p = { .fd = c->fd, .events = events };
+		int n;
+
+		/* Pair with plain stores by a signal handler or a neighbour. */
+		if (c->cancel && tide__load_relaxed(c->cancel))
+			return lost(c, -ECANCELED, doing, err);
+		if (c->stop && tide__load_relaxed(c->stop))
+			return tide_error_set(err, -ECONNABORTED, origin,
+					      TIDE_NO_OFFSET,
+					      "channel %u: stopped because "
+					      "another part failed", c->number);
+		n = poll(&p, 1, SLICE_MS);
+		if (n > 0)
+			return 0;
+		if (n < 0 && errno != EINTR)
+			return lost(c, -errno, doing, err);
+		if (tide__now_ns() > deadline_ns)
+			return tide_error_set(err, -ETIMEDOUT, origin,
+					      c->bytes_sent + c->bytes_received,
+					      "channel %u: %s: no byte moved "
+					      "for %" PRIu64 " ms", c->number,
+					      doing, c->stall_ns / 1000000u);
+	}
+}
+
+static void advance(struct iovec *iov, size_t done)
+{
+	for (int i = 0; i < 2; i++) {
+		size_t n = done < iov[i].iov_len ? done : iov[i].iov_len;
+
+		iov[i].iov_base = (char *)iov[i].iov_base + n;
+		iov[i].iov_len -= n;
+		done -= n;
+	}
+}
+
+static int send_all(struct tide__channel *c, struct iovec iov[2],
+		    struct tide_error *err)
+{
+	uint64_t deadline = tide__now_ns() + c->stall_ns;
+
+	while (iov[0].iov_len + iov[1].iov_len) {
+		struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
+		ssize_t n = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+		int rc;
+
+		if (n >= 0) {
+			advance(iov, (size_t)n);
+			tide__add_relaxed(&c->bytes_sent, (uint64_t)n);
+			deadline = tide__now_ns() + c->stall_ns;
+			continue;
+		}
+		if (errno != EAGAIN && errno != EINTR && errno != ENOBUFS)
+			return lost(c, -errno, "sending", err);
+		rc = await(c, POLLOUT, deadline, "sending", err);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+int tide__channel_send(struct tide__channel *c, struct tide__frame *frame,
+		       const void *payload, size_t len, struct tide_error *err)
+{
+	unsigned char head[TIDE__FRAME_BYTES];
+	struct iovec iov[2] = { { head, sizeof(head) },
+				{ (void *)payload, len } };
+	int rc;
+
+	frame->sequence = c->sent;
+	frame->payload_bytes = (uint32_t)len;
+	frame->payload_sum = len && c->checksum
+				 ? tide__frame_sum(payload, len) : 0;
+	tide__frame_put(frame, head);
+	rc = send_all(c, iov, err);
+	if (!rc)
+		c->sent++;
+	return rc;
+}
+
+int tide__channel_say(struct tide__channel *c, unsigned int type,
+		      uint64_t first, uint32_t pages, const char *text,
+		      struct tide_error *err)
+{
+	struct tide__frame frame = { .type = (uint16_t)type, .first = first,
+				     .pages = pages };
+
+	return tide__channel_send(c, &frame, text, text ? strlen(text) : 0,
+				  err);
+}
+
+/* Exactly @len bytes. -ENODATA: the peer closed before the first. */
+static int receive_all(struct tide__channel *c, void *buffer, size_t len,
+		       struct tide_error *err)
+{
+	uint64_t deadline = tide__now_ns() + c->stall_ns;
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = recv(c->fd, (char *)buffer + done, len - done,
+				 MSG_DONTWAIT);
+		int rc;
+
+		if (n > 0) {
+			done += (size_t)n;
+			tide__add_relaxed(&c->bytes_received, (uint64_t)n);
+			deadline = tide__now_ns() + c->stall_ns;
+			continue;
+		}
+		if (n == 0)
+			return tide_error_set(err, done ? -EPIPE : -ENODATA,
+					      origin, c->bytes_received,
+					      "channel %u: the other side "
+					      "closed the connection%s",
+					      c->number,
+					      done ? " inside a frame" : "");
+		if (errno != EAGAIN && errno != EINTR)
+			return lost(c, -errno, "receiving", err);
+		rc = await(c, POLLIN, deadline, "receiving", err);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+static int make_room(struct tide__channel *c, size_t len,
+		     struct tide_error *err)
+{
+	void *payload;
+
+	if (len <= c->payload_room)
+		return 0;
+	payload = realloc(c->payload, len);
+	if (!payload)
+		return tide_error_set(err, -ENOMEM, origin, TIDE_NO_OFFSET,
+				      "no memory for a payload of %zu bytes",
+				      len);
+	c->payload = payload;
+	c->payload_room = len;
+	return 0;
+}
+
+int tide__channel_receive_head(struct tide__channel *c,
+			       struct tide__frame *frame,
+			       struct tide_error *err)
+{
+	unsigned char head[TIDE__FRAME_BYTES];
+	int rc = receive_all(c, head, sizeof(head), err);
+
+	if (!rc)
+		rc = tide__frame_get(frame, head, c->received, err);
+	if (!rc)
+		c->received++;
+	return rc;
+}
+
+int tide__channel_receive_into(struct tide__channel *c,
+			       const struct tide__frame *f, void *to,
+			       struct tide_error *err)
+{
+	int rc = receive_all(c, to, f->payload_bytes, err);
+
+	if (rc)
+		return rc == -ENODATA ? -EPIPE : rc;
+	if (f->payload_bytes && c->checksum &&
+	    tide__frame_sum(to, f->payload_bytes) != f->payload_sum)
+		return tide_error_set(err, -EPROTO, origin, f->sequence,
+				      "channel %u: the payload of frame %"
+				      PRIu64 " (%s) is damaged (checksum)",
+				      c->number, f->sequence,
+				      tide__frame_name(f->type));
+	return 0;
+}
+
+int tide__channel_receive_payload(struct tide__channel *c,
+				  const struct tide__frame *f,
+				  struct tide_error *err)
+{
+	/* One byte more: a text payload can be ended there. */
+	int rc = make_room(c, (size_t)f->payload_bytes + 1, err);
+
+	if (!rc)
+		rc = tide__channel_receive_into(c, f, c->payload, err);
+	if (!rc)
+		((char *)c->payload)[f->payload_bytes] = 0;
+	return rc;
+}
+
+int tide__channel_receive(struct tide__channel *c, struct tide__frame *frame,
+			  struct tide_error *err)
+{
+	struct tide__frame f;
+	int rc = tide__channel_receive_head(c, &f, err);
+
+	if (!rc)
+		rc = tide__channel_receive_payload(c, &f, err);
+	if (!rc)
+		*frame = f;
+	return rc;
+}
+
+bool tide__channel_has_input(const struct tide__channel *c)
+{
+	struct pollfd p = { .fd = c->fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) > 0;
+}

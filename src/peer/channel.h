@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A channel: one connected stream socket that carries frames both ways.
+ *
+ * Nothing here blocks for longer than the stall timeout without a byte moving,
+ * and a waiting call looks at the stop flags every 50 ms; a vanished peer is an
+ * error, not a signal. One thread may send while another receives; two may not
+ * do the same.
+ */
+#ifndef TIDE_PEER_CHANNEL_H
+#define TIDE_PEER_CHANNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "peer/frame.h"
+
+struct tide__channel {
+	int fd;
+	unsigned int number;
+	bool checksum;		/* of payloads; heads always have one */
+	uint64_t stall_ns;
+	const bool *cancel;	/* the caller's wish to end; NULL ok */
+	const bool *stop;	/* another channel failed; NULL ok */
+	uint64_t sent, received;	/* frames */
+	uint64_t bytes_sent, bytes_received;
+	void *payload;		/* of the last frame received */
+	size_t payload_room;
+};
+
+void tide__channel_init(struct tide__channel *channel, int fd,
+			unsigned int number);
+void tide__channel_fini(struct tide__channel *channel);	/* not the fd */
+
+/*
+ * Send one frame with @len bytes of payload; type, flags, first and pages are
+ * taken from @frame. -ECANCELED, -ETIMEDOUT, -EPIPE, ...
+ */
+int tide__channel_send(struct tide__channel *channel, struct tide__frame *frame,
+		       const void *payload, size_t len, struct tide_error *err);
+/* A frame without payload, or with a text as payload. */
+int tide__channel_say(struct tide__channel *channel, unsigned int type,
+		      uint64_t first, uint32_t pages, const char *text,
+		      struct tide_error *err);
+/*
+ * Receive one frame and its payload, checked; channel->payload holds it until
+ * the next call. -ENODATA if the peer closed between two frames.
+ */
+int tide__channel_receive(struct tide__channel *channel,
+			  struct tide__frame *frame, struct tide_error *err);
+/*
+ * The same in steps: the head, then its payload into channel->payload or to a
+ * place of the caller's that has payload_bytes of room.
+ */
+int tide__channel_receive_head(struct tide__channel *channel,
+			       struct tide__frame *frame,
+			       struct tide_error *err);
+int tide__channel_receive_payload(struct tide__channel *channel,
+				  const struct tide__frame *frame,
+				  struct tide_error *err);
+int tide__channel_receive_into(struct tide__channel *channel,
+			       const struct tide__frame *frame, void *to,
+			       struct tide_error *err);
+/* True if a frame, or the end of the stream, is there to be received. */
+bool tide__channel_has_input(const struct tide__channel *channel);
+
+#endif

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The hand-over: from the pause to the answer, on the source.
+ *
+ *	pause, last harvest and cut, last round, its ack
+ *	STATE..., STATE_END	->
+ *				<-	READY (all is loaded), or REFUSED
+ *	GO			->
+ *				<-	DONE (it runs there), or REFUSED
+ *
+ * Until the last byte of GO is handed to the kernel the guest is ours: any
+ * failure resumes it here, since a receiver without GO never runs it. From
+ * then on only DONE or REFUSED decides. If neither comes, the guest stays
+ * paused and the outcome is UNKNOWN: it may run there already, and it must
+ * never run twice.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "rounds/precopy.h"
+
+#define STATE_PIECE_BYTES (256u << 10)
+
+static int send_state(struct attempt *a, struct tide_error *err)
+{
+	struct tide__channel *c = &a->channel[0];
+	char *state = NULL;
+	size_t len = 0, at = 0;
+	int rc = a->ops->save_state(a->opaque, (void **)&state, &len, err);
+
+	if (!rc && len > TIDE_PRECOPY_MAX_STATE_BYTES)
+		rc = tide_error_set(err, -EFBIG, "handover", TIDE_NO_OFFSET,
+				    "%zu bytes of device state are too many",
+				    len);
+	while (!rc && at < len) {
+		struct tide__frame f = { .type = TIDE__FRAME_STATE,
+					 .first = at };
+		size_t n = len - at < STATE_PIECE_BYTES ? len - at
+							: STATE_PIECE_BYTES;
+
+		rc = tide__channel_send(c, &f, state + at, n, err);
+		at += n;
+	}
+	free(state);
+	if (!rc)
+		rc = tide__channel_say(c, TIDE__FRAME_STATE_END, len, 0, NULL,
+				       err);
+	return rc;
+}
+
+static int last_round(struct attempt *a, struct tide_error *err)
+{
+	uint64_t rate = a->round.dirty_pages_per_s;
+	int rc = tide__harvest_and_cut(a, err);
+
+	a->round.kind = TIDE_ROUND_STOP;
+	/* The harvest before was a moment ago: no time to measure a rate. */
+	a->round.dirty_pages_per_s = rate;
+	if (!rc)
+		rc = tide__round_send(a, err);
+	if (!rc && tide_slots_generation(a->slots) != a->known.generation)
+		rc = tide_error_set(err, -ESTALE, "handover", TIDE_NO_OFFSET,
+				    "memory slots changed while the guest "
+				    "stood still; try again");
+	a->done.predicted_downtime_ns = 0;
+	return rc;
+}
+
+/* GO, and the answer to it. */
+static int go(struct attempt *a, enum tide_precopy_outcome *outcome,
+	      struct tide_error *err)
+{
+	struct tide__channel *c = &a->channel[0];
+	uint64_t before = c->bytes_sent;
+	struct tide_error why;
+	struct tide__frame f;
+	int rc;
+
+	tide_error_clear(&why);
+	/* From here on a wish to cancel comes too late. */
+	c->cancel = NULL;
+	rc = tide__channel_say(c, TIDE__FRAME_GO, 0, 0, NULL, err);
+	if (rc && c->bytes_sent - before < TIDE__FRAME_BYTES)
+		return rc;		/* it cannot have heard GO */
+	if (!rc)
+		rc = tide__expect(a, TIDE__FRAME_DONE, &f, &why);
+	if (!rc) {
+		*outcome = TIDE_PRECOPY_MOVED;
+		return 0;
+	}
+	if (rc == -EREMOTEIO) {		/* a clear REFUSED */
+		if (err)
+			*err = why;
+		return rc;
+	}
+	*outcome = TIDE_PRECOPY_UNKNOWN;
+	return tide_error_set(err, rc, "handover", why.offset,
+			      "GO was sent and no answer came (%s): the guest "
+			      "may run there, so it stays paused here; look "
+			      "there, and resume by force only if it does not",
+			      why.text);
+}
+
+int tide__handover(struct attempt *a, enum tide_precopy_outcome *outcome,
+		   struct tide_error *err)
+{
+	struct tide__frame f;
+	int rc;
+
+	a->paused_ns = tide__now_ns();
+	rc = a->ops->pause(a->opaque, err);
+	if (rc)
+		return rc;
+	a->paused = true;
+	rc = last_round(a, err);
+	if (!rc)
+		rc = send_state(a, err);
+	if (!rc)
+		rc = tide__expect(a, TIDE__FRAME_READY, &f, err);
+	if (!rc)
+		rc = go(a, outcome, err);
+	if (!rc)
+		tide__round_report(a);
+	return rc;
+}

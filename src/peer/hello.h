@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The first words of a migration: what the source is going to send, so that
+ * the receiver can say no before anything moves.
+ */
+#ifndef TIDE_PEER_HELLO_H
+#define TIDE_PEER_HELLO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tidemark/precopy.h"
+
+#define TIDE__HELLO_MAX_SLOTS 32764u
+#define TIDE__ID_BYTES 16u
+
+enum { TIDE__FEATURE_CHECKSUM = 1, TIDE__FEATURE_ZSTD = 2 };
+#define TIDE__FEATURES_KNOWN (TIDE__FEATURE_CHECKSUM | TIDE__FEATURE_ZSTD)
+
+struct tide__hello {
+	uint32_t version;
+	uint32_t features;
+	uint64_t page_bytes;
+	uint32_t channels;
+	uint32_t slots;
+	unsigned char id[TIDE__ID_BYTES];	/* of this attempt */
+	struct tide_slot *slot;			/* malloc'ed by get */
+};
+
+/* malloc'ed bytes for the wire; NULL if there is no memory. */
+unsigned char *tide__hello_put(const struct tide__hello *hello, size_t *len);
+/* 0, -EPROTO, -EPROTONOSUPPORT (another version), -ENOMEM. */
+int tide__hello_get(struct tide__hello *hello, const unsigned char *bytes,
+		    size_t len, struct tide_error *err);
+
+#endif

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The check, in three passes: count every reference (layout.c walks, this
+ * file counts metadata, check_l2.c guest clusters), compare with the refcounts
+ * on disk (check_counts.c), and, now that the true counts are known, judge
+ * the COPIED flags (check_l2.c).
+ */
+#include "qcow2/check/check.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "qcow2/check/check_internal.h"
+
+static const char *const names[QCOW2_PROBLEM_COUNT] = {
+	"refcount", "leak", "overlap", "reference", "copied", "note",
+};
+
+const char *qcow2_problem_name(enum qcow2_problem_type type)
+{
+	return type < QCOW2_PROBLEM_COUNT ? names[type] : "?";
+}
+
+void check_say(struct check *c, enum qcow2_problem_type type, uint64_t offset,
+	       const char *format, ...)
+{
+	struct qcow2_problem p = { .type = type, .offset_bytes = offset };
+	va_list args;
+
+	c->out.found[type]++;
+	if (!c->each)
+		return;
+	va_start(args, format);
+	vsnprintf(p.text, sizeof(p.text), format, args);
+	va_end(args);
+	c->each(c->opaque, &p);
+}
+
+int check_no_memory(struct check *c)
+{
+	return tide_error_set(c->err, -ENOMEM, "qcow2-check", TIDE_NO_OFFSET,
+			      "%s: no memory to check it", c->r->path);
+}
+
+static const char *use_name(uint32_t use)
+{
+	if (use == QCOW2_USE_DATA)
+		return "guest data";
+	if (use == QCOW2_USE_PACKED)
+		return "compressed guest data";
+	return qcow2_section_name((enum qcow2_section)use);
+}
+
+/* The uses that one cluster may have beside @use. */
+static uint32_t compatible(uint32_t use)
+{
+	switch (use) {
+	case QCOW2_SECTION_L2:
+	case QCOW2_SECTION_INACTIVE_L2:
+		return 1u << QCOW2_SECTION_L2 | 1u << QCOW2_SECTION_INACTIVE_L2;
+	case QCOW2_USE_DATA:
+	case QCOW2_USE_PACKED:
+		return 1u << use;
+	default:
+		return 0;
+	}
+}
+
+/* Does an overlap mean that some reference lost what it meant? */
+static bool is_loss(uint32_t use, uint32_t before)
+{
+	uint32_t bitmaps = 1u << QCOW2_SECTION_BITMAP_DIRECTORY |
+			   1u << QCOW2_SECTION_BITMAP_TABLE |
+			   1u << QCOW2_SECTION_BITMAP_DATA;
+	uint32_t counts = 1u << QCOW2_SECTION_REFCOUNT_TABLE |
+			  1u << QCOW2_SECTION_REFCOUNT_BLOCK;
+	uint32_t all = before | 1u << use;
+
+	return (all & ~(bitmaps | counts)) &&
+	       !(before & bitmaps) && !(1u << use & bitmaps);
+}
+
+int check_count(struct check *c, uint64_t offset, uint64_t bytes,
+		uint64_t refs, uint32_t use, uint64_t from)
+{
+	uint64_t first = offset / c->cluster;
+	uint64_t last = (offset + bytes - 1) / c->cluster;
+	uint32_t before;
+
+	for (uint64_t i = first; i <= last && i < c->census.clusters; i++) {
+		if (qcow2_census_add(&c->census, i, refs, use, &before))
+			return check_no_memory(c);
+		before &= ~compatible(use);
+		if (!before)
+			continue;
+		c->out.lost_refs += is_loss(use, before);
+		check_say(c, QCOW2_PROBLEM_OVERLAP, i * c->cluster,
+			  "%s at offset %llu lies on the %s (referred to at "
+			  "offset %llu)", use_name(use),
+			  (unsigned long long)(i * c->cluster),
+			  use_name((uint32_t)__builtin_ctz(before)),
+			  (unsigned long long)from);
+	}
+	return 0;
+}
+
+static int keep_block(struct check *c, const struct qcow2_place *p)
+{
+	struct refblock *more;
+	uint64_t n = c->block_count;
+
+	/* All its counts are zero, as if it were not there. */
+	if (qcow2_is_hole(c->r, p->offset_bytes, c->cluster))
+		return 0;
+
+	if (!(n & (n - 1))) {
+		more = reallocarray(c->blocks, n ? 2 * n : 1, sizeof(*more));
+		if (!more)
+			return check_no_memory(c);
+		c->blocks = more;
+	}
+	c->blocks[n] = (struct refblock){ p->owner, p->offset_bytes };
+	c->block_count++;
+	return 0;
+}
+
+static int each_place(void *opaque, const struct qcow2_place *p)
+{
+	struct check *c = opaque;
+	int rc = check_count(c, p->offset_bytes, p->length_bytes, p->refs,
+			     p->section, p->from);
+
+	if (!rc && p->section == QCOW2_SECTION_REFCOUNT_BLOCK)
+		rc = keep_block(c, p);
+	return rc;
+}
+
+static int each_defect(void *opaque, const struct qcow2_defect *d)
+{
+	struct check *c = opaque;
+
+	switch (d->section) {
+	case QCOW2_SECTION_REFCOUNT_TABLE:
+	case QCOW2_SECTION_REFCOUNT_BLOCK:
+	case QCOW2_SECTION_BITMAP_DIRECTORY:
+	case QCOW2_SECTION_BITMAP_TABLE:
+	case QCOW2_SECTION_BITMAP_DATA:
+		break;
+	default:
+		c->out.lost_refs++;
+	}
+	check_say(c, QCOW2_PROBLEM_REFERENCE, d->from,
+		  "reference to a %s at offset %llu: %#llx: %s",
+		  qcow2_section_name(d->section), (unsigned long long)d->from,
+		  (unsigned long long)d->value, d->why);
+	return 0;
+}
+
+static void notes(struct check *c)
+{
+	const struct qcow2_header *h = c->h;
+
+	if (h->incompatible & QCOW2_INCOMPAT_CORRUPT)
+		check_say(c, QCOW2_PROBLEM_NOTE, 72,
+			  "the image is marked as corrupt");
+	if (h->incompatible & QCOW2_INCOMPAT_DIRTY)
+		check_say(c, QCOW2_PROBLEM_NOTE, 72,
+			  "the image was not closed: refcounts may be behind");
+	if (h->version == 3 && !h->has_bitmaps &&
+	    !(h->autoclear & QCOW2_AUTOCLEAR_BITMAPS))
+		for (uint32_t i = 0; i < h->extension_count; i++)
+			if (h->extensions[i].type == QCOW2_EXT_BITMAPS)
+				check_say(c, QCOW2_PROBLEM_NOTE, 88,
+					  "bitmaps are void: the image was "
+					  "written to without them");
+}
+
+static void count_used(struct check *c)
+{
+	for (uint64_t i = 0; i < c->census.page_count; i++) {
+		const struct qcow2_census_page *p = c->census.pages[i];
+
+		for (uint32_t k = 0; p && k < CENSUS_PAGE_CLUSTERS; k++)
+			c->out.used_clusters += p->refs[k] != 0;
+	}
+}
+
+static int run(struct check *c)
+{
+	struct qcow2_visitor v = { c, each_place, check_l2_count, each_defect };
+	int rc;
+
+	c->out.clusters = (c->r->size_bytes + c->cluster - 1) / c->cluster;
+	c->out.guest_clusters = (c->h->size_bytes + c->cluster - 1) /
+				c->cluster;
+	if (qcow2_census_init(&c->census, c->out.clusters))
+		return check_no_memory(c);
+	notes(c);
+	rc = qcow2_visit(c->r, c->h, &v, c->err);
+	if (!rc)
+		rc = check_counts(c);
+	if (!rc)
+		rc = check_copied(c);
+	count_used(c);
+	return rc;
+}
+
+int qcow2_check(const struct qcow2_reader *r, const struct qcow2_header *h,
+		qcow2_problem_fn *each, void *opaque, struct qcow2_check *out,
+		struct qcow2_census *census, struct tide_error *err)
+{
+	struct check c = {
+		.r = r, .h = h, .each = each, .opaque = opaque, .err = err,
+		.cluster = qcow2_cluster_bytes(h),
+		.external = h->incompatible & QCOW2_INCOMPAT_DATA_FILE,
+	};
+	int rc = run(&c);
+
+	free(c.blocks);
+	if (!rc) {
+		*out = c.out;
+		if (census) {
+			*census = c.census;
+			return 0;
+		}
+	}
+	qcow2_census_fini(&c.census);
+	return rc;
+}

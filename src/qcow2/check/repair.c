@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The order of a repair:
+ *
+ *  1. snapshot table: its count in the header, one write;
+ *  2. bitmaps: a new directory behind the end of the file, then the switch in
+ *     the header, with the autoclear bit off around it: a crash in between
+ *     leaves bitmaps void, never wrong;
+ *  3. a cut last cluster: the file is made longer;
+ *  4. if loss is accepted: entries that lead nowhere become zero;
+ *  5. refcounts, from the references that there are now. In place where each
+ *     block can be trusted to be one: each count that is written becomes
+ *     right, so any of them may be last. Else all anew behind the end of the
+ *     file, and one write of the header switches over;
+ *  6. COPIED flags, each of which is right by itself;
+ *  7. when a check finds no corruption: the dirty and corrupt bits.
+ *
+ * After every step the image is looked at anew: no step relies on what a
+ * former one meant to write.
+ */
+#include "qcow2/check/repair.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/bytes.h"
+#include "qcow2/check/repair_internal.h"
+
+void repair_say(struct repair *x, const char *format, ...)
+{
+	char text[240];
+	va_list args;
+
+	if (!x->done)
+		return;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	x->done(x->opaque, text);
+}
+
+int repair_no_memory(struct repair *x)
+{
+	return tide_error_set(x->err, -ENOMEM, "qcow2-repair", TIDE_NO_OFFSET,
+			      "%s: no memory to repair it", x->r->path);
+}
+
+int repair_extend(struct repair *x, uint64_t size_bytes)
+{
+	int rc;
+
+	if (size_bytes <= x->r->size_bytes)
+		return 0;
+	rc = x->w->extend(x->w->opaque, size_bytes, x->err);
+	if (!rc)
+		x->r->size_bytes = size_bytes;
+	return rc;
+}
+
+int repair_write(struct repair *x, uint64_t offset, const void *buf,
+		 uint64_t bytes)
+{
+	/* A table at the end may be cut short; written, it is whole. */
+	int rc = repair_extend(x, offset + bytes);
+
+	if (rc)
+		return rc;
+	return x->w->pwrite(x->w->opaque, offset, buf, bytes, x->err);
+}
+
+int repair_sync(struct repair *x)
+{
+	return x->w->sync(x->w->opaque, x->err);
+}
+
+int repair_field(struct repair *x, uint32_t at, uint64_t value,
+		 unsigned int bytes)
+{
+	uint8_t b[8];
+	int rc;
+
+	tide__put_be(b, value, bytes);
+	rc = repair_write(x, at, b, bytes);
+	return rc ? rc : repair_sync(x);
+}
+
+int repair_look(struct repair *x)
+{
+	struct qcow2_header h;
+	int rc = qcow2_header_read(x->r, 1, &h, x->err);
+
+	if (rc)
+		return rc;
+	qcow2_header_fini(&x->h);
+	x->h = h;
+	x->cluster = qcow2_cluster_bytes(&h);
+	qcow2_census_fini(&x->census);
+	return qcow2_check(x->r, &x->h, NULL, NULL, &x->found, &x->census,
+			   x->err);
+}
+
+bool repair_alone(const struct repair *x, uint64_t offset, uint64_t bytes,
+		  uint32_t use)
+{
+	uint64_t i = offset / x->cluster;
+	uint64_t last = (offset + bytes - 1) / x->cluster;
+
+	for (; i <= last; i++)
+		if (qcow2_census_refs(&x->census, i) != 1 ||
+		    qcow2_census_uses(&x->census, i) != 1u << use)
+			return false;
+	return true;
+}
+
+static int repair_snapshots(struct repair *x)
+{
+	bool miscounted = x->h.snapshot_count > QCOW2_MAX_SNAPSHOTS;
+	struct qcow2_snapshots s;
+	int rc = qcow2_snapshots_read(x->r, &x->h, true, &s, x->err);
+	uint32_t keep;
+
+	if (rc)
+		return rc;
+	keep = s.count;
+	if (!s.broken)
+		goto out;
+	if (!x->h.snapshot_count) {
+		rc = repair_field(x, 64, 0, 8);
+		if (!rc)
+			repair_say(x, "snapshots: none, and no table now");
+		if (!rc)
+			rc = repair_look(x);
+		goto out;
+	}
+	/* A count that no image may have tells nothing: no loss to correct. */
+	if (!(miscounted && keep) && !x->options->accept_loss) {
+		repair_say(x, "kept: the snapshot table is broken behind its "
+			   "entry %u; --accept-loss gives up the rest",
+			   keep);
+		goto out;
+	}
+	rc = repair_field(x, 60, keep, 4);
+	if (!rc && miscounted)
+		repair_say(x, "snapshots: %u are there, not %u", keep,
+			   x->h.snapshot_count);
+	else if (!rc)
+		repair_say(x, "snapshots: %u of %u kept, the rest cannot be "
+			   "read", keep, x->h.snapshot_count);
+	if (!rc)
+		rc = repair_look(x);
+out:
+	qcow2_snapshots_fini(&s);
+	return rc;
+}
+
+/* What is missed at the end becomes zeroes, as it reads today. */
+static int repair_end(struct repair *x)
+{
+	uint64_t end = (x->r->size_bytes + x->cluster - 1) & -x->cluster;
+	uint64_t cut = end - x->r->size_bytes;
+	int rc;
+
+	if (!x->found.cut_clusters)
+		return 0;
+	rc = repair_extend(x, end);
+	if (!rc)
+		rc = repair_sync(x);
+	if (!rc)
+		repair_say(x, "end of file: the last cluster lacked %llu bytes,"
+			   " which are zeroes now", (unsigned long long)cut);
+	return rc ? rc : repair_look(x);
+}
+
+static int repair_bits(struct repair *x)
+{
+	uint64_t bits = x->h.incompatible &
+			(QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT);
+	int rc;
+
+	if (!bits || qcow2_check_corruptions(&x->found))
+		return 0;
+	rc = repair_field(x, 72, x->h.incompatible & ~bits, 8);
+	if (!rc && bits & QCOW2_INCOMPAT_DIRTY)
+		repair_say(x, "header: dirty bit cleared");
+	if (!rc && bits & QCOW2_INCOMPAT_CORRUPT)
+		repair_say(x, "header: corrupt bit cleared");
+	return rc;
+}
+
+static bool counts_wrong(const struct repair *x)
+{
+	return x->h.flaws & QCOW2_FLAW_REFTABLE ||
+	       x->found.found[QCOW2_PROBLEM_REFCOUNT] ||
+	       x->found.found[QCOW2_PROBLEM_LEAK] ||
+	       x->found.found[QCOW2_PROBLEM_OVERLAP];
+}
+
+static int run(struct repair *x)
+{
+	int rc = repair_look(x);
+
+	if (rc || (rc = repair_snapshots(x)) || (rc = repair_bitmaps(x)) ||
+	    (rc = repair_end(x)))
+		return rc;
+	if (x->found.lost_refs && x->options->accept_loss) {
+		rc = repair_refs(x);
+		if (rc)
+			return rc;
+		x->found.lost_refs = 0;
+	}
+	if (counts_wrong(x)) {
+		rc = repair_counts(x);
+		if (rc || (rc = repair_look(x)))
+			return rc;
+	}
+	if (x->found.found[QCOW2_PROBLEM_COPIED]) {
+		rc = repair_copied(x);
+		if (rc || (rc = repair_look(x)))
+			return rc;
+	}
+	return repair_bits(x);
+}
+
+int qcow2_repair(struct qcow2_reader *r, const struct qcow2_writer *w,
+		 const struct qcow2_repair_options *options,
+		 qcow2_repair_fn *done, void *opaque, struct tide_error *err)
+{
+	struct repair x = { .r = r, .w = w, .options = options, .done = done,
+			    .opaque = opaque, .err = err };
+	int rc = run(&x);
+
+	qcow2_header_fini(&x.h);
+	qcow2_census_fini(&x.census);
+	return rc;
+}

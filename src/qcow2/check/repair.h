@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Making an image consistent again without touching what the guest stored.
+ *
+ * Repaired: refcounts, leaks, COPIED flags, a cut last cluster, dirty and
+ * corrupt bits; bitmaps that keep the reference tool from opening the image
+ * are salvaged where nothing is in doubt, else dropped.
+ *
+ * Repaired only if the loss is accepted: snapshots behind an entry of their
+ * table that cannot be read, and references that lead nowhere or onto other
+ * metadata. Else they stay as they are, and so does what seems to be leaked:
+ * it may be what they meant.
+ *
+ * Every write leaves the image no worse than before it: the order is that of
+ * repair.c. Nobody else may have the image open.
+ */
+#ifndef TIDE_QCOW2_CHECK_REPAIR_H
+#define TIDE_QCOW2_CHECK_REPAIR_H
+
+#include <stdbool.h>
+
+#include "qcow2/check/check.h"
+
+struct qcow2_writer {
+	int (*pwrite)(void *opaque, uint64_t offset_bytes, const void *buf,
+		      uint64_t bytes, struct tide_error *err);
+	/* What was written before is durable before what comes after. */
+	int (*sync)(void *opaque, struct tide_error *err);
+	/* Zeroes up to @size_bytes; the size is never made less. */
+	int (*extend)(void *opaque, uint64_t size_bytes,
+		      struct tide_error *err);
+	void *opaque;
+};
+
+struct qcow2_repair_options {
+	bool accept_loss;
+};
+
+/* One thing that was done, as a sentence. */
+typedef void qcow2_repair_fn(void *opaque, const char *what);
+
+/*
+ * qcow2_repair: @r is read again after each step, and its size kept up to
+ * date. 0 if all that can be repaired was: check again to know what is left.
+ * -errno: reading or writing failed (the image is no worse), or -ERANGE when
+ * the refcounts are too narrow for the references there are.
+ */
+int qcow2_repair(struct qcow2_reader *r, const struct qcow2_writer *w,
+		 const struct qcow2_repair_options *options,
+		 qcow2_repair_fn *done, void *opaque, struct tide_error *err);
+
+#endif

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Refcounts as they ought to be, in place or all anew.
+ *
+ * In place needs blocks that are nothing but blocks, and one for every cluster
+ * in use. Else a new table and new blocks are written behind the end of the
+ * file, where nothing refers to, and the header is switched over: offset and
+ * length of the table stand side by side in its first sector.
+ *
+ * While some reference leads nowhere, what it meant may be among the clusters
+ * that seem leaked. Then counts are only raised, and only in place.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "qcow2/check/repair_internal.h"
+
+struct counts {
+	struct repair *x;
+	uint64_t *blocks; /* owned; offset of each block, 0: none */
+	uint64_t entries;
+	bool trusted;
+	uint64_t changed;
+};
+
+static uint64_t max_count(const struct repair *x)
+{
+	return x->h.refcount_order == 6 ?
+		       UINT64_MAX :
+		       (1ull << (1u << x->h.refcount_order)) - 1;
+}
+
+static int too_narrow(struct repair *x, uint64_t cluster, uint64_t refs)
+{
+	return tide_error_set(x->err, -ERANGE, "qcow2-repair",
+			      cluster * x->cluster,
+			      "%s: the cluster at offset %llu has %llu "
+			      "references, more than %u-bit refcounts can hold; "
+			      "copy the image into a new one", x->r->path,
+			      (unsigned long long)(cluster * x->cluster),
+			      (unsigned long long)refs,
+			      1u << x->h.refcount_order);
+}
+
+static int each_place(void *opaque, const struct qcow2_place *p)
+{
+	struct counts *c = opaque;
+	bool block = p->section == QCOW2_SECTION_REFCOUNT_BLOCK;
+
+	if (!block && p->section != QCOW2_SECTION_REFCOUNT_TABLE)
+		return 0;
+	if (!repair_alone(c->x, p->offset_bytes, p->length_bytes, p->section))
+		c->trusted = false;
+	if (block && p->owner < c->entries)
+		c->blocks[p->owner] = p->offset_bytes;
+	return 0;
+}
+
+static int each_defect(void *opaque, const struct qcow2_defect *d)
+{
+	struct counts *c = opaque;
+
+	if (d->section == QCOW2_SECTION_REFCOUNT_TABLE ||
+	    d->section == QCOW2_SECTION_REFCOUNT_BLOCK)
+		c->trusted = false;
+	return 0;
+}
+
+/* Is any cluster of block @index in use? */
+static bool in_use(const struct repair *x, uint64_t index)
+{
+	uint32_t bits = qcow2_refblock_bits(&x->h);
+	uint64_t i = index << bits, end = (index + 1) << bits;
+
+	while (i < end && i < x->census.clusters) {
+		if (!x->census.pages[i / CENSUS_PAGE_CLUSTERS]) {
+			i = (i / CENSUS_PAGE_CLUSTERS + 1) *
+			    CENSUS_PAGE_CLUSTERS;
+			continue;
+		}
+		if (qcow2_census_refs(&x->census, i))
+			return true;
+		i++;
+	}
+	return false;
+}
+
+static int fix_block(struct counts *c, uint64_t index, uint8_t *buf)
+{
+	struct repair *x = c->x;
+	uint32_t bits = qcow2_refblock_bits(&x->h), order = x->h.refcount_order;
+	uint64_t refs, disk, before = c->changed;
+	int rc = qcow2_read_at(x->r, c->blocks[index], buf, x->cluster, x->err);
+
+	for (uint64_t i = 0; !rc && i < 1ull << bits; i++) {
+		refs = qcow2_census_refs(&x->census, (index << bits) + i);
+		disk = qcow2_count_get(buf, i, order);
+		if (refs > max_count(x))
+			return too_narrow(x, (index << bits) + i, refs);
+		if (refs == disk || (x->found.lost_refs && refs < disk))
+			continue;
+		qcow2_count_set(buf, i, order, refs);
+		c->changed++;
+	}
+	if (!rc && c->changed != before)
+		rc = repair_write(x, c->blocks[index], buf, x->cluster);
+	return rc;
+}
+
+static int fix_in_place(struct counts *c)
+{
+	uint8_t *buf = malloc(c->x->cluster);
+	int rc = 0;
+
+	if (!buf)
+		return repair_no_memory(c->x);
+	for (uint64_t i = 0; i < c->entries && !rc; i++)
+		if (c->blocks[i] &&
+		    (in_use(c->x, i) ||
+		     !qcow2_is_hole(c->x->r, c->blocks[i], c->x->cluster)))
+			rc = fix_block(c, i, buf);
+	free(buf);
+	if (!rc)
+		rc = repair_sync(c->x);
+	if (!rc && c->changed)
+		repair_say(c->x, "refcounts: %llu corrected%s",
+			   (unsigned long long)c->changed,
+			   c->x->found.lost_refs ?
+				   "; leaks stay while references are lost" :
+				   "");
+	return rc;
+}
+
+static bool all_covered(const struct counts *c)
+{
+	uint32_t bits = qcow2_refblock_bits(&c->x->h);
+	uint64_t last = (c->x->census.clusters - 1) >> bits;
+
+	for (uint64_t i = 0; i <= last; i++)
+		if ((i >= c->entries || !c->blocks[i]) && in_use(c->x, i))
+			return false;
+	return true;
+}
+
+int repair_counts(struct repair *x)
+{
+	struct counts c = { .x = x, .trusted = true };
+	struct qcow2_visitor v = { &c, each_place, NULL, each_defect };
+	int rc;
+
+	if (!(x->h.flaws & QCOW2_FLAW_REFTABLE))
+		c.entries = (uint64_t)x->h.reftable_clusters
+			    << (x->h.cluster_bits - 3);
+	c.blocks = calloc(c.entries + 1, sizeof(*c.blocks));
+	if (!c.blocks)
+		return repair_no_memory(x);
+	rc = qcow2_visit(x->r, &x->h, &v, x->err);
+	if (rc)
+		goto out;
+	if (c.trusted && c.entries && all_covered(&c))
+		rc = fix_in_place(&c);
+	else if (x->found.lost_refs)
+		repair_say(x, "kept: refcounts are not rebuilt while "
+			   "references lead nowhere");
+	else
+		rc = repair_rebuild(x);
+out:
+	free(c.blocks);
+	return rc;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Repairing an image by its path: for opening one that a writer with lazy
+ * refcounts left dirty. Nothing that could be a loss is accepted.
+ */
+#include <errno.h>
+
+#include "qcow2/driver/qcow2.h"
+#include "qcow2/check/repair.h"
+
+static int read_disk(void *opaque, uint64_t offset_bytes, void *buf,
+		     uint64_t bytes, struct tide_error *err)
+{
+	return tide_disk_read(opaque, offset_bytes, buf, bytes, err);
+}
+
+static int write_disk(void *opaque, uint64_t offset_bytes, const void *buf,
+		      uint64_t bytes, struct tide_error *err)
+{
+	struct tide_disk *d = opaque;
+	uint64_t end = offset_bytes + bytes;
+	int ret = 0;
+
+	if (end > tide_disk_size(d))
+		ret = tide_disk_resize(d, end, err);
+	return ret < 0 ? ret :
+			 tide_disk_write(d, offset_bytes, buf, bytes, err);
+}
+
+static int sync_disk(void *opaque, struct tide_error *err)
+{
+	return tide_disk_flush(opaque, err);
+}
+
+static int extend_disk(void *opaque, uint64_t size_bytes,
+		       struct tide_error *err)
+{
+	struct tide_disk *d = opaque;
+
+	return size_bytes > tide_disk_size(d) ?
+		       tide_disk_resize(d, size_bytes, err) :
+		       0;
+}
+
+static void ignore(void *opaque, const char *what)
+{
+	(void)opaque;
+	(void)what;
+}
+
+int qcow2_repair_path(const char *path, struct tide_error *err)
+{
+	const struct qcow2_repair_options careful = { .accept_loss = false };
+	struct tide_disk_options o = { .writable = true };
+	struct tide_disk *d;
+	struct qcow2_reader reader = { .pread = read_disk, .path = path };
+	struct qcow2_writer writer = { write_disk, sync_disk, extend_disk,
+				       NULL };
+	int ret = tide_disk_open_file(path, &o, &d, err), closed;
+
+	if (ret < 0)
+		return ret;
+	reader.opaque = writer.opaque = d;
+	reader.size_bytes = tide_disk_size(d);
+	ret = qcow2_repair(&reader, &writer, &careful, ignore, NULL, err);
+	closed = tide_disk_close(d, ret < 0 ? NULL : err);
+	return ret < 0 ? ret : closed;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Between the files of repair only. */
+#ifndef TIDE_QCOW2_CHECK_REPAIR_INTERNAL_H
+#define TIDE_QCOW2_CHECK_REPAIR_INTERNAL_H
+
+#include "qcow2/check/repair.h"
+
+struct repair {
+	struct qcow2_reader *r;
+	const struct qcow2_writer *w;
+	const struct qcow2_repair_options *options;
+	qcow2_repair_fn *done;
+	void *opaque;
+	struct tide_error *err;
+	struct qcow2_header h; /* as it is in the file now */
+	struct qcow2_check found;
+	struct qcow2_census census; /* of the file as it is now */
+	uint64_t cluster;
+};
+
+void repair_say(struct repair *x, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+int repair_no_memory(struct repair *x);
+int repair_write(struct repair *x, uint64_t offset, const void *buf,
+		 uint64_t bytes);
+int repair_sync(struct repair *x);
+/* The file must reach to @size_bytes. */
+int repair_extend(struct repair *x, uint64_t size_bytes);
+/* Header fields are changed in place, @bytes (1 to 8) at @at, and synced. */
+int repair_field(struct repair *x, uint32_t at, uint64_t value,
+		 unsigned int bytes);
+/* Header and check anew. */
+int repair_look(struct repair *x);
+/* True if nothing but @use, once, is in the clusters of the range. */
+bool repair_alone(const struct repair *x, uint64_t offset, uint64_t bytes,
+		  uint32_t use);
+
+int repair_refs(struct repair *x);
+int repair_bitmaps(struct repair *x);
+int repair_counts(struct repair *x);
+int repair_rebuild(struct repair *x);
+int repair_copied(struct repair *x);
+
+#endif

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Reference counts of host clusters: one number of 1 to 64 bits a cluster, in
+ * refcount blocks, found through the refcount table. A missing block means
+ * zero for all that it would count.
+ */
+#include "base/bytes.h"
+#include "qcow2/driver/qcow2.h"
+
+#include <errno.h>
+
+/* Numbers below one byte fill it from the least significant bit. */
+uint64_t qcow2_refcount_decode(const uint8_t *page, uint64_t index,
+			       uint32_t order)
+{
+	uint32_t bits = 1u << order;
+
+	if (order >= 3)
+		return tide__get_be(page + (index << (order - 3)), bits / 8);
+	return page[index >> (3 - order)] >>
+		       ((index << order) & 7) & ((1u << bits) - 1);
+}
+
+void qcow2_refcount_encode(uint8_t *page, uint64_t index, uint32_t order,
+			   uint64_t count)
+{
+	uint32_t bits = 1u << order, shift = (uint32_t)(index << order) & 7;
+	uint8_t *at;
+
+	if (order >= 3) {
+		tide__put_be(page + (index << (order - 3)), count, bits / 8);
+		return;
+	}
+	at = page + (index >> (3 - order));
+	*at = (uint8_t)((*at & ~(((1u << bits) - 1) << shift)) |
+			(uint32_t)count << shift);
+}
+
+static uint64_t counts_of_page(const struct qcow2 *q)
+{
+	return (uint64_t)q->cache.page_bytes * 8 >> q->header.refcount_order;
+}
+
+/*
+ * Where in the file @cluster is counted, 0 where no block does; and which count
+ * of its page of metadata that is.
+ */
+static int locate(struct qcow2 *q, uint64_t cluster, uint64_t *at,
+		  uint64_t *index, struct tide_error *err)
+{
+	uint32_t order = q->header.refcount_order;
+	uint64_t block = cluster >> q->refblock_bits;
+	uint64_t in_block = cluster & ((1ull << q->refblock_bits) - 1);
+	uint64_t offset;
+
+	*at = 0;
+	if (block >= q->reftable.count)
+		return 0;
+	offset = q->reftable.entries[block] & QCOW2_OFFSET_MASK;
+	if (!offset)
+		return 0;
+	if (offset & (q->cluster_bytes - 1))
+		return qcow2_mark_corrupt(q, err, offset,
+					  "refcount table entry %llu is not "
+					  "aligned to a cluster",
+					  (unsigned long long)block);
+	*at = offset + (in_block << order) / 8;
+	*index = in_block & (counts_of_page(q) - 1);
+	return 0;
+}
+
+/* The page that counts @cluster; NULL when no block does. */
+static int find_page(struct qcow2 *q, uint64_t cluster,
+		     struct qcow2_page **page, uint64_t *index,
+		     struct tide_error *err)
+{
+	uint64_t at;
+	int ret = locate(q, cluster, &at, index, err);
+
+	*page = NULL;
+	if (ret < 0 || !at)
+		return ret;
+	return qcow2_page_get(q, at, TIDE_KIND_REFCOUNT_BLOCK, page, err);
+}
+
+bool qcow2_refcounts_cached(struct qcow2 *q, uint64_t cluster, uint64_t count)
+{
+	uint64_t at, index;
+
+	return locate(q, cluster, &at, &index, NULL) == 0 && at &&
+	       index + count <= counts_of_page(q) &&
+	       qcow2_page_find(&q->cache, at);
+}
+
+int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *count,
+		       struct tide_error *err)
+{
+	struct qcow2_page *page;
+	uint64_t index = 0;
+	int ret = find_page(q, cluster, &page, &index, err);
+
+	if (ret == 0)
+		*count = page ? qcow2_refcount_decode(page->data, index,
+						      q->header.refcount_order) :
+				0;
+	return ret;
+}
+
+int qcow2_refcount_add(struct qcow2 *q, uint64_t cluster, int delta,
+		       struct tide_error *err)
+{
+	uint32_t order = q->header.refcount_order;
+	uint64_t max = order == 6 ? UINT64_MAX : (1ull << (1u << order)) - 1;
+	struct qcow2_page *page;
+	uint64_t index = 0, count;
+	int ret = find_page(q, cluster, &page, &index, err);
+
+	if (ret < 0)
+		return ret;
+	count = page ? qcow2_refcount_decode(page->data, index, order) : 0;
+	if (!page || (delta < 0 && count == 0) || (delta > 0 && count == max))
+		return qcow2_mark_corrupt(
+			q, err, cluster << q->cluster_bits,
+			"the refcount of the cluster at offset %llu is %llu "
+			"and cannot be changed by %d",
+			(unsigned long long)(cluster << q->cluster_bits),
+			(unsigned long long)count, delta);
+	qcow2_refcount_encode(page->data, index, order,
+			      count + (uint64_t)(int64_t)delta);
+	qcow2_page_dirty(&q->cache, page);
+	return 0;
+}
