@@ -32,7 +32,8 @@ test: deps
 	@scripts/run-tests $(BUILD)
 
 # A build of its own: sanitized objects do not mix with others.
-TSAN_TESTS = dirty_threads producers slots precopy_slots precopy disk queue qcow2
+TSAN_TESTS = dirty_threads producers slots precopy_slots precopy disk queue \
+	qcow2 qcow2_queue
 tsan: deps
 	@[ -f build-tsan/build.ninja ] || meson setup build-tsan \
 		-Db_sanitize=thread -Db_lundef=false -Dc_args=-Wno-tsan >/dev/null
@@ -50,6 +51,8 @@ campaign: deps
 	@for seed in 1 2 3 4 5; do \
 		SEED=$$seed $(BUILD)/tests/unit/qcow2_test || exit 1; \
 		CAMPAIGN=1 SEED=$$seed $(BUILD)/tests/unit/qcow2_crash_test || \
+			exit 1; \
+		CAMPAIGN=1 SEED=$$seed $(BUILD)/tests/unit/qcow2_queue_test || \
 			exit 1; \
 	done
 

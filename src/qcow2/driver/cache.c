@@ -2,10 +2,12 @@
 /* Metadata pages in memory: hash by offset, second-chance eviction. */
 #include "qcow2/driver/cache.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "qcow2/driver/cache_page.h"
 #include "qcow2/driver/qcow2.h"
 
 #define MAX_PAGE_BYTES 4096u
@@ -42,6 +44,8 @@ int qcow2_cache_init(struct qcow2_cache *c, uint64_t cluster_bytes,
 void qcow2_cache_fini(struct qcow2_cache *c)
 {
 	for (uint32_t i = 0; i < c->count; i++) {
+		/* Or a request is still on its way, into freed memory. */
+		assert(!c->pages[i]->pins);
 		free(c->pages[i]->data);
 		free(c->pages[i]);
 	}
@@ -57,7 +61,7 @@ static struct qcow2_page **bucket(struct qcow2_cache *c, uint64_t offset)
 	return &c->buckets[(hash >> 32) & c->bucket_mask];
 }
 
-struct qcow2_page *qcow2_page_find(struct qcow2_cache *c, uint64_t offset)
+static struct qcow2_page *find(struct qcow2_cache *c, uint64_t offset)
 {
 	struct qcow2_page *page;
 
@@ -181,16 +185,52 @@ static int fill(struct qcow2 *q, struct qcow2_page *page, uint64_t offset,
 	return tide_disk_read(q->file, offset, page->data, bytes, err);
 }
 
-int qcow2_page_get(struct qcow2 *q, uint64_t offset, uint32_t kind,
-		   struct qcow2_page **out, struct tide_error *err)
+static void take(struct qcow2_pin *pin, struct qcow2_page *page)
+{
+	assert(!pin->page);
+	page->pins++;
+	pin->page = page;
+}
+
+void qcow2_unpin(struct qcow2_pin *pin)
+{
+	if (!pin->page)
+		return;
+	assert(pin->page->pins);
+	pin->page->pins--;
+	pin->page = NULL;
+}
+
+bool qcow2_page_cached(struct qcow2_cache *c, uint64_t offset)
+{
+	return find(c, offset) != NULL;
+}
+
+bool qcow2_pin_cached(struct qcow2_cache *c, uint64_t offset,
+		      struct qcow2_pin *pin)
+{
+	struct qcow2_page *page = find(c, offset);
+
+	if (page)
+		take(pin, page);
+	return page != NULL;
+}
+
+uint8_t *qcow2_pin_at(const struct qcow2_pin *pin, uint64_t offset)
+{
+	return pin->page->data + (offset - pin->page->offset);
+}
+
+int qcow2_pin_get(struct qcow2 *q, uint64_t offset, uint32_t kind,
+		  struct qcow2_pin *pin, struct tide_error *err)
 {
 	struct qcow2_cache *c = &q->cache;
-	struct qcow2_page *page = qcow2_page_find(c, offset);
+	struct qcow2_page *page = find(c, offset);
 	int ret;
 
 	if (page) {
 		page->kind = kind;
-		*out = page;
+		take(pin, page);
 		return 0;
 	}
 	offset = round_down(offset, c->page_bytes);
@@ -204,15 +244,15 @@ int qcow2_page_get(struct qcow2 *q, uint64_t offset, uint32_t kind,
 		return ret;
 	}
 	hash(c, page, offset, kind);
-	*out = page;
+	take(pin, page);
 	return 0;
 }
 
-int qcow2_page_new(struct qcow2 *q, uint64_t offset, uint32_t kind,
-		   struct qcow2_page **out, struct tide_error *err)
+int qcow2_pin_new(struct qcow2 *q, uint64_t offset, uint32_t kind,
+		  struct qcow2_pin *pin, struct tide_error *err)
 {
 	struct qcow2_cache *c = &q->cache;
-	struct qcow2_page *page = qcow2_page_find(c, offset);
+	struct qcow2_page *page = find(c, offset);
 
 	offset = round_down(offset, c->page_bytes);
 	if (!page) {
@@ -223,7 +263,7 @@ int qcow2_page_new(struct qcow2 *q, uint64_t offset, uint32_t kind,
 	}
 	page->kind = kind;
 	memset(page->data, 0, c->page_bytes);
-	*out = page;
+	take(pin, page);
 	return 0;
 }
 
@@ -235,6 +275,11 @@ void qcow2_page_dirty(struct qcow2_cache *c, struct qcow2_page *page)
 	page->dirty_next = c->dirty;
 	c->dirty = page;
 	c->dirty_count++;
+}
+
+void qcow2_pin_dirty(struct qcow2_cache *c, const struct qcow2_pin *pin)
+{
+	qcow2_page_dirty(c, pin->page);
 }
 
 static void make_clean(struct qcow2_cache *c, struct qcow2_page *page)
@@ -256,7 +301,7 @@ void qcow2_cache_drop(struct qcow2_cache *c, uint64_t offset,
 	uint64_t end = offset + length_bytes;
 
 	for (; offset < end; offset += c->page_bytes) {
-		struct qcow2_page *page = qcow2_page_find(c, offset);
+		struct qcow2_page *page = find(c, offset);
 
 		if (!page || page->pins || page->writing)
 			continue;

@@ -21,19 +21,22 @@
 #include "tidemark/error.h"
 
 struct qcow2;
+struct qcow2_page; /* cache_page.h: for the cache and its flush */
 
-struct qcow2_page {
-	uint64_t offset; /* in the file */
-	uint8_t *data;
-	struct qcow2_page *chain; /* hash */
-	struct qcow2_page *dirty_next;
-	uint32_t kind; /* enum tide_kind */
-	uint32_t pins; /* somebody holds on to it outside the lock */
-	uint32_t slot; /* index in pages[] */
-	bool dirty;
-	bool writing; /* a flush is bringing a copy to the file */
-	bool used; /* second chance */
+/*
+ * A page in hand. Whoever has one has it pinned: until it is let go its memory
+ * stays this page's, whatever else is loaded meanwhile. There is no way to a
+ * page's bytes but through a pin, and a pin that is declared with QCOW2_PIN is
+ * let go where its scope ends, on every path. One that outlives its scope (a
+ * request on its way) is kept in a struct qcow2_pin and let go by hand. The
+ * image's lock is held for all of it; the pin itself may cross an unlock.
+ */
+struct qcow2_pin {
+	struct qcow2_page *page; /* NULL: nothing in hand */
 };
+
+#define QCOW2_PIN(name)                                                        \
+	struct qcow2_pin name __attribute__((cleanup(qcow2_unpin))) = { NULL }
 
 struct qcow2_cache {
 	uint32_t page_bytes;
@@ -54,16 +57,24 @@ int qcow2_cache_init(struct qcow2_cache *c, uint64_t cluster_bytes,
 		     uint64_t bound_bytes, struct tide_error *err);
 void qcow2_cache_fini(struct qcow2_cache *c);
 
-/* The page that holds file byte @offset, if it is in memory. */
-struct qcow2_page *qcow2_page_find(struct qcow2_cache *c, uint64_t offset);
+/* Is the page that holds file byte @offset in memory? */
+bool qcow2_page_cached(struct qcow2_cache *c, uint64_t offset);
+/* Take that page in hand if it is. */
+bool qcow2_pin_cached(struct qcow2_cache *c, uint64_t offset,
+		      struct qcow2_pin *pin);
 /* The same, read from the file if need be. -EIO, -ENOMEM. */
-int qcow2_page_get(struct qcow2 *q, uint64_t offset, uint32_t kind,
-		   struct qcow2_page **out, struct tide_error *err);
+int qcow2_pin_get(struct qcow2 *q, uint64_t offset, uint32_t kind,
+		  struct qcow2_pin *pin, struct tide_error *err);
 /* A page that starts as zeroes, whatever the file says. */
-int qcow2_page_new(struct qcow2 *q, uint64_t offset, uint32_t kind,
-		   struct qcow2_page **out, struct tide_error *err);
-/* To be called after each change of a page's data. */
-void qcow2_page_dirty(struct qcow2_cache *c, struct qcow2_page *page);
+int qcow2_pin_new(struct qcow2 *q, uint64_t offset, uint32_t kind,
+		  struct qcow2_pin *pin, struct tide_error *err);
+/* Let go of it. With nothing in hand, nothing. */
+void qcow2_unpin(struct qcow2_pin *pin);
+
+/* The byte of the page in hand that is at @offset of the file. */
+uint8_t *qcow2_pin_at(const struct qcow2_pin *pin, uint64_t offset);
+/* To be called after each change of it. */
+void qcow2_pin_dirty(struct qcow2_cache *c, const struct qcow2_pin *pin);
 /* Forget the pages of [offset, +length): what they hold was given back. */
 void qcow2_cache_drop(struct qcow2_cache *c, uint64_t offset,
 		      uint64_t length_bytes);

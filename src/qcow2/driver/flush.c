@@ -31,6 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "qcow2/driver/cache_page.h"
 #include "qcow2/driver/qcow2.h"
 
 struct copied_pages {

@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "qcow2/driver/cache_page.h"
 #include "qcow2/driver/qcow2.h"
 
 int qcow2_zero_clusters(struct qcow2 *q, uint64_t offset, uint64_t clusters,

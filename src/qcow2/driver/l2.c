@@ -123,7 +123,7 @@ static bool follows(const struct qcow2_extent *a, const struct qcow2_extent *b)
 }
 
 /* Walk the entries of one page from @offset on. */
-static int walk(struct qcow2 *q, const struct qcow2_page *page, uint64_t at,
+static int walk(struct qcow2 *q, const struct qcow2_pin *pin, uint64_t at,
 		uint64_t offset, uint64_t max, struct qcow2_extent *e,
 		struct tide_error *err)
 {
@@ -133,7 +133,7 @@ static int walk(struct qcow2 *q, const struct qcow2_page *page, uint64_t at,
 	int ret;
 
 	for (pos = offset; pos < offset + max; pos += step) {
-		data = page->data + (at - page->offset) +
+		data = qcow2_pin_at(pin, at) +
 		       ((pos >> q->cluster_bits) -
 			(offset >> q->cluster_bits)) * q->entry_bytes;
 		/* Packed clusters are one piece, whatever the unit. */
@@ -169,7 +169,7 @@ static void no_table(struct qcow2 *q, uint64_t offset, uint64_t max,
 int qcow2_lookup(struct qcow2 *q, uint64_t offset, uint64_t max,
 		 struct qcow2_extent *e, struct tide_error *err)
 {
-	struct qcow2_page *page;
+	QCOW2_PIN(pin);
 	uint64_t at, reach = qcow2_page_reach(q, offset);
 	int ret = locate(q, offset, &at, err);
 
@@ -179,16 +179,16 @@ int qcow2_lookup(struct qcow2 *q, uint64_t offset, uint64_t max,
 		no_table(q, offset, max, e);
 		return 0;
 	}
-	ret = qcow2_page_get(q, at, TIDE_KIND_L2, &page, err);
+	ret = qcow2_pin_get(q, at, TIDE_KIND_L2, &pin, err);
 	if (ret < 0)
 		return ret;
-	return walk(q, page, at, offset, max < reach ? max : reach, e, err);
+	return walk(q, &pin, at, offset, max < reach ? max : reach, e, err);
 }
 
 bool qcow2_lookup_cached(struct qcow2 *q, uint64_t offset, uint64_t max,
 			 struct qcow2_extent *e)
 {
-	struct qcow2_page *page;
+	QCOW2_PIN(pin);
 	uint64_t at, reach = qcow2_page_reach(q, offset);
 
 	if (locate(q, offset, &at, NULL) < 0)
@@ -197,9 +197,9 @@ bool qcow2_lookup_cached(struct qcow2 *q, uint64_t offset, uint64_t max,
 		no_table(q, offset, max, e);
 		return true;
 	}
-	page = qcow2_page_find(&q->cache, at);
-	return page && walk(q, page, at, offset, max < reach ? max : reach, e,
-			    NULL) == 0;
+	return qcow2_pin_cached(&q->cache, at, &pin) &&
+	       walk(q, &pin, at, offset, max < reach ? max : reach, e, NULL) ==
+		       0;
 }
 
 static int new_table(struct qcow2 *q, uint64_t *offset, struct tide_error *err)
@@ -224,20 +224,20 @@ static int copy_table(struct qcow2 *q, uint64_t from, uint64_t to,
 		      struct tide_error *err)
 {
 	uint32_t step = q->cache.page_bytes;
-	struct qcow2_page *old, *new;
 	int ret = 0;
 
 	for (uint64_t i = 0; ret == 0 && i < q->cluster_bytes; i += step) {
-		ret = qcow2_page_get(q, from + i, TIDE_KIND_L2, &old, err);
+		QCOW2_PIN(old);
+		QCOW2_PIN(new);
+
+		ret = qcow2_pin_get(q, from + i, TIDE_KIND_L2, &old, err);
+		if (ret == 0)
+			ret = qcow2_pin_new(q, to + i, TIDE_KIND_L2, &new, err);
 		if (ret < 0)
 			break;
-		old->pins++;
-		ret = qcow2_page_new(q, to + i, TIDE_KIND_L2, &new, err);
-		old->pins--;
-		if (ret < 0)
-			break;
-		memcpy(new->data, old->data, step);
-		qcow2_page_dirty(&q->cache, new);
+		memcpy(qcow2_pin_at(&new, to + i), qcow2_pin_at(&old, from + i),
+		       step);
+		qcow2_pin_dirty(&q->cache, &new);
 	}
 	return ret;
 }
@@ -286,9 +286,9 @@ int qcow2_l2_writable(struct qcow2 *q, uint64_t offset,
 	if (ret == 0)
 		ret = locate(q, offset, &at, err);
 	if (ret == 0)
-		ret = qcow2_page_get(q, at, TIDE_KIND_L2, &entry->page, err);
+		ret = qcow2_pin_get(q, at, TIDE_KIND_L2, &entry->pin, err);
 	if (ret == 0)
-		entry->at = entry->page->data + (at - entry->page->offset);
+		entry->at = qcow2_pin_at(&entry->pin, at);
 	return ret;
 }
 
@@ -300,10 +300,9 @@ bool qcow2_l2_writable_cached(struct qcow2 *q, uint64_t offset,
 	if (locate(q, offset, &at, NULL) < 0 || !at ||
 	    !(q->l1.entries[l1_index] & L2_COPIED))
 		return false;
-	entry->page = qcow2_page_find(&q->cache, at);
-	if (!entry->page)
+	if (!qcow2_pin_cached(&q->cache, at, &entry->pin))
 		return false;
-	entry->at = entry->page->data + (at - entry->page->offset);
+	entry->at = qcow2_pin_at(&entry->pin, at);
 	return true;
 }
 

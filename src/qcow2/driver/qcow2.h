@@ -202,17 +202,28 @@ int qcow2_zero_clusters(struct qcow2 *q, uint64_t offset, uint64_t clusters,
 			bool zeroed, struct tide_error *err);
 
 /* l2.c; lock held */
+/* An L2 entry in hand, with its page. */
 struct qcow2_entry {
-	struct qcow2_page *page;
+	struct qcow2_pin pin;
 	uint8_t *at;
 };
+
+static inline void qcow2_entry_put(struct qcow2_entry *entry)
+{
+	qcow2_unpin(&entry->pin);
+}
+#define QCOW2_ENTRY(name)                                                      \
+	struct qcow2_entry name __attribute__((cleanup(qcow2_entry_put))) = {  \
+		{ NULL }, NULL                                                 \
+	}
+
 /* What lies at @offset; at most @max bytes, all within one metadata page. */
 int qcow2_lookup(struct qcow2 *q, uint64_t offset, uint64_t max,
 		 struct qcow2_extent *extent, struct tide_error *err);
 /* The same without loading: false if a page is not in memory. */
 bool qcow2_lookup_cached(struct qcow2 *q, uint64_t offset, uint64_t max,
 			 struct qcow2_extent *extent);
-/* Make the L2 table for @offset ours to write; its entry's page is loaded. */
+/* Make the L2 table for @offset ours to write, and take its entry in hand. */
 int qcow2_l2_writable(struct qcow2 *q, uint64_t offset,
 		      struct qcow2_entry *entry, struct tide_error *err);
 /* False: that table is not ours alone, or its page is not in memory. */

@@ -69,18 +69,20 @@ static int locate(struct qcow2 *q, uint64_t cluster, uint64_t *at,
 	return 0;
 }
 
-/* The page that counts @cluster; NULL when no block does. */
-static int find_page(struct qcow2 *q, uint64_t cluster,
-		     struct qcow2_page **page, uint64_t *index,
-		     struct tide_error *err)
+/* The page that counts @cluster, in hand; none when no block does. */
+static int find_page(struct qcow2 *q, uint64_t cluster, struct qcow2_pin *pin,
+		     uint8_t **counts, uint64_t *index, struct tide_error *err)
 {
 	uint64_t at;
 	int ret = locate(q, cluster, &at, index, err);
 
-	*page = NULL;
-	if (ret < 0 || !at)
-		return ret;
-	return qcow2_page_get(q, at, TIDE_KIND_REFCOUNT_BLOCK, page, err);
+	*counts = NULL;
+	if (ret == 0 && at)
+		ret = qcow2_pin_get(q, at, TIDE_KIND_REFCOUNT_BLOCK, pin, err);
+	if (ret == 0 && at)
+		*counts = qcow2_pin_at(pin,
+				       round_down(at, q->cache.page_bytes));
+	return ret;
 }
 
 bool qcow2_refcounts_cached(struct qcow2 *q, uint64_t cluster, uint64_t count)
@@ -89,20 +91,21 @@ bool qcow2_refcounts_cached(struct qcow2 *q, uint64_t cluster, uint64_t count)
 
 	return locate(q, cluster, &at, &index, NULL) == 0 && at &&
 	       index + count <= counts_of_page(q) &&
-	       qcow2_page_find(&q->cache, at);
+	       qcow2_page_cached(&q->cache, at);
 }
 
 int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *count,
 		       struct tide_error *err)
 {
-	struct qcow2_page *page;
+	QCOW2_PIN(pin);
 	uint64_t index = 0;
-	int ret = find_page(q, cluster, &page, &index, err);
+	uint8_t *counts;
+	int ret = find_page(q, cluster, &pin, &counts, &index, err);
 
 	if (ret == 0)
-		*count = page ? qcow2_refcount_decode(page->data, index,
-						      q->header.refcount_order) :
-				0;
+		*count = counts ? qcow2_refcount_decode(counts, index,
+							q->header.refcount_order) :
+				  0;
 	return ret;
 }
 
@@ -111,22 +114,23 @@ int qcow2_refcount_add(struct qcow2 *q, uint64_t cluster, int delta,
 {
 	uint32_t order = q->header.refcount_order;
 	uint64_t max = order == 6 ? UINT64_MAX : (1ull << (1u << order)) - 1;
-	struct qcow2_page *page;
+	QCOW2_PIN(pin);
 	uint64_t index = 0, count;
-	int ret = find_page(q, cluster, &page, &index, err);
+	uint8_t *counts;
+	int ret = find_page(q, cluster, &pin, &counts, &index, err);
 
 	if (ret < 0)
 		return ret;
-	count = page ? qcow2_refcount_decode(page->data, index, order) : 0;
-	if (!page || (delta < 0 && count == 0) || (delta > 0 && count == max))
+	count = counts ? qcow2_refcount_decode(counts, index, order) : 0;
+	if (!counts || (delta < 0 && count == 0) || (delta > 0 && count == max))
 		return qcow2_mark_corrupt(
 			q, err, cluster << q->cluster_bits,
 			"the refcount of the cluster at offset %llu is %llu "
 			"and cannot be changed by %d",
 			(unsigned long long)(cluster << q->cluster_bits),
 			(unsigned long long)count, delta);
-	qcow2_refcount_encode(page->data, index, order,
+	qcow2_refcount_encode(counts, index, order,
 			      count + (uint64_t)(int64_t)delta);
-	qcow2_page_dirty(&q->cache, page);
+	qcow2_pin_dirty(&q->cache, &pin);
 	return 0;
 }

@@ -73,10 +73,9 @@ static int land(struct qcow2 *q, struct qcow2_flight *f, int result)
 					 L2_COPIED, 8);
 	}
 	if (result == 0)
-		qcow2_page_dirty(&q->cache, f->entry.page);
+		qcow2_pin_dirty(&q->cache, &f->entry.pin);
 	else
 		qcow2_unalloc(q, f->host, f->clusters);
-	f->entry.page->pins--;
 	return result;
 }
 
@@ -90,6 +89,7 @@ static void done(struct tide_io *child)
 	pthread_mutex_lock(&q->lock);
 	if (f->links)
 		result = land(q, f, result);
+	qcow2_entry_put(&f->entry);
 	qcow2_range_end(&q->ranges, &f->range);
 	put_flight(q, f);
 	pthread_mutex_unlock(&q->lock);
@@ -135,6 +135,7 @@ static void back_out(struct qcow2 *q, struct tide_io *child)
 {
 	struct qcow2_flight *f = child->opaque;
 
+	qcow2_entry_put(&f->entry);
 	qcow2_range_end(&q->ranges, &f->range);
 	put_flight(q, f);
 	tide_io_put(child->queue, child);
@@ -216,14 +217,8 @@ static bool start_first(struct qcow2 *q, struct tide_io *io,
 	if (!*child)
 		return false;
 	f = (*child)->opaque;
-	if (!qcow2_l2_writable_cached(q, io->offset_bytes, &f->entry)) {
-		back_out(q, *child);
-		return false;
-	}
-	/* Before anything that may load a page of counts over this one. */
-	f->entry.page->pins++;
-	if (qcow2_alloc(q, clusters, &f->host, &got, &zeroed, NULL) < 0) {
-		f->entry.page->pins--;
+	if (!qcow2_l2_writable_cached(q, io->offset_bytes, &f->entry) ||
+	    qcow2_alloc(q, clusters, &f->host, &got, &zeroed, NULL) < 0) {
 		back_out(q, *child);
 		return false;
 	}
@@ -231,7 +226,6 @@ static bool start_first(struct qcow2 *q, struct tide_io *io,
 	    qcow2_guard(q, f->host, clusters << q->cluster_bits, 0,
 			"a guest write to a new cluster", NULL) < 0) {
 		qcow2_unalloc(q, f->host, got);
-		f->entry.page->pins--;
 		back_out(q, *child);
 		return false;
 	}

@@ -239,19 +239,18 @@ static int link_chunk(struct qcow2 *q, struct chunk *c,
 			qcow2_release_entry(q, tide__get_be(at, 8), false);
 		tide__put_be(at, host | L2_COPIED, 8);
 	}
-	qcow2_page_dirty(&q->cache, entry->page);
+	qcow2_pin_dirty(&q->cache, &entry->pin);
 	return 0;
 }
 
 /* The lock is held, and is held again on return. */
 static int write_new(struct qcow2 *q, struct chunk *c, struct tide_error *err)
 {
-	struct qcow2_entry entry;
+	QCOW2_ENTRY(entry);
 	int ret = qcow2_l2_writable(q, c->offset, &entry, err);
 
 	if (ret < 0)
 		return ret;
-	entry.page->pins++;
 	ret = choose_host(q, c, err);
 	if (ret == 0) {
 		pthread_mutex_unlock(&q->lock);
@@ -262,7 +261,6 @@ static int write_new(struct qcow2 *q, struct chunk *c, struct tide_error *err)
 		if (ret < 0 && c->fresh)
 			qcow2_unalloc(q, c->host, c->clusters);
 	}
-	entry.page->pins--;
 	return ret;
 }
 

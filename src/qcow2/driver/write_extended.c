@@ -111,13 +111,12 @@ static int write_target(struct qcow2 *q, struct target *t, uint64_t offset,
 int qcow2_write_subclusters(struct qcow2 *q, uint64_t offset, const void *buf,
 			    uint64_t length_bytes, struct tide_error *err)
 {
-	struct qcow2_entry entry;
+	QCOW2_ENTRY(entry);
 	struct target t;
 	int ret = qcow2_l2_writable(q, offset, &entry, err);
 
 	if (ret < 0)
 		return ret;
-	entry.page->pins++;
 	ret = plan(q, &t, entry.at, offset, length_bytes, err);
 	if (ret == 0) {
 		ret = write_target(q, &t, offset, buf, length_bytes, err);
@@ -129,8 +128,7 @@ int qcow2_write_subclusters(struct qcow2 *q, uint64_t offset, const void *buf,
 			qcow2_release_entry(q, t.old_entry, false);
 		tide__put_be(entry.at, t.host | L2_COPIED, 8);
 		tide__put_be(entry.at + 8, t.bits, 8);
-		qcow2_page_dirty(&q->cache, entry.page);
+		qcow2_pin_dirty(&q->cache, &entry.pin);
 	}
-	entry.page->pins--;
 	return ret;
 }

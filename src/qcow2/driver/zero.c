@@ -105,7 +105,7 @@ static bool wipe_entry(struct qcow2 *q, const struct wipe *w, uint64_t offset,
 static int wipe_page(struct qcow2 *q, const struct wipe *w, uint64_t from,
 		     uint64_t to, struct tide_error *err)
 {
-	struct qcow2_entry entry;
+	QCOW2_ENTRY(entry);
 	struct qcow2_extent e;
 	bool changed = false;
 	int ret = qcow2_lookup(q, from, to - from, &e, err);
@@ -119,7 +119,6 @@ static int wipe_page(struct qcow2 *q, const struct wipe *w, uint64_t from,
 	ret = qcow2_l2_writable(q, from, &entry, err);
 	if (ret < 0)
 		return ret;
-	entry.page->pins++;
 	ret = qcow2_free_reserve(q, (to - from) >> q->cluster_bits, err);
 	for (uint64_t at = from; ret == 0 && at < to; at += q->cluster_bytes)
 		changed |= wipe_entry(q, w, at,
@@ -127,8 +126,7 @@ static int wipe_page(struct qcow2 *q, const struct wipe *w, uint64_t from,
 						  q->cluster_bits) *
 							 q->entry_bytes);
 	if (changed)
-		qcow2_page_dirty(&q->cache, entry.page);
-	entry.page->pins--;
+		qcow2_pin_dirty(&q->cache, &entry.pin);
 	return ret;
 }
 
