@@ -90,18 +90,77 @@ void tide_source_destroy(struct tide_source *source)
 		return;
 	tide_source_stop(source, NULL);
 	source->ops->fini(source);
+	free(source->by_address);
 	pthread_mutex_destroy(&source->lock);
 	free(source);
+}
+
+/* The first slot that ends behind page @page: its index, or count. */
+static size_t find_slot(const struct tide_source *source, uint64_t page)
+{
+	size_t low = 0, high = source->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		const struct tide__watched *w = source->by_address[middle];
+
+		if (w->first + w->pages > page)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
+static int make_room(struct tide_source *source)
+{
+	size_t room = source->room ? 2 * source->room : 8;
+	void *more;
+
+	if (source->count < source->room)
+		return 0;
+	more = realloc(source->by_address, room * sizeof(*source->by_address));
+	if (!more)
+		return -ENOMEM;
+	source->by_address = more;
+	source->room = room;
+	return 0;
+}
+
+/* Into the list and the array, both by address; there is room. */
+static void link_in(struct tide_source *source, struct tide__watched *w)
+{
+	size_t at = find_slot(source, w->first);
+	struct tide__watched **before =
+	    at ? &source->by_address[at - 1]->next : &source->watched;
+
+	w->next = *before;
+	*before = w;
+	memmove(source->by_address + at + 1, source->by_address + at,
+		(source->count - at) * sizeof(*source->by_address));
+	source->by_address[at] = w;
+	source->count++;
+}
+
+static void unlink_at(struct tide_source *source, size_t at)
+{
+	struct tide__watched *w = source->by_address[at];
+
+	*(at ? &source->by_address[at - 1]->next : &source->watched) = w->next;
+	source->count--;
+	memmove(source->by_address + at, source->by_address + at + 1,
+		(source->count - at) * sizeof(*source->by_address));
+	free_watched(w);
 }
 
 /* Watch one slot and link it in, behind those at lower addresses. */
 static int add_slot(struct tide_source *source, const struct tide_slot *slot,
 		    struct tide_error *err)
 {
-	struct tide__watched *w = calloc(1, sizeof(*w)), **at;
+	struct tide__watched *w;
 	int rc;
 
-	if (!w)
+	if (make_room(source) || !(w = calloc(1, sizeof(*w))))
 		goto no_memory;
 	w->slot = *slot;
 	w->first = slot->gpa_bytes >> TIDE__PAGE_SHIFT;
@@ -118,10 +177,7 @@ static int add_slot(struct tide_source *source, const struct tide_slot *slot,
 		free_watched(w);
 		return rc;
 	}
-	for (at = &source->watched; *at && (*at)->first < w->first;)
-		at = &(*at)->next;
-	w->next = *at;
-	*at = w;
+	link_in(source, w);
 	return 0;
 
 no_memory:
@@ -139,8 +195,7 @@ static int stop_locked(struct tide_source *source, struct tide_error *err)
 
 		if (rc && !first)
 			first = rc;
-		source->watched = w->next;
-		free_watched(w);
+		unlink_at(source, 0);
 	}
 	return first;
 }
@@ -220,15 +275,18 @@ int tide_source_rearm(struct tide_source *source, uint64_t first,
 		return 0;
 	start = tide__now_ns();
 	pthread_mutex_lock(&source->lock);
-	for (struct tide__watched *w = source->watched; w && !rc; w = w->next) {
+	for (size_t i = find_slot(source, first); i < source->count && !rc;
+	     i++) {
+		struct tide__watched *w = source->by_address[i];
 		uint64_t from = first > w->first ? first : w->first;
 		uint64_t to = w->first + w->pages;
 
+		if (w->first >= end)
+			break;
 		if (to > end)
 			to = end;
-		if (from < to)
-			rc = source->ops->rearm(source, w, from - w->first,
-						to - from, err);
+		rc = source->ops->rearm(source, w, from - w->first, to - from,
+					err);
 	}
 	source->stats.last_rearm_ns = tide__now_ns() - start;
 	pthread_mutex_unlock(&source->lock);
@@ -253,15 +311,17 @@ int tide_source_slot_removing(struct tide_source *source,
 			      const struct tide_slot *slot,
 			      struct tide_set *set, struct tide_error *err)
 {
-	struct tide__watched **at, *w;
+	struct tide__watched *w;
+	size_t at = 0;
 	int rc;
 
 	pthread_mutex_lock(&source->lock);
 	rc = harvest_locked(source, set, err);
-	for (at = &source->watched; *at && (*at)->slot.id != slot->id;)
-		at = &(*at)->next;
-	w = *at;
-	if (w) {
+	while (at < source->count &&
+	       source->by_address[at]->slot.id != slot->id)
+		at++;
+	if (at < source->count) {
+		w = source->by_address[at];
 		/*
 		 * Between this harvest and the removal the guest may write on:
 		 * only "all of it" is true.
@@ -270,8 +330,7 @@ int tide_source_slot_removing(struct tide_source *source,
 		source->stats.assumed_dirty += w->pages;
 		if (source->ops->unwatch(source, w, rc ? NULL : err) && !rc)
 			rc = -EIO;
-		*at = w->next;
-		free_watched(w);
+		unlink_at(source, at);
 	} else if (!rc) {
 		rc = tide_error_set(err, -ENOENT, "source", slot->gpa_bytes,
 				    "slot %" PRIu32 " is not watched",

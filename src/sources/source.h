@@ -46,6 +46,9 @@ struct tide_source {
 	const struct tide__source_ops *ops;
 	struct tide_source_vm vm;
 	struct tide__watched *watched;	/* by guest address */
+	/* The same as an array: rearm looks its slots up, unit by unit. */
+	struct tide__watched **by_address;
+	size_t count, room;
 	struct tide_source_stats stats;
 	void *impl;		/* the implementation's own */
 };
