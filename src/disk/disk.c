@@ -2,23 +2,16 @@
 /*
  * What all disks have in common: requests are checked here, once, so that a
  * driver only ever sees non-empty ranges inside its disk, and writes only on
- * a disk that was opened for them. And the choice of a driver for a path.
- *
- * A format that was not named is told by the magic. Who opens an image that a
- * guest may write in full (raw) names the format: a guest could otherwise
- * write a qcow2 header that names any backing file of the host.
+ * a disk that was opened for them. Which driver opens a path is chosen above
+ * them all: image/open.c.
  */
 #include "disk/disk.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/atomic.h"
 #include "disk/disk_internal.h"
-#include "qcow2/driver/qcow2.h"
 
 uint64_t tide_disk_size(const struct tide_disk *d)
 {
@@ -126,57 +119,4 @@ int tide_disk_resize(struct tide_disk *d, uint64_t size_bytes,
 int tide_disk_close(struct tide_disk *d, struct tide_error *err)
 {
 	return d ? d->ops->close(d, err) : 0;
-}
-
-/* *is: does the file begin as a qcow2 image does? */
-static int has_qcow2_magic(const char *path, bool *is, struct tide_error *err)
-{
-	char magic[4];
-	ssize_t n;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-
-	if (fd < 0)
-		return tide_error_set(err, -errno, "disk", TIDE_NO_OFFSET,
-				      "%s: %s", path, strerror(errno));
-	do
-		n = pread(fd, magic, sizeof(magic), 0);
-	while (n < 0 && errno == EINTR);
-	if (n < 0) {
-		int code = -errno;
-
-		close(fd);
-		return tide_error_set(err, code, "disk", 0,
-				      "%s: reading its first bytes: %s", path,
-				      strerror(-code));
-	}
-	close(fd);
-	*is = n == sizeof(magic) && !memcmp(magic, "QFI\xfb", sizeof(magic));
-	return 0;
-}
-
-int tide_disk_open(const char *path, const struct tide_disk_options *options,
-		   struct tide_disk **out, struct tide_error *err)
-{
-	static const struct tide_disk_options none;
-	bool qcow2 = false;
-
-	if (!options)
-		options = &none;
-	if (!options->format) {
-		int ret = has_qcow2_magic(path, &qcow2, err);
-
-		if (ret)
-			return ret;
-	} else {
-		qcow2 = !strcmp(options->format, "qcow2");
-		if (!qcow2 && strcmp(options->format, "raw"))
-			return tide_error_set(err, -EINVAL, "disk",
-					      TIDE_NO_OFFSET,
-					      "%s: no format is named '%.20s'; "
-					      "raw and qcow2 are known",
-					      path, options->format);
-	}
-	if (!qcow2)
-		return tide_disk_open_file(path, options, out, err);
-	return tide__qcow2_open(path, options, out, err);
 }

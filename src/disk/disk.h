@@ -60,13 +60,22 @@ struct tide_disk_options {
 	bool writable;
 	bool direct; /* O_DIRECT on the files below */
 	bool no_lock; /* open beside a writer, who may change what is read */
-	bool no_backing; /* qcow2: leave the backing chain closed */
+	/*
+	 * qcow2, for images that a stranger made: their header names other
+	 * files, and they are opened unless something here says otherwise.
+	 */
+	bool no_backing; /* leave the backing chain closed: its part is zeroes */
+	bool no_data_file; /* -EPERM for an image with an external data file */
+	const char *backing_path; /* this file and not the one that is named */
+	const char *data_path; /* likewise */
 	bool no_guard; /* qcow2: measurements only: do not check writes */
 	bool repair_dirty; /* qcow2: dirty bit set: rebuild the refcounts */
 	uint64_t cache_bytes; /* qcow2 metadata cache; 0: the default */
 	/*
 	 * Instead of the file driver, for every file that is opened with these
-	 * options: a layer of the caller's. NULL: the file driver.
+	 * options - the image, its data file, each layer of its backing chain,
+	 * and the look at a magic - a layer, or a policy, of the caller's: it
+	 * opens the file or refuses. NULL: the file driver.
 	 */
 	int (*open_file)(const char *path,
 			 const struct tide_disk_options *options,
@@ -112,6 +121,7 @@ struct tide_disk {
 	uint64_t size_bytes; /* atomic; changed by resize only */
 	uint32_t alignment_bytes; /* for O_DIRECT below: 1, 512 or 4096 */
 	bool writable;
+	bool fixed_size; /* resize is -ENOTSUP: a block device */
 	char *path; /* owned; for messages */
 };
 

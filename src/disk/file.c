@@ -120,6 +120,7 @@ static int learn_size(struct file *f, struct tide_error *err)
 				      "%s is neither a regular file nor a "
 				      "block device", f->disk.path);
 	f->device = S_ISBLK(st.st_mode);
+	f->disk.fixed_size = f->device;
 	f->block_bytes = 1;
 	f->disk.alignment_bytes = 1;
 	f->disk.size_bytes = (uint64_t)st.st_size;

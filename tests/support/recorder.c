@@ -310,6 +310,7 @@ int recorder_open(const char *path, const struct tide_disk_options *options,
 	l->disk.ops = &layer_ops;
 	l->disk.size_bytes = tide_disk_size(l->below);
 	l->disk.alignment_bytes = l->below->alignment_bytes;
+	l->disk.fixed_size = l->below->fixed_size;
 	l->disk.writable = options->writable;
 	*out = &l->disk;
 	return 0;

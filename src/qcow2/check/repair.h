@@ -19,6 +19,7 @@
 
 #include <stdbool.h>
 
+#include "disk/disk.h"
 #include "qcow2/check/check.h"
 
 struct qcow2_writer {
@@ -48,5 +49,12 @@ typedef void qcow2_repair_fn(void *opaque, const char *what);
 int qcow2_repair(struct qcow2_reader *r, const struct qcow2_writer *w,
 		 const struct qcow2_repair_options *options,
 		 qcow2_repair_fn *done, void *opaque, struct tide_error *err);
+
+/*
+ * repair_disk.c: repair the image at @path, opened as @options say (open_file,
+ * direct, no_lock); nothing that could be a loss is accepted.
+ */
+int qcow2_repair_path(const char *path, const struct tide_disk_options *options,
+		      struct tide_error *err);
 
 #endif

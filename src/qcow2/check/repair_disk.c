@@ -5,7 +5,7 @@
  */
 #include <errno.h>
 
-#include "qcow2/driver/qcow2.h"
+#include "disk/disk.h"
 #include "qcow2/check/repair.h"
 
 static int read_disk(void *opaque, uint64_t offset_bytes, void *buf,
@@ -48,10 +48,15 @@ static void ignore(void *opaque, const char *what)
 	(void)what;
 }
 
-int qcow2_repair_path(const char *path, struct tide_error *err)
+int qcow2_repair_path(const char *path, const struct tide_disk_options *options,
+		      struct tide_error *err)
 {
 	const struct qcow2_repair_options careful = { .accept_loss = false };
-	struct tide_disk_options o = { .writable = true };
+	struct tide_disk_options o = { .writable = true,
+				       .direct = options->direct,
+				       .no_lock = options->no_lock,
+				       .open_file = options->open_file,
+				       .open_opaque = options->open_opaque };
 	struct tide_disk *d;
 	struct qcow2_reader reader = { .pread = read_disk, .path = path };
 	struct qcow2_writer writer = { write_disk, sync_disk, extend_disk,

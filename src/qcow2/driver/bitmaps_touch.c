@@ -52,10 +52,8 @@ int qcow2_bitmaps_touch(struct qcow2 *q, struct tide_error *err)
 	uint8_t *directory;
 	int ret;
 
-	if (!h->has_bitmaps) {
-		q->bitmaps_touched = true;
+	if (!h->has_bitmaps)
 		return 0;
-	}
 	directory = malloc(h->bitmap_directory_bytes);
 	if (!directory)
 		return tide_error_set(err, -ENOMEM, "qcow2",
@@ -81,6 +79,5 @@ int qcow2_bitmaps_touch(struct qcow2 *q, struct tide_error *err)
 	if (ret == 0)
 		ret = tide_disk_flush(q->file, err);
 	free(directory);
-	q->bitmaps_touched = ret == 0;
 	return ret;
 }

@@ -21,12 +21,11 @@
 
 #include "base/atomic.h"
 #include "qcow2/format/layout.h"
+#include "qcow2/driver/open.h"
 #include "qcow2/driver/qcow2.h"
-#include "qcow2/check/repair.h"
 
 #define MOST_LAYERS 200
 #define FIRST_BYTES (2u << 20)
-#define AUTOCLEAR_KNOWN (QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_RAW_EXTERNAL)
 
 /* The layers above the one that is being opened. */
 struct layer {
@@ -124,6 +123,8 @@ static void derive(struct qcow2 *q, const struct tide_disk_options *o)
 	q->disk.writable = o->writable;
 	q->disk.alignment_bytes = 1;
 	q->disk.size_bytes = h->size_bytes;
+	q->growable = !q->file->fixed_size;
+	q->touched_end = round_up(tide_disk_size(q->file), q->cluster_bytes);
 }
 
 /* --- tables and the kind map --- */
@@ -232,29 +233,42 @@ static char *find_data(const char *image, const char *name,
 	return path;
 }
 
+/* What the files beside and below are opened with: the caller's own way. */
+static struct tide_disk_options inherited(const struct tide_disk_options *o)
+{
+	return (struct tide_disk_options){ .direct = o->direct,
+					   .no_lock = o->no_lock,
+					   .open_file = o->open_file,
+					   .open_opaque = o->open_opaque };
+}
+
 static int open_data(struct qcow2 *q, const struct tide_disk_options *o,
 		     struct tide_error *err)
 {
-	struct tide_disk_options below = { .writable = o->writable,
-					   .direct = o->direct };
+	struct tide_disk_options below = inherited(o);
 	char *path;
 	int ret;
 
 	q->data = q->file;
 	if (!q->external)
 		return 0;
-	if (!q->header.data_file)
+	if (o->no_data_file)
+		return tide_error_set(err, -EPERM, "qcow2", 72,
+				      "%s keeps its data in another file, which "
+				      "is not to be opened here", q->disk.path);
+	if (!o->data_path && !q->header.data_file)
 		return tide_error_set(err, -EINVAL, "qcow2", TIDE_NO_OFFSET,
 				      "%s needs a data file and does not name "
 				      "it", q->disk.path);
-	path = find_data(q->disk.path, q->header.data_file, err);
+	path = o->data_path ? strdup(o->data_path) :
+			      find_data(q->disk.path, q->header.data_file, err);
 	if (!path)
 		return err ? err->code : -EINVAL;
+	below.writable = o->writable;
+	/* As long as it is: it may be made longer by the first write only. */
 	ret = tide_disk_open_file(path, &below, &q->data, err);
 	if (ret < 0)
 		q->data = q->file;
-	else if (o->writable && tide_disk_size(q->data) < q->disk.size_bytes)
-		ret = tide_disk_resize(q->data, q->disk.size_bytes, err);
 	free(path);
 	return ret;
 }
@@ -262,15 +276,18 @@ static int open_data(struct qcow2 *q, const struct tide_disk_options *o,
 static int open_backing(struct qcow2 *q, const struct tide_disk_options *o,
 			const struct layer *me, struct tide_error *err)
 {
-	struct tide_disk_options below = { .direct = o->direct,
-					   .cache_bytes = o->cache_bytes };
+	struct tide_disk_options below = inherited(o);
 	char *path;
 	int ret;
 
 	if (!q->header.backing_name || o->no_backing)
 		return 0;
+	below.cache_bytes = o->cache_bytes;
+	below.no_data_file = o->no_data_file;
 	below.format = q->header.backing_format;
-	path = resolve(q->disk.path, q->header.backing_name, err);
+	path = o->backing_path ? strdup(o->backing_path) :
+				 resolve(q->disk.path, q->header.backing_name,
+					 err);
 	if (!path)
 		return err ? err->code : -EINVAL;
 	if (below.format && !strcmp(below.format, "raw"))
@@ -322,39 +339,15 @@ static int identify(const char *path, const struct layer *above,
 	return 0;
 }
 
-/* The file: regular ones can grow, and end with a whole cluster. */
-static int prepare_file(struct qcow2 *q, const char *path,
-			struct tide_error *err)
-{
-	uint64_t size = tide_disk_size(q->file);
-	struct stat st;
-
-	q->growable = stat(path, &st) == 0 && S_ISREG(st.st_mode);
-	q->touched_end = round_up(size, q->cluster_bytes);
-	if (q->disk.writable && q->growable && q->touched_end != size)
-		return tide_disk_resize(q->file, q->touched_end, err);
-	return 0;
-}
-
-/* Features that other writers added and that a write would make untrue. */
-static int clear_unknown(struct qcow2 *q, struct tide_error *err)
-{
-	if (!q->disk.writable || q->header.version < 3 ||
-	    !(q->header.autoclear & ~(uint64_t)AUTOCLEAR_KNOWN))
-		return 0;
-	q->header.autoclear &= AUTOCLEAR_KNOWN;
-	return qcow2_header_store(q, err);
-}
-
 static int set_up(struct qcow2 *q, const char *path,
 		  const struct tide_disk_options *o, const struct layer *me,
 		  struct tide_error *err)
 {
-	struct tide_disk_options below = { .writable = o->writable,
-					   .direct = o->direct,
-					   .open_file = o->open_file,
-					   .open_opaque = o->open_opaque };
-	int ret = tide_disk_open_file(path, &below, &q->file, err);
+	struct tide_disk_options below = inherited(o);
+	int ret;
+
+	below.writable = o->writable;
+	ret = tide_disk_open_file(path, &below, &q->file, err);
 
 	if (ret == 0)
 		ret = read_header(q, err);
@@ -373,11 +366,7 @@ static int set_up(struct qcow2 *q, const char *path,
 		ret = open_data(q, o, err);
 	if (ret == 0)
 		ret = open_backing(q, o, me, err);
-	/* From here on the file is changed. */
-	if (ret == 0)
-		ret = prepare_file(q, path, err);
-	if (ret == 0)
-		ret = clear_unknown(q, err);
+	/* Nothing is changed yet: that is the first write's (first_write.c). */
 	return ret;
 }
 
@@ -417,20 +406,7 @@ static int open_layer(const char *path, const struct tide_disk_options *options,
 int tide__qcow2_open(const char *path, const struct tide_disk_options *options,
 		     struct tide_disk **out, struct tide_error *err)
 {
-	struct tide_error why;
-	int ret = open_layer(path, options, NULL, out, &why);
-
-	/* Lazy refcounts: a crash leaves them to be counted anew. */
-	if (ret == -EROFS && options->repair_dirty)
-		ret = qcow2_repair_path(path, &why);
-	else if (ret == 0 || !options->repair_dirty)
-		goto out;
-	if (ret == 0)
-		ret = open_layer(path, options, NULL, out, &why);
-out:
-	if (ret < 0 && err)
-		*err = why;
-	return ret;
+	return open_layer(path, options, NULL, out, err);
 }
 
 /* --- close --- */
@@ -440,7 +416,7 @@ static int settle_down(struct qcow2 *q, struct tide_error *err)
 {
 	int ret = 0;
 
-	if (!q->disk.writable || q->broken)
+	if (!q->disk.writable || q->broken || !q->prepared)
 		return 0;
 	do
 		ret = qcow2_flush(&q->disk, err);

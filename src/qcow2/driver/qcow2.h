@@ -90,7 +90,7 @@ struct qcow2 {
 	uint64_t touched_end; /* clusters from here on were never written */
 	uint8_t *unpacked; /* one decompressed cluster */
 	uint64_t unpacked_entry; /* its L2 entry, 0: none */
-	bool bitmaps_touched;
+	bool prepared; /* for writing: first_write.c */
 	int broken; /* -errno: no more writes */
 	char why_broken[200];
 	uint64_t guard_checks, guard_hits;
@@ -127,10 +127,6 @@ static inline uint64_t round_up(uint64_t value, uint64_t to)
 }
 
 extern const struct tide_disk_ops tide__qcow2_ops;
-
-/* open.c */
-int tide__qcow2_open(const char *path, const struct tide_disk_options *options,
-		     struct tide_disk **out, struct tide_error *err);
 
 /* header_write.c: bring fixed header fields to the file, in one sector. */
 int qcow2_header_store(struct qcow2 *q, struct tide_error *err);
@@ -252,7 +248,9 @@ int qcow2_write(struct tide_disk *d, uint64_t offset, const void *buf,
 /* One cluster of an image with extended L2; range registered, lock held. */
 int qcow2_write_subclusters(struct qcow2 *q, uint64_t offset, const void *buf,
 			    uint64_t length_bytes, struct tide_error *err);
-/* May the image be written? Also sees to bitmaps before the first write. */
+/* first_write.c; lock held */
+int qcow2_first_write(struct qcow2 *q, struct tide_error *err);
+/* May the image be written? Also makes it ready before the first write. */
 int qcow2_may_write(struct qcow2 *q, struct tide_error *err);
 /* Does anything but zeroes show through at unallocated @offset? */
 bool qcow2_backed(const struct qcow2 *q, uint64_t offset);
@@ -281,7 +279,4 @@ int qcow2_status(struct tide_disk *d, uint64_t offset, uint64_t length_bytes,
 int qcow2_bitmaps_touch(struct qcow2 *q, struct tide_error *err);
 bool qcow2_start(struct tide_disk *d, struct tide_io *io);
 void qcow2_flights_free(struct qcow2 *q);
-/* repair_disk.c */
-int qcow2_repair_path(const char *path, struct tide_error *err);
-
 #endif

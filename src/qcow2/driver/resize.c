@@ -193,9 +193,13 @@ int qcow2_resize(struct tide_disk *d, uint64_t size_bytes,
 {
 	struct qcow2 *q = qcow2_of(d);
 	uint64_t old = tide_disk_size(d);
-	int ret = refuse(q, size_bytes, err);
+	int ret;
 
-	if (ret < 0 || size_bytes == old)
+	/* To the same size: done, whatever the image has. */
+	if (size_bytes == old)
+		return 0;
+	ret = refuse(q, size_bytes, err);
+	if (ret < 0)
 		return ret;
 	if (q->external && tide_disk_size(q->data) < size_bytes)
 		ret = tide_disk_resize(q->data, size_bytes, err);

@@ -240,7 +240,7 @@ static bool start_write(struct qcow2 *q, struct tide_io *io,
 {
 	struct qcow2_extent e;
 
-	if (q->broken || !q->bitmaps_touched ||
+	if (q->broken || !q->prepared ||
 	    q->cache.dirty_count > q->cache.bound / 2 ||
 	    q->frees.count > q->cache.bound ||
 	    !qcow2_lookup_cached(q, io->offset_bytes, io->length_bytes, &e) ||

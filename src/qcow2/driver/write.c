@@ -42,7 +42,7 @@ int qcow2_may_write(struct qcow2 *q, struct tide_error *err)
 		return tide_error_set(err, q->broken, "qcow2", TIDE_NO_OFFSET,
 				      "%s takes no more writes: %s",
 				      q->disk.path, q->why_broken);
-	return q->bitmaps_touched ? 0 : qcow2_bitmaps_touch(q, err);
+	return q->prepared ? 0 : qcow2_first_write(q, err);
 }
 
 bool qcow2_backed(const struct qcow2 *q, uint64_t offset)

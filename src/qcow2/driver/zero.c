@@ -164,6 +164,17 @@ static uint64_t whole_end(const struct qcow2 *q, uint64_t end)
 	return round_down(end, q->cluster_bytes);
 }
 
+/* The file is the guest's disk as it is: the data file does it. */
+static int ready_raw(struct qcow2 *q, struct tide_error *err)
+{
+	int ret;
+
+	pthread_mutex_lock(&q->lock);
+	ret = qcow2_may_write(q, err);
+	pthread_mutex_unlock(&q->lock);
+	return ret;
+}
+
 int qcow2_zero(struct tide_disk *d, uint64_t offset, uint64_t length_bytes,
 	       uint32_t flags, struct tide_error *err)
 {
@@ -174,9 +185,11 @@ int qcow2_zero(struct tide_disk *d, uint64_t offset, uint64_t length_bytes,
 	uint64_t to = whole_end(q, end);
 	int ret;
 
-	if (q->raw_external)
-		return tide_disk_zero(q->data, offset, length_bytes, flags,
-				      err);
+	if (q->raw_external) {
+		ret = ready_raw(q, err);
+		return ret < 0 ? ret : tide_disk_zero(q->data, offset,
+						      length_bytes, flags, err);
+	}
 	/* Version 2 has no zero clusters to put over a backing file. */
 	if (from >= to || (q->header.version < 3 && q->backing))
 		return flags & TIDE_ZERO_NO_FALLBACK ?
@@ -198,8 +211,12 @@ int qcow2_discard(struct tide_disk *d, uint64_t offset, uint64_t length_bytes,
 	uint64_t from = round_up(offset, q->cluster_bytes);
 	uint64_t to = whole_end(q, offset + length_bytes);
 
-	if (q->raw_external)
-		return tide_disk_discard(q->data, offset, length_bytes, err);
+	if (q->raw_external) {
+		int ret = ready_raw(q, err);
+
+		return ret < 0 ? ret : tide_disk_discard(q->data, offset,
+							 length_bytes, err);
+	}
 	return from < to ? wipe_clusters(q, &w, from, to, err) : 0;
 }
 

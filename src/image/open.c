@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Which driver opens a path: the one table of formats.
+ *
+ * A format that was not named is told by the magic at its beginning; what has
+ * none of those known is raw. Who opens an image that a guest may write in full
+ * (raw) names the format: a guest could otherwise write a header that names
+ * any backing file of the host.
+ *
+ * This stands above the drivers and above repair, so that neither knows the
+ * other: an image that a crash left dirty is repaired here, if the caller
+ * wants that, and opened again.
+ */
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "disk/disk.h"
+#include "qcow2/check/repair.h"
+#include "qcow2/driver/open.h"
+
+#define MOST_MAGIC 8u
+
+static const struct format {
+	const char *name;
+	const char *magic; /* NULL: has none, and comes last */
+	int (*open)(const char *path, const struct tide_disk_options *options,
+		    struct tide_disk **out, struct tide_error *err);
+	/* After -EROFS, with repair_dirty. NULL: nothing to repair. */
+	int (*repair)(const char *path, const struct tide_disk_options *options,
+		      struct tide_error *err);
+} formats[] = {
+	{ "qcow2", "QFI\xfb", tide__qcow2_open, qcow2_repair_path },
+	{ "raw", NULL, tide_disk_open_file, NULL },
+};
+
+#define FORMATS (sizeof(formats) / sizeof(*formats))
+
+static const struct format *named(const char *path, const char *name,
+				  struct tide_error *err)
+{
+	for (size_t i = 0; i < FORMATS; i++)
+		if (!strcmp(formats[i].name, name))
+			return &formats[i];
+	tide_error_set(err, -EINVAL, "disk", TIDE_NO_OFFSET,
+		       "%s: no format is named '%.20s'; raw and qcow2 are known",
+		       path, name);
+	return NULL;
+}
+
+/* Its first bytes, read as all else will be: through the caller's layer. */
+static int read_magic(const char *path, const struct tide_disk_options *options,
+		      char magic[MOST_MAGIC], struct tide_error *err)
+{
+	struct tide_disk_options look = { .no_lock = true,
+					  .open_file = options->open_file,
+					  .open_opaque = options->open_opaque };
+	struct tide_disk *d;
+	uint64_t size;
+	int ret = tide_disk_open_file(path, &look, &d, err);
+
+	if (ret < 0)
+		return ret;
+	size = tide_disk_size(d);
+	memset(magic, 0, MOST_MAGIC);
+	ret = tide_disk_read(d, 0, magic, size < MOST_MAGIC ? size : MOST_MAGIC,
+			     err);
+	tide_disk_close(d, NULL);
+	return ret;
+}
+
+static int probe(const char *path, const struct tide_disk_options *options,
+		 const struct format **out, struct tide_error *err)
+{
+	char magic[MOST_MAGIC];
+	int ret = read_magic(path, options, magic, err);
+
+	if (ret < 0)
+		return ret;
+	for (*out = formats; (*out)->magic; ++*out)
+		if (!memcmp(magic, (*out)->magic, strlen((*out)->magic)))
+			break;
+	return 0;
+}
+
+int tide_disk_open(const char *path, const struct tide_disk_options *options,
+		   struct tide_disk **out, struct tide_error *err)
+{
+	static const struct tide_disk_options none;
+	const struct format *format = NULL;
+	struct tide_error why;
+	int ret = 0;
+
+	if (!options)
+		options = &none;
+	if (options->format)
+		format = named(path, options->format, err);
+	else
+		ret = probe(path, options, &format, err);
+	if (ret < 0 || !format)
+		return ret < 0 ? ret : -EINVAL;
+	ret = format->open(path, options, out, &why);
+	if (ret == -EROFS && options->repair_dirty && format->repair) {
+		ret = format->repair(path, options, &why);
+		if (ret == 0)
+			ret = format->open(path, options, out, &why);
+	}
+	if (ret < 0 && err)
+		*err = why;
+	return ret;
+}
