@@ -6,6 +6,7 @@
 #include "cli/options.h"
 #include "tidemark/scan.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,26 +32,38 @@ static int words_matching(const struct cli_command *c, int argc, char **argv)
 	return argc > 2 && !strcmp(space + 1, argv[2]) ? 2 : 0;
 }
 
+/* An answer that did not arrive is no answer, whatever the verdict was. */
+static int finish(const char *name, int code)
+{
+	if (!ferror(stdout) && !fflush(stdout))
+		return code;
+	/* The command itself may have said so already. */
+	if (code != CLI_FAILED)
+		fprintf(stderr, "tidemark %s: the output could not be written: "
+			"%s\n", name, strerror(errno));
+	return CLI_FAILED;
+}
+
 static int run(const struct cli_command *command, int argc, char **argv)
 {
 	struct cli_parsed parsed;
 	int code;
 
-	if (!cli_parse(command, argc, argv, &parsed, &code))
-		return code;
-	return command->run(&parsed);
+	if (cli_parse(command, argc, argv, &parsed, &code))
+		code = command->run(&parsed);
+	return finish(command->name, code);
 }
 
 int main(int argc, char **argv)
 {
 	if (argc >= 2 && !strcmp(argv[1], "--help")) {
 		usage(stdout);
-		return CLI_OK;
+		return finish("--help", CLI_OK);
 	}
 	if (argc >= 2 && !strcmp(argv[1], "--version")) {
 		printf("tidemark %s (%s)\n", TIDEMARK_VERSION,
 		       tide_isa_name());
-		return CLI_OK;
+		return finish("--version", CLI_OK);
 	}
 	for (const struct cli_command *const *c = cli_commands; *c; c++) {
 		int words = words_matching(*c, argc, argv);

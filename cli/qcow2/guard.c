@@ -13,6 +13,7 @@
 
 #include "qcow2/format/guest.h"
 #include "qcow2/format/kinds_load.h"
+#include "cli/json_out.h"
 #include "cli/qcow2/image.h"
 
 #define SHOWN_HITS 20u
@@ -30,6 +31,7 @@ struct guard {
 	uint64_t run_count;
 	bool in_file, external;
 	uint64_t writes, bytes, checks, hits, outside, unmapped;
+	uint64_t refused; /* by the driver: the entry cannot be followed */
 	uint64_t by_kind[TIDE_KIND_COUNT];
 	struct hit shown[SHOWN_HITS];
 };
@@ -97,7 +99,9 @@ static void follow(struct guard *g, uint64_t t_us, uint64_t offset,
 		n = r->length_bytes - skip;
 		if (n > end - offset)
 			n = end - offset;
-		if (r->has_host && r->type != QCOW2_GUEST_PACKED)
+		if (r->type == QCOW2_GUEST_DAMAGED)
+			g->refused++;
+		else if (r->has_host)
 			check(g, t_us, offset, r->host_bytes + skip, n);
 		else
 			g->unmapped++;
@@ -122,18 +126,49 @@ static void play(struct guard *g, uint64_t t_us, uint64_t offset,
 		follow(g, t_us, offset, length);
 }
 
+/* Digits only: no sign, no overflow. */
+static bool take_number(const char **at, char end, uint64_t *value)
+{
+	char *stop;
+
+	if (**at < '0' || **at > '9')
+		return false;
+	errno = 0;
+	*value = strtoull(*at, &stop, 10);
+	if (errno || (*stop != end && !(end == '\n' && (!*stop || *stop == '\r'))))
+		return false;
+	*at = stop + 1;
+	return true;
+}
+
+/* "t_us,op,offset,length" */
+static bool parse_line(const char *line, uint64_t *t_us, char op[16],
+		       uint64_t *offset, uint64_t *length)
+{
+	size_t letters;
+
+	if (!take_number(&line, ',', t_us))
+		return false;
+	letters = strspn(line, "abcdefghijklmnopqrstuvwxyz");
+	if (!letters || letters > 15 || line[letters] != ',')
+		return false;
+	memcpy(op, line, letters);
+	op[letters] = '\0';
+	line += letters + 1;
+	return take_number(&line, ',', offset) &&
+	       take_number(&line, '\n', length);
+}
+
 static int play_trace(struct guard *g, FILE *f, const char *path)
 {
-	unsigned long long t_us, offset, length;
+	uint64_t number = 0, t_us, offset, length;
 	char line[256], op[16];
-	uint64_t number = 0;
 
 	while (fgets(line, sizeof(line), f)) {
 		number++;
 		if (number == 1 && !strncmp(line, "t_us,", 5))
 			continue;
-		if (sscanf(line, "%llu,%15[a-z],%llu,%llu", &t_us, op, &offset,
-			   &length) != 4)
+		if (!parse_line(line, &t_us, op, &offset, &length))
 			return cli_fail(g->p->command, CLI_FAILED,
 					"%s: line %llu is not "
 					"t_us,op,offset,length", path,
@@ -162,45 +197,47 @@ static int open_and_play(struct guard *g, const char *path)
 	return code;
 }
 
-static json_t *kinds_json(uint32_t kinds)
+static void hit_json(struct cli_json *j, const struct hit *h)
 {
-	json_t *list = json_array();
-
+	cli_json_object(j, NULL);
+	cli_json_number(j, "t_us", h->t_us);
+	cli_json_number(j, "offset", h->trace_offset);
+	cli_json_number(j, "length", h->length);
+	cli_json_number(j, "file_offset", h->file_offset);
+	cli_json_array(j, "kinds");
 	for (uint32_t k = 0; k < TIDE_KIND_COUNT; k++)
-		if (kinds >> k & 1)
-			json_array_append_new(
-				list, json_string(tide_kind_name(
-					      (enum tide_kind)k)));
-	return list;
+		if (h->kinds >> k & 1)
+			cli_json_text(j, NULL,
+				      tide_kind_name((enum tide_kind)k));
+	cli_json_close(j);
+	cli_json_close(j);
 }
 
 static int report_json(const struct guard *g)
 {
-	json_t *list = json_array(), *by = json_object();
+	struct cli_json j;
 
-	for (uint64_t i = 0; i < g->hits && i < SHOWN_HITS; i++)
-		json_array_append_new(
-			list,
-			json_pack("{s:I, s:I, s:I, s:I, s:o}", "t_us",
-				  (json_int_t)g->shown[i].t_us, "offset",
-				  (json_int_t)g->shown[i].trace_offset,
-				  "length", (json_int_t)g->shown[i].length,
-				  "file_offset",
-				  (json_int_t)g->shown[i].file_offset, "kinds",
-				  kinds_json(g->shown[i].kinds)));
+	cli_json_begin(&j, stdout);
+	cli_json_object(&j, NULL);
+	cli_json_number(&j, "writes", g->writes);
+	cli_json_number(&j, "bytes", g->bytes);
+	cli_json_number(&j, "checks", g->checks);
+	cli_json_number(&j, "hits", g->hits);
+	cli_json_number(&j, "refused", g->refused);
+	cli_json_number(&j, "outside", g->outside);
+	cli_json_number(&j, "unmapped", g->unmapped);
+	cli_json_number(&j, "map_bytes", tide_kinds_bytes(g->kinds));
+	cli_json_object(&j, "by_kind");
 	for (uint32_t k = 0; k < TIDE_KIND_COUNT; k++)
-		json_object_set_new(by, tide_kind_name((enum tide_kind)k),
-				    json_integer((json_int_t)g->by_kind[k]));
-	return qcow2_json_print(
-		g->p,
-		json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}",
-			  "writes", (json_int_t)g->writes, "bytes",
-			  (json_int_t)g->bytes, "checks", (json_int_t)g->checks,
-			  "hits", (json_int_t)g->hits, "outside",
-			  (json_int_t)g->outside, "unmapped",
-			  (json_int_t)g->unmapped, "map_bytes",
-			  (json_int_t)tide_kinds_bytes(g->kinds), "by_kind", by,
-			  "first_hits", list));
+		cli_json_number(&j, tide_kind_name((enum tide_kind)k),
+				g->by_kind[k]);
+	cli_json_close(&j);
+	cli_json_array(&j, "first_hits");
+	for (uint64_t i = 0; i < g->hits && i < SHOWN_HITS; i++)
+		hit_json(&j, &g->shown[i]);
+	cli_json_close(&j);
+	cli_json_close(&j);
+	return cli_json_end(&j, g->p->command);
 }
 
 static void report_text(const struct guard *g)
@@ -223,10 +260,11 @@ static void report_text(const struct guard *g)
 			       tide_kind_name((enum tide_kind)k),
 			       (unsigned long long)g->by_kind[k]);
 	printf("%llu writes, %llu checks, %llu hits; %llu outside of the disk, "
-	       "%llu where nothing is allocated yet\n",
+	       "%llu through damaged entries, %llu where nothing is allocated "
+	       "yet\n",
 	       (unsigned long long)g->writes, (unsigned long long)g->checks,
 	       (unsigned long long)g->hits, (unsigned long long)g->outside,
-	       (unsigned long long)g->unmapped);
+	       (unsigned long long)g->refused, (unsigned long long)g->unmapped);
 }
 
 static int prepare(struct guard *g)
@@ -266,7 +304,8 @@ static int run(const struct cli_parsed *p)
 		code = report_json(&g);
 	else if (!code)
 		report_text(&g);
-	if (!code && g.hits)
+	/* Whatever the driver would refuse. */
+	if (!code && (g.hits || g.refused || g.outside))
 		code = QCOW2_CORRUPT;
 	free(g.runs);
 	tide_kinds_destroy(g.kinds);
@@ -276,6 +315,7 @@ static int run(const struct cli_parsed *p)
 
 static const struct cli_option options[] = {
 	{ "json", NULL, CLI_FLAG, NULL, "print one JSON object" },
+	QCOW2_FORCE_SHARE,
 	{ "file", NULL, CLI_FLAG, NULL,
 	  "the trace names places in the file, not on the guest's disk" },
 	{ NULL, NULL, CLI_FLAG, NULL, NULL },

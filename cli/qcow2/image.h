@@ -3,16 +3,16 @@
 #ifndef CLI_QCOW2_IMAGE_H
 #define CLI_QCOW2_IMAGE_H
 
-#include <jansson.h>
-
 #include "qcow2/check/check.h"
 #include "qcow2/format/header.h"
 #include "qcow2/format/reader.h"
+#include "cli/json_out.h"
 #include "cli/options.h"
 
 struct qcow2_image {
 	const char *path;
 	int fd;
+	bool in_use; /* another process has it open for writing */
 	struct qcow2_reader reader;
 	struct qcow2_header header; /* parsed tolerantly */
 };
@@ -37,9 +37,6 @@ int qcow2_image_open_path(const struct cli_parsed *p, const char *path,
 int qcow2_image_reread(const struct cli_parsed *p, struct qcow2_image *image);
 void qcow2_image_close(struct qcow2_image *image);
 
-/* Print and free; CLI_OK or CLI_FAILED. */
-int qcow2_json_print(const struct cli_parsed *p, json_t *object);
-
 /* A check whose problems are kept up to a limit, and then said. */
 #define QCOW2_REPORT_PROBLEMS 200u
 struct qcow2_report {
@@ -53,8 +50,15 @@ int qcow2_report_make(const struct cli_parsed *p,
 		      struct qcow2_census *census);
 void qcow2_report_fini(struct qcow2_report *report);
 enum qcow2_exit qcow2_report_exit(const struct qcow2_report *report);
-void qcow2_report_print(const struct qcow2_report *report);
-json_t *qcow2_report_json(const struct qcow2_image *image,
-			  const struct qcow2_report *report);
+void qcow2_report_print(const struct qcow2_image *image,
+			const struct qcow2_report *report);
+/* Members of the object that is open in @j. */
+void qcow2_report_json(struct cli_json *j, const struct qcow2_image *image,
+		       const struct qcow2_report *report);
+/* --force-share, for the verbs that only read. */
+#define QCOW2_FORCE_SHARE                                                      \
+	{ "force-share", NULL, CLI_FLAG, NULL,                                 \
+	  "look although another process writes the image; what is said "      \
+	  "may be wrong" }
 
 #endif

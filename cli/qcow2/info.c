@@ -3,186 +3,207 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "qcow2/format/bitmaps.h"
 #include "qcow2/format/snapshots.h"
 #include "cli/qcow2/image.h"
 
-static json_t *number(uint64_t value)
+/* Both ways of saying the same: members of an object, or lines. */
+struct out {
+	bool json;
+	struct cli_json j;
+};
+
+static void put_text(struct out *o, const char *key, const char *text)
 {
-	return json_integer((json_int_t)value);
+	char shown[4 * 1024 + 1];
+
+	if (o->json) {
+		cli_json_text(&o->j, key, text);
+		return;
+	}
+	/* Names come from the image. */
+	tide__text_show(shown, sizeof(shown), text, strlen(text));
+	printf("%s: %s\n", key, shown);
 }
 
-/* Names come from the image: bytes that are no UTF-8 become '?'. */
-static json_t *text(const char *s)
+static void put_number(struct out *o, const char *key, uint64_t value)
 {
-	json_t *whole = s ? json_string(s) : json_null();
-	char clean[1100];
-	size_t i = 0;
-
-	if (whole)
-		return whole;
-	for (; s[i] && i < sizeof(clean) - 1; i++)
-		clean[i] = (unsigned char)s[i] < 0x80 ? s[i] : '?';
-	clean[i] = 0;
-	return json_string(clean);
+	if (o->json)
+		cli_json_number(&o->j, key, value);
+	else
+		printf("%s: %llu\n", key, (unsigned long long)value);
 }
 
-static json_t *features(const struct qcow2_header *h)
+static void put_features(struct out *o, const struct qcow2_header *h)
 {
-	static const struct {
-		uint64_t bit;
+	const struct {
+		bool set;
 		const char *name;
 	} known[] = {
-		{ QCOW2_INCOMPAT_DIRTY, "dirty" },
-		{ QCOW2_INCOMPAT_CORRUPT, "corrupt" },
-		{ QCOW2_INCOMPAT_DATA_FILE, "external-data-file" },
-		{ QCOW2_INCOMPAT_COMPRESSION, "compression-type" },
-		{ QCOW2_INCOMPAT_EXTENDED_L2, "extended-l2" },
+		{ h->incompatible & QCOW2_INCOMPAT_DIRTY, "dirty" },
+		{ h->incompatible & QCOW2_INCOMPAT_CORRUPT, "corrupt" },
+		{ h->incompatible & QCOW2_INCOMPAT_DATA_FILE,
+		  "external-data-file" },
+		{ h->incompatible & QCOW2_INCOMPAT_COMPRESSION,
+		  "compression-type" },
+		{ h->incompatible & QCOW2_INCOMPAT_EXTENDED_L2, "extended-l2" },
+		{ h->compatible & QCOW2_COMPAT_LAZY_REFCOUNTS,
+		  "lazy-refcounts" },
+		{ h->autoclear & QCOW2_AUTOCLEAR_BITMAPS, "bitmaps" },
+		{ h->autoclear & QCOW2_AUTOCLEAR_RAW_EXTERNAL, "raw-external" },
 	};
-	json_t *list = json_array();
 
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (h->incompatible & known[i].bit)
-			json_array_append_new(list,
-					      json_string(known[i].name));
-	if (h->compatible & QCOW2_COMPAT_LAZY_REFCOUNTS)
-		json_array_append_new(list, json_string("lazy-refcounts"));
-	if (h->autoclear & QCOW2_AUTOCLEAR_BITMAPS)
-		json_array_append_new(list, json_string("bitmaps"));
-	if (h->autoclear & QCOW2_AUTOCLEAR_RAW_EXTERNAL)
-		json_array_append_new(list, json_string("raw-external"));
-	return list;
+	if (o->json)
+		cli_json_array(&o->j, "features");
+	else
+		printf("features:\n");
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		if (!known[i].set)
+			continue;
+		if (o->json)
+			cli_json_text(&o->j, NULL, known[i].name);
+		else
+			printf("  %s\n", known[i].name);
+	}
+	if (o->json)
+		cli_json_close(&o->j);
 }
 
-static json_t *header_json(const struct qcow2_image *image)
+static void put_header(struct out *o, const struct qcow2_image *image)
 {
 	static const char *const crypt[] = { "none", "aes", "luks" };
 	const struct qcow2_header *h = &image->header;
-	json_t *o = json_object();
 
-	json_object_set_new(o, "image", text(image->path));
-	json_object_set_new(o, "version", number(h->version));
-	json_object_set_new(o, "virtual_size_bytes", number(h->size_bytes));
-	json_object_set_new(o, "file_size_bytes",
-			    number(image->reader.size_bytes));
-	json_object_set_new(o, "cluster_size_bytes",
-			    number(qcow2_cluster_bytes(h)));
-	json_object_set_new(o, "refcount_bits",
-			    number(1ull << h->refcount_order));
-	json_object_set_new(o, "compression",
-			    json_string(h->compression ? "zstd" : "zlib"));
-	json_object_set_new(o, "encryption",
-			    json_string(crypt[h->crypt_method]));
-	json_object_set_new(o, "features", features(h));
+	put_text(o, "image", image->path);
+	if (image->in_use)
+		put_text(o, "in_use", "another process writes the image");
+	put_number(o, "version", h->version);
+	put_number(o, "virtual_size_bytes", h->size_bytes);
+	put_number(o, "file_size_bytes", image->reader.size_bytes);
+	put_number(o, "cluster_size_bytes", qcow2_cluster_bytes(h));
+	put_number(o, "refcount_bits", 1ull << h->refcount_order);
+	put_text(o, "compression", h->compression ? "zstd" : "zlib");
+	put_text(o, "encryption", crypt[h->crypt_method]);
+	put_features(o, h);
 	if (h->backing_name)
-		json_object_set_new(o, "backing_file", text(h->backing_name));
+		put_text(o, "backing_file", h->backing_name);
 	if (h->backing_format)
-		json_object_set_new(o, "backing_format",
-				    text(h->backing_format));
+		put_text(o, "backing_format", h->backing_format);
 	if (h->data_file)
-		json_object_set_new(o, "data_file", text(h->data_file));
-	return o;
+		put_text(o, "data_file", h->data_file);
 }
 
-static json_t *snapshots_json(const struct qcow2_snapshots *s)
+/* One of a list: an object, or words on a line. */
+static void item_text(struct out *o, const char *key, const char *text)
 {
-	json_t *list = json_array(), *o;
+	char shown[4 * 1024 + 1];
 
+	if (o->json) {
+		cli_json_text(&o->j, key, text);
+		return;
+	}
+	tide__text_show(shown, sizeof(shown), text ? text : "",
+			text ? strlen(text) : 0);
+	printf(" %s=%s", key, shown);
+}
+
+static void item_number(struct out *o, const char *key, uint64_t value)
+{
+	if (o->json)
+		cli_json_number(&o->j, key, value);
+	else
+		printf(" %s=%llu", key, (unsigned long long)value);
+}
+
+static void item_flag(struct out *o, const char *key, bool value)
+{
+	if (o->json)
+		cli_json_bool(&o->j, key, value);
+	else if (value)
+		printf(" %s", key);
+}
+
+static void item_begin(struct out *o)
+{
+	if (o->json)
+		cli_json_object(&o->j, NULL);
+	else
+		putchar(' ');
+}
+
+static void item_end(struct out *o)
+{
+	if (o->json)
+		cli_json_close(&o->j);
+	else
+		putchar('\n');
+}
+
+static void put_snapshots(struct out *o, const struct qcow2_snapshots *s)
+{
+	if (o->json)
+		cli_json_array(&o->j, "snapshots");
+	else if (s->count)
+		printf("snapshots:\n");
 	for (uint32_t i = 0; i < s->count; i++) {
 		const struct qcow2_snapshot *x = &s->items[i];
 
-		o = json_object();
-		json_object_set_new(o, "id", text(x->id));
-		json_object_set_new(o, "name", text(x->name));
-		json_object_set_new(o, "date_s", number(x->date_s));
-		json_object_set_new(o, "vm_clock_ns", number(x->vm_clock_ns));
-		json_object_set_new(o, "vm_state_bytes",
-				    number(x->vm_state_bytes));
-		json_object_set_new(o, "disk_size_bytes",
-				    number(x->disk_size_bytes));
-		json_array_append_new(list, o);
+		item_begin(o);
+		item_text(o, "id", x->id);
+		item_text(o, "name", x->name);
+		item_number(o, "date_s", x->date_s);
+		item_number(o, "vm_clock_ns", x->vm_clock_ns);
+		item_number(o, "vm_state_bytes", x->vm_state_bytes);
+		item_number(o, "disk_size_bytes", x->disk_size_bytes);
+		item_end(o);
 	}
-	return list;
+	if (o->json)
+		cli_json_close(&o->j);
 }
 
-static json_t *bitmaps_json(const struct qcow2_bitmaps *b)
+static void put_bitmaps(struct out *o, const struct qcow2_bitmaps *b)
 {
-	json_t *list = json_array(), *o;
-
+	if (o->json)
+		cli_json_array(&o->j, "bitmaps");
+	else if (b->count)
+		printf("bitmaps:\n");
 	for (uint32_t i = 0; i < b->count; i++) {
 		const struct qcow2_bitmap *x = &b->items[i];
-		uint64_t granularity = x->granularity_bits < 63 ?
-					       1ull << x->granularity_bits :
-					       0;
 
-		o = json_object();
-		json_object_set_new(o, "name", text(x->name));
-		json_object_set_new(o, "granularity_bytes",
-				    number(granularity));
-		json_object_set_new(
-			o, "in_use",
-			json_boolean(x->flags & QCOW2_BITMAP_IN_USE));
-		json_object_set_new(o, "auto",
-				    json_boolean(x->flags & QCOW2_BITMAP_AUTO));
+		item_begin(o);
+		item_text(o, "name", x->name);
+		item_number(o, "granularity_bytes",
+			    x->granularity_bits < 63 ?
+				    1ull << x->granularity_bits : 0);
+		item_flag(o, "in_use", x->flags & QCOW2_BITMAP_IN_USE);
+		item_flag(o, "auto", x->flags & QCOW2_BITMAP_AUTO);
 		if (x->broken)
-			json_object_set_new(o, "broken",
-					    json_string(x->broken));
-		json_array_append_new(list, o);
+			item_text(o, "broken", x->broken);
+		item_end(o);
 	}
-	return list;
+	if (o->json)
+		cli_json_close(&o->j);
 }
 
-static void print_value(const char *key, const json_t *v)
+static int print(const struct cli_parsed *p, const struct qcow2_image *image,
+		 const struct qcow2_snapshots *s, const struct qcow2_bitmaps *b)
 {
-	if (json_is_string(v))
-		printf("%s: %s\n", key, json_string_value(v));
-	else if (json_is_integer(v))
-		printf("%s: %lld\n", key,
-		       (long long)json_integer_value(v));
-}
+	struct out o = { .json = cli_flag(p, "json") };
 
-static void print_list(const char *key, const json_t *list)
-{
-	const json_t *v, *member;
-	const char *name;
-	size_t i;
-
-	if (!json_array_size(list))
-		return;
-	printf("%s:\n", key);
-	json_array_foreach(list, i, v) {
-		if (json_is_string(v)) {
-			printf("  %s\n", json_string_value(v));
-			continue;
-		}
-		putchar(' ');
-		json_object_foreach((json_t *)v, name, member) {
-			if (json_is_string(member))
-				printf(" %s=%s", name,
-				       json_string_value(member));
-			else if (json_is_integer(member))
-				printf(" %s=%lld", name,
-				       (long long)json_integer_value(member));
-			else if (json_is_true(member))
-				printf(" %s", name);
-		}
-		putchar('\n');
+	if (o.json) {
+		cli_json_begin(&o.j, stdout);
+		cli_json_object(&o.j, NULL);
 	}
-}
-
-static int print_text(json_t *o)
-{
-	const json_t *v;
-	const char *key;
-
-	json_object_foreach(o, key, v) {
-		if (json_is_array(v))
-			print_list(key, v);
-		else
-			print_value(key, v);
-	}
-	json_decref(o);
-	return CLI_OK;
+	put_header(&o, image);
+	put_snapshots(&o, s);
+	put_bitmaps(&o, b);
+	if (image->header.flaws || s->broken || b->broken)
+		put_text(&o, "damage", "see tidemark qcow2 check");
+	if (!o.json)
+		return CLI_OK;
+	cli_json_close(&o.j);
+	return cli_json_end(&o.j, p->command);
 }
 
 static int run(const struct cli_parsed *p)
@@ -192,25 +213,15 @@ static int run(const struct cli_parsed *p)
 	struct qcow2_image image;
 	struct tide_error err;
 	int code = qcow2_image_open(p, false, &image);
-	json_t *o;
 
 	if (code)
 		return code;
 	if (qcow2_snapshots_read(&image.reader, &image.header, true, &s,
 				 &err) ||
-	    qcow2_bitmaps_read(&image.reader, &image.header, true, &b, &err)) {
+	    qcow2_bitmaps_read(&image.reader, &image.header, true, &b, &err))
 		code = cli_fail(p->command, CLI_FAILED, "%s", err.text);
-	} else {
-		o = header_json(&image);
-		json_object_set_new(o, "snapshots", snapshots_json(&s));
-		json_object_set_new(o, "bitmaps", bitmaps_json(&b));
-		if (image.header.flaws || s.broken || b.broken)
-			json_object_set_new(
-				o, "damage",
-				json_string("see tidemark qcow2 check"));
-		code = cli_flag(p, "json") ? qcow2_json_print(p, o) :
-					     print_text(o);
-	}
+	else
+		code = print(p, &image, &s, &b);
 	qcow2_snapshots_fini(&s);
 	qcow2_bitmaps_fini(&b);
 	qcow2_image_close(&image);
@@ -219,6 +230,7 @@ static int run(const struct cli_parsed *p)
 
 static const struct cli_option options[] = {
 	{ "json", NULL, CLI_FLAG, NULL, "print one JSON object" },
+	QCOW2_FORCE_SHARE,
 	{ NULL, NULL, CLI_FLAG, NULL, NULL },
 };
 

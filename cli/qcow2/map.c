@@ -6,8 +6,10 @@
  */
 #include "cli/qcow2/map.h"
 
+#include <errno.h>
 #include <stdio.h>
 
+#include "cli/json_out.h"
 #include "qcow2/format/guest.h"
 
 const char *qcow2_use_name(uint32_t use)
@@ -34,42 +36,36 @@ static void uses_text(uint32_t uses, char *to, size_t room)
 					       qcow2_use_name(i));
 }
 
-static json_t *uses_json(uint32_t uses)
-{
-	json_t *list = json_array();
-
-	for (uint32_t i = 0; i < QCOW2_USES; i++)
-		if (uses >> i & 1)
-			json_array_append_new(list,
-					      json_string(qcow2_use_name(i)));
-	return list;
-}
-
-static void put_run(json_t *list, uint32_t uses, uint64_t offset,
+/* One line, or one object of the array that is open in @j. */
+static void put_run(struct cli_json *j, uint32_t uses, uint64_t offset,
 		    uint64_t bytes)
 {
 	char text[200];
 
-	if (list) {
-		json_array_append_new(
-			list, json_pack("{s:I, s:I, s:o}", "offset",
-					(json_int_t)offset, "length",
-					(json_int_t)bytes, "uses",
-					uses_json(uses)));
+	if (!j) {
+		uses_text(uses, text, sizeof(text));
+		printf("%16llu %16llu  %s\n", (unsigned long long)offset,
+		       (unsigned long long)bytes, text);
 		return;
 	}
-	uses_text(uses, text, sizeof(text));
-	printf("%16llu %16llu  %s\n", (unsigned long long)offset,
-	       (unsigned long long)bytes, text);
+	cli_json_object(j, NULL);
+	cli_json_number(j, "offset", offset);
+	cli_json_number(j, "length", bytes);
+	cli_json_array(j, "uses");
+	for (uint32_t i = 0; i < QCOW2_USES; i++)
+		if (uses >> i & 1)
+			cli_json_text(j, NULL, qcow2_use_name(i));
+	cli_json_close(j);
+	cli_json_close(j);
 }
 
 static void put_runs(const struct qcow2_image *image,
-		     const struct qcow2_census *c, json_t *list)
+		     const struct qcow2_census *c, struct cli_json *j)
 {
 	uint64_t cluster = qcow2_cluster_bytes(&image->header), from = 0, i;
 	uint32_t uses, now;
 
-	if (!list)
+	if (!j)
 		printf("%16s %16s  %s\n", "offset", "length", "used for");
 	for (from = 0; from < c->clusters; from = i) {
 		uses = qcow2_census_uses(c, from);
@@ -85,7 +81,7 @@ static void put_runs(const struct qcow2_image *image,
 		}
 		if (i > c->clusters)
 			i = c->clusters;
-		put_run(list, uses, from * cluster, (i - from) * cluster);
+		put_run(j, uses, from * cluster, (i - from) * cluster);
 	}
 }
 
@@ -93,7 +89,7 @@ static int put_layout(const struct cli_parsed *p,
 		      const struct qcow2_image *image,
 		      const struct qcow2_census *census)
 {
-	json_t *list;
+	struct cli_json j;
 
 	if (cli_text(p, "svg"))
 		return qcow2_map_svg(p, image, census, cli_text(p, "svg"));
@@ -101,13 +97,16 @@ static int put_layout(const struct cli_parsed *p,
 		put_runs(image, census, NULL);
 		return CLI_OK;
 	}
-	list = json_array();
-	put_runs(image, census, list);
-	return qcow2_json_print(
-		p, json_pack("{s:s, s:I, s:o}", "image", image->path,
-			     "cluster_size_bytes",
-			     (json_int_t)qcow2_cluster_bytes(&image->header),
-			     "runs", list));
+	cli_json_begin(&j, stdout);
+	cli_json_object(&j, NULL);
+	cli_json_text(&j, "image", image->path);
+	cli_json_number(&j, "cluster_size_bytes",
+			qcow2_cluster_bytes(&image->header));
+	cli_json_array(&j, "runs");
+	put_runs(image, census, &j);
+	cli_json_close(&j);
+	cli_json_close(&j);
+	return cli_json_end(&j, p->command);
 }
 
 static int map_layout(const struct cli_parsed *p,
@@ -131,45 +130,60 @@ static int map_layout(const struct cli_parsed *p,
 
 static int put_guest_run(void *opaque, const struct qcow2_guest_run *r)
 {
-	json_t *list = opaque, *o;
+	struct cli_json *j = opaque;
 
-	if (!list) {
+	if (!j) {
 		printf("%16llu %16llu  %-10s",
 		       (unsigned long long)r->guest_bytes,
 		       (unsigned long long)r->length_bytes,
 		       qcow2_guest_name(r->type));
 		if (r->has_host)
 			printf(" %llu", (unsigned long long)r->host_bytes);
-		putchar('\n');
-		return 0;
+		/* Whoever does not listen any more need not be told. */
+		return putchar('\n') == EOF ? -EIO : 0;
 	}
-	o = json_pack("{s:I, s:I, s:s}", "start", (json_int_t)r->guest_bytes,
-		      "length", (json_int_t)r->length_bytes, "type",
-		      qcow2_guest_name(r->type));
+	cli_json_object(j, NULL);
+	cli_json_number(j, "start", r->guest_bytes);
+	cli_json_number(j, "length", r->length_bytes);
+	cli_json_text(j, "type", qcow2_guest_name(r->type));
 	if (r->has_host)
-		json_object_set_new(o, "offset",
-				    json_integer((json_int_t)r->host_bytes));
-	json_array_append_new(list, o);
-	return 0;
+		cli_json_number(j, "offset", r->host_bytes);
+	cli_json_close(j);
+	return ferror(j->to) ? -EIO : 0;
+}
+
+/* The array of runs ends early only with the command's failure. */
+static int map_guest_json(const struct cli_parsed *p,
+			  const struct qcow2_image *image)
+{
+	struct tide_error err;
+	struct cli_json j;
+
+	tide_error_clear(&err);
+	cli_json_begin(&j, stdout);
+	cli_json_object(&j, NULL);
+	cli_json_text(&j, "image", image->path);
+	cli_json_array(&j, "runs");
+	if (qcow2_guest_walk(&image->reader, &image->header, put_guest_run, &j,
+			     &err) && err.code)
+		return cli_fail(p->command, CLI_FAILED, "%s", err.text);
+	cli_json_close(&j);
+	cli_json_close(&j);
+	return cli_json_end(&j, p->command);
 }
 
 int qcow2_map_guest(const struct cli_parsed *p, const struct qcow2_image *image)
 {
-	json_t *list = cli_flag(p, "json") ? json_array() : NULL;
 	struct tide_error err;
 
-	if (!list)
-		printf("%16s %16s  %-10s %s\n", "start", "length", "type",
-		       "offset");
+	if (cli_flag(p, "json"))
+		return map_guest_json(p, image);
+	tide_error_clear(&err);
+	printf("%16s %16s  %-10s %s\n", "start", "length", "type", "offset");
 	if (qcow2_guest_walk(&image->reader, &image->header, put_guest_run,
-			     list, &err)) {
-		json_decref(list);
+			     NULL, &err) && err.code)
 		return cli_fail(p->command, CLI_FAILED, "%s", err.text);
-	}
-	if (!list)
-		return CLI_OK;
-	return qcow2_json_print(p, json_pack("{s:s, s:o}", "image",
-					     image->path, "runs", list));
+	return CLI_OK; /* an output that failed is main's to see */
 }
 
 static int run(const struct cli_parsed *p)
@@ -187,6 +201,7 @@ static int run(const struct cli_parsed *p)
 
 static const struct cli_option options[] = {
 	{ "json", NULL, CLI_FLAG, NULL, "print one JSON object" },
+	QCOW2_FORCE_SHARE,
 	{ "svg", "FILE", CLI_TEXT, NULL, "draw a picture into a file" },
 	{ "guest", NULL, CLI_FLAG, NULL,
 	  "where the disk of the guest lies, not what lies in the file" },

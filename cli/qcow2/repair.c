@@ -20,7 +20,8 @@
 
 struct session {
 	struct qcow2_image image;
-	json_t *done; /* sentences; NULL: print them */
+	bool json;
+	struct cli_json j; /* an object with an open array of what was done */
 };
 
 static int write_fd(void *opaque, uint64_t offset, const void *buf,
@@ -76,12 +77,13 @@ static int extend_fd(void *opaque, uint64_t size_bytes, struct tide_error *err)
 		       0;
 }
 
+/* At once: who reads along sees what was done, whatever comes after. */
 static void done(void *opaque, const char *what)
 {
 	struct session *s = opaque;
 
-	if (s->done)
-		json_array_append_new(s->done, json_string(what));
+	if (s->json)
+		cli_json_text(&s->j, NULL, what);
 	else
 		printf("repair    %s\n", what);
 }
@@ -101,20 +103,20 @@ static int lock(const struct cli_parsed *p, const struct qcow2_image *image)
 static int recheck(const struct cli_parsed *p, struct session *s)
 {
 	struct qcow2_report report;
-	json_t *o;
 	int code;
 
 	if (qcow2_image_reread(p, &s->image) ||
 	    qcow2_report_make(p, &s->image, &report, NULL))
 		return QCOW2_NOT_CHECKED;
 	code = (int)qcow2_report_exit(&report);
-	if (s->done) {
-		o = qcow2_report_json(&s->image, &report);
-		json_object_set(o, "done", s->done);
-		if (qcow2_json_print(p, o))
+	if (s->json) {
+		cli_json_close(&s->j);
+		qcow2_report_json(&s->j, &s->image, &report);
+		cli_json_close(&s->j);
+		if (cli_json_end(&s->j, p->command))
 			code = QCOW2_NOT_CHECKED;
 	} else {
-		qcow2_report_print(&report);
+		qcow2_report_print(&s->image, &report);
 	}
 	qcow2_report_fini(&report);
 	return code;
@@ -131,6 +133,11 @@ static int repair(const struct cli_parsed *p, struct session *s)
 
 	if (code)
 		return code;
+	if (s->json) {
+		cli_json_begin(&s->j, stdout);
+		cli_json_object(&s->j, NULL);
+		cli_json_array(&s->j, "done");
+	}
 	if (qcow2_repair(&s->image.reader, &w, &options, done, s, &err)) {
 		cli_fail(p->command, QCOW2_NOT_CHECKED, "%s", err.text);
 		recheck(p, s);
@@ -146,10 +153,8 @@ static int run(const struct cli_parsed *p)
 
 	if (code)
 		return code;
-	if (cli_flag(p, "json"))
-		s.done = json_array();
+	s.json = cli_flag(p, "json");
 	code = repair(p, &s);
-	json_decref(s.done);
 	qcow2_image_close(&s.image);
 	return code;
 }

@@ -49,63 +49,66 @@ enum qcow2_exit qcow2_report_exit(const struct qcow2_report *report)
 							 QCOW2_CLEAN;
 }
 
-void qcow2_report_print(const struct qcow2_report *report)
+void qcow2_report_print(const struct qcow2_image *image,
+			const struct qcow2_report *report)
 {
+	const char *doubt = image->in_use ? "in use    " : "";
 	const struct qcow2_check *c = &report->check;
 	uint64_t all = 0;
 
 	for (int i = 0; i < QCOW2_PROBLEM_COUNT; i++)
 		all += c->found[i];
 	for (uint32_t i = 0; i < report->count; i++)
-		printf("%-9s %s\n",
+		printf("%s%-9s %s\n", doubt,
 		       qcow2_problem_name(report->problems[i].type),
 		       report->problems[i].text);
 	if (all > report->count)
-		printf("... and %llu more\n",
+		printf("%s... and %llu more\n", doubt,
 		       (unsigned long long)(all - report->count));
-	printf("%llu corruptions, %llu leaked clusters; %llu of %llu clusters "
-	       "of the file in use\n",
+	printf("%s%llu corruptions, %llu leaked clusters; %llu of %llu clusters "
+	       "of the file in use\n", doubt,
 	       (unsigned long long)qcow2_check_corruptions(c),
 	       (unsigned long long)c->found[QCOW2_PROBLEM_LEAK],
 	       (unsigned long long)c->used_clusters,
 	       (unsigned long long)c->clusters);
+	if (image->in_use)
+		printf("%sanother process writes the image: this may all be "
+		       "wrong\n", doubt);
 }
 
-static json_t *number(uint64_t value)
+static void problems_json(struct cli_json *j, const struct qcow2_report *report)
 {
-	return json_integer((json_int_t)value);
+	cli_json_array(j, "problems");
+	for (uint32_t i = 0; i < report->count; i++) {
+		const struct qcow2_problem *p = &report->problems[i];
+
+		cli_json_object(j, NULL);
+		cli_json_text(j, "type", qcow2_problem_name(p->type));
+		cli_json_number(j, "offset", p->offset_bytes);
+		cli_json_text(j, "text", p->text);
+		cli_json_close(j);
+	}
+	cli_json_close(j);
 }
 
-json_t *qcow2_report_json(const struct qcow2_image *image,
-			  const struct qcow2_report *report)
+void qcow2_report_json(struct cli_json *j, const struct qcow2_image *image,
+		       const struct qcow2_report *report)
 {
 	const struct qcow2_check *c = &report->check;
-	json_t *list = json_array(), *o = json_object();
 
-	for (uint32_t i = 0; i < report->count; i++)
-		json_array_append_new(
-			list,
-			json_pack("{s:s, s:o, s:s%}", "type",
-				  qcow2_problem_name(report->problems[i].type),
-				  "offset",
-				  number(report->problems[i].offset_bytes),
-				  "text", report->problems[i].text,
-				  strlen(report->problems[i].text)));
-	json_object_set_new(o, "image", json_string(image->path));
-	json_object_set_new(o, "corruptions",
-			    number(qcow2_check_corruptions(c)));
-	json_object_set_new(o, "leaks", number(c->found[QCOW2_PROBLEM_LEAK]));
+	cli_json_text(j, "image", image->path);
+	cli_json_bool(j, "in_use", image->in_use);
+	cli_json_number(j, "corruptions", qcow2_check_corruptions(c));
+	cli_json_number(j, "leaks", c->found[QCOW2_PROBLEM_LEAK]);
 	for (int i = 0; i < QCOW2_PROBLEM_COUNT; i++)
-		json_object_set_new(
-			o, qcow2_problem_name((enum qcow2_problem_type)i),
-			number(c->found[i]));
-	json_object_set_new(o, "file_clusters", number(c->clusters));
-	json_object_set_new(o, "used_clusters", number(c->used_clusters));
-	json_object_set_new(o, "guest_clusters", number(c->guest_clusters));
-	json_object_set_new(o, "data_clusters", number(c->data_clusters));
-	json_object_set_new(o, "compressed_clusters",
-			    number(c->packed_clusters));
-	json_object_set_new(o, "zero_clusters", number(c->zero_clusters));
-	json_object_set_new(o, "problems", list);
-	return o;
+		cli_json_number(j, qcow2_problem_name(
+					   (enum qcow2_problem_type)i),
+				c->found[i]);
+	cli_json_number(j, "file_clusters", c->clusters);
+	cli_json_number(j, "used_clusters", c->used_clusters);
+	cli_json_number(j, "guest_clusters", c->guest_clusters);
+	cli_json_number(j, "data_clusters", c->data_clusters);
+	cli_json_number(j, "compressed_clusters", c->packed_clusters);
+	cli_json_number(j, "zero_clusters", c->zero_clusters);
+	problems_json(j, report);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Filling a caller's error buffer: the one place that formats error text.
+ * Filling a caller's error buffer: the one place that formats error text, and
+ * so the place where names that an image or a peer chose become harmless.
  */
 #include "tidemark/error.h"
 
@@ -8,6 +9,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "base/text.h"
 
 void tide_error_clear(struct tide_error *err)
 {
@@ -20,6 +23,7 @@ void tide_error_clear(struct tide_error *err)
 int tide_error_set(struct tide_error *err, int code, const char *origin,
 		   uint64_t offset, const char *format, ...)
 {
+	char raw[sizeof(err->text)];
 	va_list args;
 
 	if (code == 0)
@@ -30,7 +34,8 @@ int tide_error_set(struct tide_error *err, int code, const char *origin,
 	err->offset = offset;
 	snprintf(err->origin, sizeof(err->origin), "%s", origin ? origin : "");
 	va_start(args, format);
-	vsnprintf(err->text, sizeof(err->text), format, args);
+	vsnprintf(raw, sizeof(raw), format, args);
 	va_end(args);
+	tide__text_show(err->text, sizeof(err->text), raw, strlen(raw));
 	return code;
 }

@@ -16,6 +16,7 @@
 #include <fcntl.h>
 
 #include "disk/file.h"
+#include "disk/file_lock.h"
 
 #define USES_BASE 100
 #define FORBIDS_BASE 200
@@ -79,21 +80,37 @@ static int find_conflict(int fd, unsigned int uses, unsigned int forbids)
 	return -1;
 }
 
-int file__lock(const struct file *f, struct tide_error *err)
+static void let_go(int fd)
+{
+	struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET,
+			     .l_start = USES_BASE,
+			     .l_len = FORBIDS_BASE + ALL_BITS - USES_BASE };
+
+	fcntl(fd, F_OFD_SETLK, &all);
+}
+
+int tide__lock_fd(int fd, bool writable, const char *path,
+		  struct tide_error *err)
 {
 	unsigned int forbids = WRITE | RESIZE;
-	unsigned int uses = f->disk.writable ? CONSISTENT_READ | WRITE | RESIZE
-					     : CONSISTENT_READ;
-	int ret = hold_all(f->fd, uses, forbids);
+	unsigned int uses = writable ? CONSISTENT_READ | WRITE | RESIZE
+				     : CONSISTENT_READ;
+	int ret = hold_all(fd, uses, forbids);
 	int bit;
 
 	if (ret && ret != -EAGAIN && ret != -EACCES)
 		return 0; /* no locks on this file system */
-	bit = ret ? 1 : find_conflict(f->fd, uses, forbids);
+	bit = ret ? 1 : find_conflict(fd, uses, forbids);
 	if (bit < 0)
 		return 0;
+	let_go(fd);
 	return tide_error_set(err, -EBUSY, "file", TIDE_NO_OFFSET,
 			      "%s is in use: another open of it (a running VM, "
 			      "a tool) and this one disagree about %s",
-			      f->disk.path, meaning[bit]);
+			      path, meaning[bit]);
+}
+
+int file__lock(const struct file *f, struct tide_error *err)
+{
+	return tide__lock_fd(f->fd, f->disk.writable, f->disk.path, err);
 }

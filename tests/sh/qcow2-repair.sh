@@ -64,7 +64,7 @@ if command -v qemu-io >/dev/null; then
 	until_true 10 grep -q ":$inode " /proc/locks || fail "qemu-io did not open the image"
 	"$TIDEMARK" qcow2 repair "$dir/x.qcow2" >/dev/null 2>"$dir/err" &&
 		fail "an image that is open elsewhere was repaired"
-	grep -q "another process" "$dir/err" || fail "$(cat "$dir/err")"
+	grep -q "is in use" "$dir/err" || fail "$(cat "$dir/err")"
 	echo "ok - repair keeps away from an open image"
 fi
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/text.h"
 #include "tidemark/error.h"
 
 static void fills_every_field(void **state)
@@ -45,9 +46,43 @@ static void null_buffer_is_fine(void **state)
 	assert_int_equal(tide_error_set(NULL, 0, "x", 0, "y"), -EINVAL);
 }
 
+/* Names that an image or a peer chose do not reach the terminal as they are. */
+static void foreign_bytes_are_shown(void **state)
+{
+	static const struct {
+		const char *bytes, *shown;
+	} cases[] = {
+		{ "plain name.img", "plain name.img" },
+		{ "a\nversion: 9", "a\\x0aversion: 9" },
+		{ "\x1b[2J\x07", "\\x1b[2J\\x07" },
+		{ "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80",
+		  "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80" },
+		{ "\xff\xc3", "\\xff\\xc3" },
+		{ "\xc0\xaf", "\\xc0\\xaf" }, /* longer than it need be */
+		{ "\xed\xa0\x80", "\\xed\\xa0\\x80" }, /* a surrogate */
+		{ "a\xe2\x80\xae" "b", "a\\xe2\\x80\\xae" "b" }, /* override */
+		{ "\xc2\x9b" "31m", "\\xc2\\x9b" "31m" }, /* C1 control */
+		{ "", "" },
+	};
+	struct tide_error err;
+	char text[12];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		tide_error_set(&err, -EINVAL, "test", 0, "%s", cases[i].bytes);
+		assert_string_equal(err.text, cases[i].shown);
+	}
+	/* Cut off between escapes, never in one. */
+	assert_int_equal(tide__text_show(text, sizeof(text),
+					 "abcdefgh\n\n", 10), 8);
+	assert_string_equal(text, "abcdefgh");
+	assert_int_equal(tide__text_show(text, 1, "a", 1), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(foreign_bytes_are_shown),
 		cmocka_unit_test(fills_every_field),
 		cmocka_unit_test(cuts_long_text),
 		cmocka_unit_test(null_buffer_is_fine),

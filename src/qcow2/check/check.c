@@ -10,8 +10,10 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <stdlib.h>
 
+#include "base/text.h"
 #include "qcow2/check/check_internal.h"
 
 static const char *const names[QCOW2_PROBLEM_COUNT] = {
@@ -27,14 +29,16 @@ void check_say(struct check *c, enum qcow2_problem_type type, uint64_t offset,
 	       const char *format, ...)
 {
 	struct qcow2_problem p = { .type = type, .offset_bytes = offset };
+	char raw[sizeof(p.text)];
 	va_list args;
 
 	c->out.found[type]++;
 	if (!c->each)
 		return;
 	va_start(args, format);
-	vsnprintf(p.text, sizeof(p.text), format, args);
+	vsnprintf(raw, sizeof(raw), format, args);
 	va_end(args);
+	tide__text_show(p.text, sizeof(p.text), raw, strlen(raw));
 	c->each(c->opaque, &p);
 }
 

@@ -23,20 +23,23 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/bytes.h"
+#include "base/text.h"
 #include "qcow2/check/repair_internal.h"
 
 void repair_say(struct repair *x, const char *format, ...)
 {
-	char text[240];
+	char raw[240], text[240];
 	va_list args;
 
 	if (!x->done)
 		return;
 	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
+	vsnprintf(raw, sizeof(raw), format, args);
 	va_end(args);
+	tide__text_show(text, sizeof(text), raw, strlen(raw));
 	x->done(x->opaque, text);
 }
 

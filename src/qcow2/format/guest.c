@@ -29,8 +29,7 @@ const char *qcow2_guest_name(enum qcow2_guest_type type)
 static bool continues(const struct qcow2_guest_run *a,
 		      const struct qcow2_guest_run *b)
 {
-	return a->type == b->type && a->type != QCOW2_GUEST_PACKED &&
-	       a->has_host == b->has_host &&
+	return a->type == b->type && a->has_host == b->has_host &&
 	       (!a->has_host ||
 		a->host_bytes + a->length_bytes == b->host_bytes);
 }
@@ -59,15 +58,14 @@ static void classify(const struct walk *w, uint64_t entry,
 		     struct qcow2_guest_run *run)
 {
 	bool external = w->h->incompatible & QCOW2_INCOMPAT_DATA_FILE;
-	uint64_t offset = entry & QCOW2_OFFSET_MASK, bytes;
+	uint64_t offset = entry & QCOW2_OFFSET_MASK;
 
 	run->type = QCOW2_GUEST_DATA;
 	run->host_bytes = offset;
 	run->has_host = offset || (external && entry & QCOW2_ENTRY_COPIED);
 	if (entry & QCOW2_ENTRY_PACKED) {
 		run->type = QCOW2_GUEST_PACKED;
-		run->has_host = true;
-		qcow2_entry_packed(w->h, entry, &run->host_bytes, &bytes);
+		run->has_host = false; /* not the guest's bytes as they are */
 	} else if (offset & (w->cluster - 1) ||
 		   (!external && offset >= w->r->size_bytes)) {
 		run->type = QCOW2_GUEST_DAMAGED;

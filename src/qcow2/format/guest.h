@@ -27,7 +27,7 @@ const char *qcow2_guest_name(enum qcow2_guest_type type);
 
 /*
  * qcow2_guest_walk: runs of one type, in order, without gaps, as long as they
- * can be told in one; compressed clusters one by one. Stops with what @each
+ * can be told in one; compressed clusters have no place. Stops with what @each
  * returns if that is not 0. Reads each L2 table once, keeps one in memory.
  */
 typedef int qcow2_guest_fn(void *opaque, const struct qcow2_guest_run *run);
