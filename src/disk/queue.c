@@ -213,6 +213,20 @@ void tide_queue_submit(struct tide_queue *queue, struct tide_disk *d,
 	drain(queue);
 }
 
+/*
+ * Is there something that nobody below knows of: what a done callback has just
+ * submitted, or, while workers are busy, that we listen for them? Who sleeps on
+ * tide_queue_fd would else sleep for ever.
+ */
+static bool has_untold(const struct tide_queue *q)
+{
+	for (uint32_t lane = 0; lane < LANES; lane++)
+		if (q->lanes[lane].head)
+			return true;
+	return q->uring && (io_uring_sq_ready(&q->ring) ||
+			    (q->in_workers && !q->event_armed));
+}
+
 int tide_queue_poll(struct tide_queue *queue, bool wait)
 {
 	bool sleep;
@@ -220,6 +234,8 @@ int tide_queue_poll(struct tide_queue *queue, bool wait)
 
 	queue->completed = 0;
 	do {
+		if (!queue->uring)
+			tide__pool_hear(queue);
 		tide__pool_collect(queue);
 		drain(queue);
 		/* Last of all: what done has just submitted is told, too. */
@@ -232,6 +248,7 @@ int tide_queue_poll(struct tide_queue *queue, bool wait)
 			ret = tide__pool_wait(queue);
 		tide__pool_collect(queue);
 		drain(queue);
-	} while (!ret && wait && !queue->completed && queue->pending);
+	} while (!ret && (has_untold(queue) || (wait && !queue->completed &&
+						queue->pending)));
 	return ret ? ret : (int)queue->completed;
 }

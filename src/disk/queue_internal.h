@@ -86,6 +86,8 @@ void tide__pool_give_in_order(struct tide_io *io);
 /* Tell the pool of the lanes. */
 void tide__pool_turn(struct tide_queue *q);
 void tide__pool_collect(struct tide_queue *q);
+/* Without a ring: the event is taken notice of, and silent again. */
+void tide__pool_hear(struct tide_queue *q);
 /* Sleep until a worker has finished something. 0 or -errno. */
 int tide__pool_wait(struct tide_queue *q);
 void tide__pool_destroy(struct tide_queue *q);

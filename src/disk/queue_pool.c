@@ -309,16 +309,28 @@ void tide__pool_collect(struct tide_queue *q)
 	}
 }
 
-int tide__pool_wait(struct tide_queue *q)
+static int hear(struct tide_queue *q, int timeout_ms)
 {
 	struct pollfd event = { .fd = q->event_fd, .events = POLLIN };
 	uint64_t count;
+	int n = poll(&event, 1, timeout_ms);
 
-	if (poll(&event, 1, -1) < 0)
-		return errno == EINTR ? 0 : -errno;
+	if (n <= 0)
+		return n == 0 || errno == EINTR ? 0 : -errno;
 	if (read(q->event_fd, &count, sizeof(count)) < 0 && errno != EINTR)
 		return -errno;
 	return 0;
+}
+
+void tide__pool_hear(struct tide_queue *q)
+{
+	if (q->pool)
+		hear(q, 0);
+}
+
+int tide__pool_wait(struct tide_queue *q)
+{
+	return hear(q, -1);
 }
 
 void tide__pool_destroy(struct tide_queue *q)

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -374,6 +375,75 @@ static void test_fd(void **state)
 	assert_int_equal(c.calls, 50);
 }
 
+/* A disk whose requests all go to workers, and take so many milliseconds. */
+struct slow {
+	struct tide_disk disk;
+};
+
+static int slow_read(struct tide_disk *d, uint64_t offset_bytes, void *buf,
+		     uint64_t length_bytes, struct tide_error *err)
+{
+	struct timespec ts = { .tv_nsec = (long)offset_bytes * 1000000 };
+
+	nanosleep(&ts, NULL);
+	return 0;
+}
+
+struct sleeper {
+	struct tide_io io;
+	int left;
+};
+
+static void sleep_again(struct tide_io *io)
+{
+	struct sleeper *s = io->opaque;
+
+	assert_int_equal(io->result, 0);
+	if (--s->left)
+		tide_queue_submit(io->queue, io->disk, io);
+}
+
+/*
+ * One poll a wakeup, as an event loop does it, is enough: whatever is under way
+ * wakes the descriptor, also what a callback has just submitted and a worker
+ * that is slower than another. Nor is it readable for nothing.
+ */
+static void test_fd_slept_upon(void **state)
+{
+	struct world *w = *state;
+	static const struct tide_disk_ops ops = { .name = "slow",
+						  .read = slow_read };
+	struct slow slow = { .disk = { .ops = &ops, .size_bytes = BYTES,
+				       .path = "slow" } };
+	struct pollfd event = { .fd = tide_queue_fd(w->q), .events = POLLIN };
+	struct sleeper sleepers[4];
+	int wakeups = 0;
+	char byte;
+
+	for (int i = 0; i < 4; i++) {
+		sleepers[i] = (struct sleeper){
+			.io = { .op = TIDE_IO_READ, .buf = &byte,
+				.offset_bytes = 1 + 7 * (uint64_t)i,
+				.length_bytes = 1, .done = sleep_again,
+				.opaque = &sleepers[i] },
+			.left = 10,
+		};
+		tide_queue_submit(w->q, &slow.disk, &sleepers[i].io);
+	}
+	tide_queue_poll(w->q, false);
+	while (tide_queue_pending(w->q)) {
+		int n = poll(&event, 1, 10000);
+
+		/* The ring's own work may interrupt the sleep: no wakeup. */
+		assert_true(n == 1 || (n < 0 && errno == EINTR));
+		wakeups++;
+		assert_true(tide_queue_poll(w->q, false) >= 0);
+	}
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(sleepers[i].left, 0);
+	assert_true(wakeups <= 200);
+}
+
 /* A disk that halves requests for the disk below, and fails where told. */
 struct halver {
 	struct tide_disk disk;
@@ -506,7 +576,7 @@ int main(void)
 		BOTH(test_random), BOTH(test_no_deep_stack),
 		BOTH(test_refused), BOTH(test_short_file),
 		BOTH(test_no_room), BOTH(test_failing_disk),
-		BOTH(test_fd), BOTH(test_children),
+		BOTH(test_fd), BOTH(test_fd_slept_upon), BOTH(test_children),
 		DIRECT(test_random), DIRECT(test_short_file),
 		DIRECT(test_children), DIRECT(test_shared_blocks),
 	};
