@@ -19,6 +19,7 @@ const struct cli_command *const cli_commands[] = {
 	&cli_qcow2_check,
 	&cli_qcow2_repair,
 	&cli_qcow2_guard,
+	&cli_serve,
 	&cli_scan,
 	&cli_trace_info,
 	&cli_trace_replay,

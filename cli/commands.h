@@ -33,7 +33,7 @@ extern const struct cli_command *const cli_commands[];	/* ends with NULL */
 extern const struct cli_command cli_demo, cli_sources, cli_vm_run,
     cli_vm_receive, cli_vm_migrate, cli_vm_status, cli_vm_stop, cli_vm_resume, cli_vm_verify,
     cli_bench, cli_completion,
-    cli_scan, cli_trace_info, cli_trace_replay, cli_trace_record;
+    cli_scan, cli_serve, cli_trace_info, cli_trace_replay, cli_trace_record;
 extern const struct cli_command cli_qcow2_info, cli_qcow2_check,
     cli_qcow2_map, cli_qcow2_repair, cli_qcow2_guard, cli_qcow2_create;
 

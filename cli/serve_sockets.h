@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The sockets that `tidemark serve` listens on: made by itself, or handed
+ * over by systemd (socket activation).
+ */
+#ifndef CLI_SERVE_SOCKETS_H
+#define CLI_SERVE_SOCKETS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tidemark/error.h"
+
+/*
+ * serve_listen_unix: a socket at @path that only we and root may connect to,
+ * or with @open anybody (who is checked afterwards). What lies at the path
+ * already is left alone, except a socket that nobody listens on. fd or -errno.
+ */
+int serve_listen_unix(const char *path, bool open, struct tide_error *err);
+
+/* Remove @path if it is still the socket that was made there. */
+void serve_unlink_unix(const char *path, int fd);
+
+/*
+ * serve_listen_tcp: @where is HOST:PORT, [V6]:PORT or HOST. An address that is
+ * not loopback is refused unless @anywhere. At most @room sockets (a name may
+ * have several addresses) into @fds; how many, or -errno.
+ */
+int serve_listen_tcp(const char *where, bool anywhere, int *fds, int room,
+		     struct tide_error *err);
+
+/* How many sockets systemd handed over; the first is descriptor 3. */
+int serve_activated(void);
+
+/* Tell the service manager, if there is one: "READY=1". */
+void serve_notify(const char *state);
+
+#endif

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What each command does to the disk, through the loop's queue.
+ *
+ * A change with FUA is answered after the flush that followed it: a disk knows
+ * no smaller promise. TRIM is a hint and ends well where the disk does not know
+ * it. CACHE reads and throws away, in pieces: what the kernel then holds is
+ * what the client wanted. If the client is gone meanwhile, nothing further is
+ * begun for it.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "disk/disk.h"
+#include "nbd/conn.h"
+#include "nbd/loop.h"
+
+static struct nbd_request *request_of(struct tide_io *io)
+{
+	return (struct nbd_request *)io;
+}
+
+static void submit(struct nbd_request *r, enum tide_io_op op,
+		   void (*done)(struct tide_io *io))
+{
+	r->io.op = op;
+	r->io.done = done;
+	tide_queue_submit(r->conn->loop->queue, r->conn->export->disk, &r->io);
+}
+
+static void fail(struct nbd_request *r, int code)
+{
+	nbd_reply_error(r, nbd_error_of(code), strerror(-code));
+}
+
+static bool is_gone(const struct nbd_request *r)
+{
+	return r->conn->phase == NBD_PHASE_CLOSED;
+}
+
+static void on_read(struct tide_io *io)
+{
+	struct nbd_request *r = request_of(io);
+
+	if (io->result)
+		fail(r, io->result);
+	else
+		nbd_reply_read(r);
+}
+
+static void on_flushed(struct tide_io *io)
+{
+	struct nbd_request *r = request_of(io);
+
+	if (io->result)
+		fail(r, io->result);
+	else
+		nbd_reply_done(r);
+}
+
+static void on_changed(struct tide_io *io)
+{
+	struct nbd_request *r = request_of(io);
+
+	if (io->result)
+		fail(r, io->result);
+	else if (r->flags & NBD_CMD_FLAG_FUA && !is_gone(r))
+		submit(r, TIDE_IO_FLUSH, on_flushed);
+	else
+		nbd_reply_done(r);
+}
+
+static void on_trimmed(struct tide_io *io)
+{
+	if (io->result == -ENOTSUP)
+		io->result = 0;
+	on_changed(io);
+}
+
+static void cache_piece(struct nbd_request *r);
+
+static void on_cached(struct tide_io *io)
+{
+	struct nbd_request *r = request_of(io);
+
+	io->offset_bytes += io->length_bytes;
+	r->length -= io->length_bytes;
+	if (io->result)
+		fail(r, io->result);
+	else if (r->length && !is_gone(r))
+		cache_piece(r);
+	else
+		nbd_reply_done(r);
+}
+
+static void cache_piece(struct nbd_request *r)
+{
+	r->io.length_bytes = r->length < r->buf_bytes ? r->length
+						      : r->buf_bytes;
+	submit(r, TIDE_IO_READ, on_cached);
+}
+
+static void zero(struct nbd_request *r)
+{
+	r->io.flags = 0;
+	if (!(r->flags & NBD_CMD_FLAG_NO_HOLE))
+		r->io.flags |= TIDE_ZERO_MAY_UNMAP;
+	if (r->flags & NBD_CMD_FLAG_FAST_ZERO)
+		r->io.flags |= TIDE_ZERO_NO_FALLBACK;
+	submit(r, TIDE_IO_ZERO, on_changed);
+}
+
+void nbd_request_carry(struct nbd_request *r)
+{
+	r->io.flags = 0;
+	r->io.buf = r->buf;
+	r->io.offset_bytes = r->offset;
+	r->io.length_bytes = r->length;
+	switch (r->command) {
+	case NBD_CMD_READ:
+		submit(r, TIDE_IO_READ, on_read);
+		break;
+	case NBD_CMD_WRITE:
+		submit(r, TIDE_IO_WRITE, on_changed);
+		break;
+	case NBD_CMD_FLUSH:
+		submit(r, TIDE_IO_FLUSH, on_flushed);
+		break;
+	case NBD_CMD_TRIM:
+		submit(r, TIDE_IO_DISCARD, on_trimmed);
+		break;
+	case NBD_CMD_CACHE:
+		cache_piece(r);
+		break;
+	case NBD_CMD_WRITE_ZEROES:
+		zero(r);
+		break;
+	case NBD_CMD_BLOCK_STATUS:
+		nbd_status_begin(r);
+		break;
+	}
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The list of exports, and what each can do.
+ *
+ * CAN_MULTI_CONN says that a flush on one connection covers what was written
+ * on all, and that each sees at once what the others wrote. It holds here
+ * because no connection, loop or export keeps data of its own: every request
+ * goes to the one struct tide_disk, whose contract (disk/disk.h) is that a
+ * write that returned is seen by every later read and made durable by the next
+ * flush, whoever asks. We answer a write after it returned. A cache between
+ * connection and disk would end that: put it below the disk.
+ */
+#include "nbd/export.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "disk/disk.h"
+#include "nbd/proto.h"
+
+static void destroy(struct nbd_export *e)
+{
+	nbd_contexts_fini(e);
+	pthread_mutex_destroy(&e->lock);
+	free(e->name);
+	free(e->description);
+	free(e);
+}
+
+static int check_name(const struct nbd_exports *exports, const char *name,
+		      struct tide_error *err)
+{
+	size_t length = strlen(name);
+
+	if (length > NBD_LONGEST_STRING)
+		return tide_error_set(err, -ENAMETOOLONG, "export",
+				      TIDE_NO_OFFSET,
+				      "an export's name has at most %u bytes, "
+				      "not %zu", NBD_LONGEST_STRING, length);
+	for (size_t i = 0; i < length; i++)
+		if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)
+			return tide_error_set(err, -EINVAL, "export", i,
+					      "an export's name has no control "
+					      "characters (byte %zu is 0x%02x)",
+					      i, (unsigned char)name[i]);
+	for (size_t i = 0; i < exports->count; i++)
+		if (!strcmp(exports->list[i]->name, name))
+			return tide_error_set(err, -EEXIST, "export",
+					      TIDE_NO_OFFSET,
+					      "two disks are named '%.80s'",
+					      name);
+	return 0;
+}
+
+static struct nbd_export *create(const char *name, struct tide_disk *disk,
+				 bool read_only)
+{
+	struct nbd_export *e = calloc(1, sizeof(*e));
+
+	if (!e)
+		return NULL;
+	pthread_mutex_init(&e->lock, NULL);
+	e->disk = disk;
+	e->read_only = read_only || !disk->writable;
+	e->name = strdup(name);
+	if (!e->name || nbd_contexts_add_usual(e, NULL)) {
+		destroy(e);
+		return NULL;
+	}
+	return e;
+}
+
+int nbd_exports_add(struct nbd_exports *exports, const char *name,
+		    struct tide_disk *disk, bool read_only,
+		    struct nbd_export **out, struct tide_error *err)
+{
+	int ret = check_name(exports, name, err);
+	struct nbd_export **list, *e;
+
+	if (ret)
+		return ret;
+	e = create(name, disk, read_only);
+	list = realloc(exports->list, (exports->count + 1) * sizeof(*list));
+	if (list)
+		exports->list = list;
+	if (!e || !list) {
+		if (e)
+			destroy(e);
+		return tide_error_set(err, -ENOMEM, "export", TIDE_NO_OFFSET,
+				      "no memory for an export");
+	}
+	list[exports->count++] = e;
+	if (out)
+		*out = e;
+	return 0;
+}
+
+void nbd_exports_fini(struct nbd_exports *exports)
+{
+	for (size_t i = 0; i < exports->count; i++)
+		destroy(exports->list[i]);
+	free(exports->list);
+	memset(exports, 0, sizeof(*exports));
+}
+
+struct nbd_export *nbd_exports_find(const struct nbd_exports *exports,
+				    const uint8_t *name, size_t length)
+{
+	for (size_t i = 0; i < exports->count; i++) {
+		const char *own = exports->list[i]->name;
+
+		if (strlen(own) == length && !memcmp(own, name, length))
+			return exports->list[i];
+	}
+	return !length && exports->count ? exports->list[0] : NULL;
+}
+
+uint16_t nbd_export_flags(const struct nbd_export *e, bool structured,
+			  bool extended)
+{
+	uint16_t flags = NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH |
+			 NBD_FLAG_SEND_FUA | NBD_FLAG_SEND_CACHE |
+			 NBD_FLAG_CAN_MULTI_CONN;
+
+	if (e->read_only)
+		flags |= NBD_FLAG_READ_ONLY;
+	else
+		flags |= NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES |
+			 NBD_FLAG_SEND_FAST_ZERO;
+	if (structured)
+		flags |= NBD_FLAG_SEND_DF;
+	if (extended)
+		flags |= NBD_FLAG_BLOCK_STATUS_PAYLOAD;
+	return flags;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Exports: the disks of a server under the names that clients ask for, and
+ * what can be asked about them beside their bytes (meta contexts).
+ *
+ * The list of exports is made before the server starts and does not change
+ * while it runs: no lock. An export's contexts come and go (a bitmap is
+ * removed, a checkpoint made), so that table has one, and who uses a context
+ * holds a reference: a client that selected one keeps that very one, and
+ * never gets the bits of a later one of the same name.
+ */
+#ifndef TIDE_NBD_EXPORT_H
+#define TIDE_NBD_EXPORT_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "nbd/extents.h"
+#include "tidemark/error.h"
+
+struct tide_disk;
+
+/*
+ * What a context is to the server: a name, and a call that says what lies in
+ * [offset, offset + length), which is never empty and inside of the disk. It
+ * adds extents from the offset on until it reaches the end or
+ * nbd_extents_add returns false; at least one. From any thread, may block.
+ * 0 or -errno.
+ */
+struct nbd_context {
+	char *name; /* "base:allocation", "qemu:dirty-bitmap:b0" */
+	int (*extents)(void *opaque, uint64_t offset_bytes,
+		       uint64_t length_bytes, struct nbd_extents *into,
+		       struct tide_error *err);
+	void (*release)(void *opaque); /* NULL: nothing to do */
+	void *opaque;
+	uint32_t refs; /* atomic */
+	struct nbd_context *next; /* under the export's lock */
+};
+
+struct nbd_export {
+	char *name;
+	char *description; /* NULL: none */
+	struct tide_disk *disk; /* the caller's: closed after the server */
+	bool read_only;
+	pthread_mutex_t lock; /* contexts */
+	struct nbd_context *contexts; /* in the order that LIST gives */
+};
+
+struct nbd_exports {
+	struct nbd_export **list;
+	size_t count;
+};
+
+/*
+ * nbd_exports_add: serve @disk as @name; base:allocation and, with
+ * @depth, qemu:allocation-depth are there from the start. -EEXIST: the name is
+ * taken. -ENAMETOOLONG, -EINVAL (no UTF-8 control characters), -ENOMEM.
+ */
+int nbd_exports_add(struct nbd_exports *exports, const char *name,
+		    struct tide_disk *disk, bool read_only,
+		    struct nbd_export **out, struct tide_error *err);
+void nbd_exports_fini(struct nbd_exports *exports);
+
+/*
+ * The export of that name, which is not terminated; NULL: none. The empty name
+ * is the first export's if no export is called so.
+ */
+struct nbd_export *nbd_exports_find(const struct nbd_exports *exports,
+				    const uint8_t *name, size_t length);
+
+/* What the export can do: the NBD_FLAGs of its INFO. */
+uint16_t nbd_export_flags(const struct nbd_export *e, bool structured,
+			  bool extended);
+
+/* contexts.c: the table. add takes a copy of *@c, with one reference. */
+int nbd_contexts_add(struct nbd_export *e, const char *name,
+		     const struct nbd_context *c, struct tide_error *err);
+/* Gone from the table; who selected it keeps it until he is gone. */
+int nbd_contexts_remove(struct nbd_export *e, const char *name,
+			struct tide_error *err);
+int nbd_contexts_add_usual(struct nbd_export *e, struct tide_error *err);
+void nbd_contexts_fini(struct nbd_export *e);
+
+/* The context of exactly that name, with a reference; NULL: none. */
+struct nbd_context *nbd_contexts_find(struct nbd_export *e,
+				      const uint8_t *name, size_t length);
+void nbd_context_put(struct nbd_context *c); /* NULL is fine */
+
+/* Under the table's lock, in its order: @call must not come back here. */
+void nbd_contexts_each(struct nbd_export *e,
+		       void (*call)(void *opaque, const char *name),
+		       void *opaque);
+/* Does a LIST with @query name it: itself, or a prefix that ends in a colon? */
+bool nbd_context_is_listed(const char *name, const uint8_t *query,
+			   size_t length);
+
+#endif

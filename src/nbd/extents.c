@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "nbd/extents.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define FIRST_ROOM 64u
+
+void nbd_extents_init(struct nbd_extents *x, uint64_t length_bytes,
+		      uint32_t most)
+{
+	memset(x, 0, sizeof(*x));
+	x->left_bytes = length_bytes;
+	x->most = most;
+}
+
+void nbd_extents_fini(struct nbd_extents *x)
+{
+	free(x->list);
+	x->list = NULL;
+}
+
+static bool make_room(struct nbd_extents *x)
+{
+	uint32_t room = x->room ? x->room * 2 : FIRST_ROOM;
+	struct nbd_extent *list;
+
+	if (x->count < x->room)
+		return true;
+	if (room > x->most)
+		room = x->most;
+	list = realloc(x->list, room * sizeof(*list));
+	if (!list) {
+		x->no_memory = true;
+		return false;
+	}
+	x->list = list;
+	x->room = room;
+	return true;
+}
+
+bool nbd_extents_add(struct nbd_extents *x, uint64_t length_bytes,
+		     uint64_t flags)
+{
+	struct nbd_extent *last = x->count ? &x->list[x->count - 1] : NULL;
+
+	if (length_bytes > x->left_bytes)
+		length_bytes = x->left_bytes;
+	if (!length_bytes)
+		return x->left_bytes;
+	if (last && last->flags == flags) {
+		last->length_bytes += length_bytes;
+	} else {
+		/* Full: only now, so that the last one is as long as it is. */
+		if (x->count == x->most || !make_room(x))
+			return false;
+		x->list[x->count++] = (struct nbd_extent){ length_bytes,
+							   flags };
+	}
+	x->left_bytes -= length_bytes;
+	return x->left_bytes;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The answer of a meta context while it is made: runs of equal flags, from the
+ * offset that was asked for onward. Neighbours with equal flags become one,
+ * what reaches over the end is cut, and where the answer would become longer
+ * than one message may be it ends: a client asks on from there.
+ */
+#ifndef TIDE_NBD_EXTENTS_H
+#define TIDE_NBD_EXTENTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct nbd_extent {
+	uint64_t length_bytes;
+	uint64_t flags;
+};
+
+struct nbd_extents {
+	struct nbd_extent *list;
+	uint32_t count, room, most;
+	uint64_t left_bytes; /* of what was asked for */
+	bool no_memory;
+};
+
+/* At most @most extents over @length_bytes. */
+void nbd_extents_init(struct nbd_extents *x, uint64_t length_bytes,
+		      uint32_t most);
+void nbd_extents_fini(struct nbd_extents *x);
+/*
+ * nbd_extents_add: the next @length_bytes have @flags. False: that was the
+ * end, no more is wanted.
+ */
+bool nbd_extents_add(struct nbd_extents *x, uint64_t length_bytes,
+		     uint64_t flags);
+
+#endif

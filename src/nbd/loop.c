@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A loop without its thread: connections, budget, and one turn. Tests and the
+ * fuzz target drive this part by hand, over memory.
+ */
+#include "nbd/loop.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/atomic.h"
+#include "base/clock.h"
+#include "disk/queue.h"
+
+#define QUEUE_DEPTH 256u
+#define KEPT_BUFFER_BYTES (UINT64_C(16) << 20)
+#define KEPT_REQUESTS 256u
+#define PATIENCE_NS UINT64_C(100000000)
+
+void nbd_limits_fill(struct nbd_limits *l)
+{
+	if (!l->connections)
+		l->connections = 1024;
+	if (!l->requests)
+		l->requests = 256;
+	if (!l->connection_bytes)
+		l->connection_bytes = UINT64_C(64) << 20;
+	if (!l->total_bytes)
+		l->total_bytes = UINT64_C(512) << 20;
+	if (!l->handshake_ms)
+		l->handshake_ms = 10000;
+	if (!l->drain_ms)
+		l->drain_ms = 10000;
+	if (!l->stall_ms)
+		l->stall_ms = 30000;
+}
+
+/* What the largest request costs, whatever was asked for: it must fit once. */
+static uint64_t budget_of(const struct nbd_common *common)
+{
+	uint64_t share = common->limits.total_bytes / common->loops;
+	uint64_t least = 2ull * NBD_LARGEST_PAYLOAD;
+
+	return share < least ? least : share;
+}
+
+int nbd_loop_init(struct nbd_loop *loop, struct nbd_common *common,
+		  struct tide_error *err)
+{
+	int ret;
+
+	memset(loop, 0, sizeof(*loop));
+	loop->common = common;
+	loop->epoll_fd = loop->wake_fd = loop->done.event_fd = -1;
+	loop->paused_end = &loop->paused;
+	loop->buffers.most_kept_bytes = KEPT_BUFFER_BYTES;
+	loop->budget_bytes = budget_of(common);
+	loop->now_ns = tide__now_ns();
+	loop->scratch = malloc(NBD_SCRATCH_BYTES);
+	if (!loop->scratch)
+		return tide_error_set(err, -ENOMEM, "nbd", TIDE_NO_OFFSET,
+				      "no memory for a loop");
+	ret = tide_queue_create(QUEUE_DEPTH, &loop->queue, err);
+	if (ret)
+		free(loop->scratch);
+	return ret;
+}
+
+/* For the few places that need not be fast: until all is quiet. */
+static void finish_all(struct nbd_loop *loop)
+{
+	while (loop->conns) {
+		for (struct nbd_conn *c = loop->conns; c; c = c->next)
+			nbd_conn_close(c, NULL);
+		if (!nbd_loop_turn(loop) && tide_queue_pending(loop->queue))
+			tide_queue_poll(loop->queue, true);
+	}
+}
+
+void nbd_loop_fini(struct nbd_loop *loop)
+{
+	struct nbd_request *r;
+
+	finish_all(loop);
+	tide_queue_destroy(loop->queue);
+	while ((r = loop->free_requests)) {
+		loop->free_requests = r->next;
+		free(r);
+	}
+	nbd_buffers_fini(&loop->buffers);
+	free(loop->scratch);
+}
+
+void nbd_loop_log(struct nbd_conn *c, const char *what)
+{
+	const struct nbd_common *common = c->loop->common;
+	char line[512];
+
+	if (!common->log)
+		return;
+	snprintf(line, sizeof(line), "client %llu%s%s: %s",
+		 (unsigned long long)c->number, c->export ? " of " : "",
+		 c->export ? c->export->name : "", what);
+	common->log(common->log_opaque, line);
+}
+
+/* Places for connections are counted over all loops; taken here. */
+static bool take_place(struct nbd_common *common)
+{
+	/* Only a count: whoever comes first has the place. */
+	if (tide__add_relaxed(&common->connections, 1) <
+	    common->limits.connections)
+		return true;
+	tide__add_relaxed(&common->connections, -1);
+	return false;
+}
+
+static void link_conn(struct nbd_loop *loop, struct nbd_conn *c)
+{
+	c->next = loop->conns;
+	if (c->next)
+		c->next->previous = c;
+	loop->conns = c;
+	tide__add_relaxed(&loop->conn_count, 1); /* only for balance */
+}
+
+struct nbd_conn *nbd_loop_add(struct nbd_loop *loop,
+			      const struct nbd_stream *stream)
+{
+	struct nbd_stream refused = *stream;
+	struct nbd_conn *c;
+
+	if (loop->draining || !take_place(loop->common)) {
+		refused.ops->close(&refused);
+		return NULL;
+	}
+	c = nbd_conn_create(loop, stream);
+	if (!c) {
+		tide__add_relaxed(&loop->common->connections, -1);
+		return NULL;
+	}
+	link_conn(loop, c);
+	return c;
+}
+
+static void remove_conn(struct nbd_loop *loop, struct nbd_conn *c)
+{
+	if (c->previous)
+		c->previous->next = c->next;
+	else
+		loop->conns = c->next;
+	if (c->next)
+		c->next->previous = c->previous;
+	tide__add_relaxed(&loop->conn_count, -1);
+	tide__add_relaxed(&loop->common->connections, -1);
+	nbd_conn_destroy(c);
+}
+
+struct nbd_request *nbd_loop_get_request(struct nbd_loop *loop)
+{
+	struct nbd_request *r = loop->free_requests;
+
+	if (!r)
+		return malloc(sizeof(*r));
+	loop->free_requests = r->next;
+	loop->free_request_count--;
+	return r;
+}
+
+void nbd_loop_put_request(struct nbd_loop *loop, struct nbd_request *r)
+{
+	if (loop->free_request_count == KEPT_REQUESTS) {
+		free(r);
+		return;
+	}
+	r->next = loop->free_requests;
+	loop->free_requests = r;
+	loop->free_request_count++;
+}
+
+void nbd_loop_pause(struct nbd_conn *c)
+{
+	struct nbd_loop *loop = c->loop;
+
+	if (c->paused)
+		return;
+	c->paused = true;
+	loop->timed = true;
+	c->paused_since_ns = loop->now_ns;
+	c->next_paused = NULL;
+	*loop->paused_end = c;
+	loop->paused_end = &c->next_paused;
+}
+
+void nbd_loop_unpause(struct nbd_conn *c)
+{
+	struct nbd_loop *loop = c->loop;
+	struct nbd_conn **at = &loop->paused;
+
+	if (!c->paused)
+		return;
+	while (*at != c)
+		at = &(*at)->next_paused;
+	*at = c->next_paused;
+	if (!*at)
+		loop->paused_end = at;
+	c->paused = false;
+}
+
+static bool has_waited_long(const struct nbd_loop *loop)
+{
+	return loop->paused &&
+	       loop->now_ns - loop->paused->paused_since_ns > PATIENCE_NS &&
+	       !loop->paused->requests;
+}
+
+/* May @c hold @bytes more? See "Memory" in loop.h. */
+static bool may_charge(const struct nbd_conn *c, uint64_t bytes)
+{
+	const struct nbd_limits *l = &c->loop->common->limits;
+	uint64_t most = c->loop->budget_bytes - c->loop->charged_bytes;
+
+	if (c->requests >= l->requests)
+		return false;
+	if (!c->requests)
+		return bytes <= most; /* its only one may be any */
+	if (has_waited_long(c->loop))
+		return false; /* what comes back is for those who wait */
+	if (most > l->connection_bytes)
+		most = l->connection_bytes;
+	return c->charged_bytes + bytes <= most;
+}
+
+bool nbd_loop_charge(struct nbd_conn *c, uint64_t bytes)
+{
+	if (!may_charge(c, bytes)) {
+		nbd_loop_pause(c);
+		return false;
+	}
+	c->charged_bytes += bytes;
+	c->loop->charged_bytes += bytes;
+	return true;
+}
+
+void nbd_loop_uncharge(struct nbd_conn *c, uint64_t bytes)
+{
+	c->charged_bytes -= bytes;
+	c->loop->charged_bytes -= bytes;
+	c->loop->returned = true;
+}
+
+void nbd_loop_mark_dirty(struct nbd_conn *c)
+{
+	if (c->in_dirty)
+		return;
+	c->in_dirty = true;
+	c->next_dirty = c->loop->dirty;
+	c->loop->dirty = c;
+}
+
+/* True: somebody went on, and the queue may have to be told of it. */
+static bool flush_dirty(struct nbd_loop *loop)
+{
+	struct nbd_conn *c;
+	bool any = false;
+
+	while ((c = loop->dirty)) {
+		loop->dirty = c->next_dirty;
+		c->in_dirty = false;
+		if (c->phase == NBD_PHASE_CLOSED)
+			continue;
+		nbd_conn_flush(c);
+		/* The handshake waits where its answers are not read. */
+		if (c->stash && !c->paused && c->phase != NBD_PHASE_CLOSED) {
+			nbd_conn_continue(c);
+			any = true;
+		}
+		nbd_loop_watch(c);
+	}
+	return any;
+}
+
+/* Each of those who wait tries once; true: somebody goes on. */
+static bool resume_paused(struct nbd_loop *loop)
+{
+	struct nbd_conn *list = loop->paused, *c;
+	bool any = false;
+
+	if (!loop->returned || !list)
+		return false;
+	loop->returned = false;
+	loop->paused = NULL;
+	loop->paused_end = &loop->paused;
+	while ((c = list)) {
+		uint64_t since = c->paused_since_ns, taken = c->taken;
+
+		list = c->next_paused;
+		c->paused = false;
+		nbd_conn_continue(c);
+		if (c->paused && c->taken == taken)
+			c->paused_since_ns = since;
+		any |= !c->paused;
+		nbd_loop_watch(c);
+	}
+	return any;
+}
+
+static void sweep(struct nbd_loop *loop)
+{
+	struct nbd_conn *next;
+
+	loop->closed_any = false;
+	for (struct nbd_conn *c = loop->conns; c; c = next) {
+		next = c->next;
+		if (nbd_conn_is_over(c))
+			remove_conn(loop, c);
+	}
+}
+
+/* Has answers, and for as long as that has not taken a byte of them. */
+static bool is_stalled(const struct nbd_conn *c, uint64_t ns)
+{
+	return c->out_first && c->loop->now_ns - c->out_moved_ns > ns;
+}
+
+static bool somebody_waits(const struct nbd_loop *loop, uint64_t ns)
+{
+	for (const struct nbd_conn *c = loop->paused; c; c = c->next_paused)
+		if (loop->now_ns - c->paused_since_ns > ns &&
+		    !is_stalled(c, ns))
+			return true;
+	return false;
+}
+
+/*
+ * Somebody has waited long for memory, while another holds some of it as
+ * answers that he does not read: the one who holds most is let go.
+ */
+static void let_one_go(struct nbd_loop *loop)
+{
+	uint64_t ns = loop->common->limits.stall_ms * 1000000ull;
+	struct nbd_conn *worst = NULL;
+
+	if (!somebody_waits(loop, ns))
+		return;
+	for (struct nbd_conn *c = loop->conns; c; c = c->next)
+		if (is_stalled(c, ns) &&
+		    (!worst || c->charged_bytes > worst->charged_bytes))
+			worst = c;
+	if (worst)
+		nbd_conn_close(worst, "reads nothing while others wait for the "
+				      "memory that it holds");
+}
+
+static void tick(struct nbd_loop *loop)
+{
+	if (loop->now_ns - loop->ticked_ns < NBD_TICK_NS)
+		return;
+	loop->ticked_ns = loop->now_ns;
+	for (struct nbd_conn *c = loop->conns; c; c = c->next)
+		nbd_conn_tick(c, loop->now_ns);
+	let_one_go(loop);
+	loop->timed = loop->paused;
+	for (struct nbd_conn *c = loop->conns; c && !loop->timed; c = c->next)
+		loop->timed = c->deadline_ns;
+}
+
+bool nbd_loop_turn(struct nbd_loop *loop)
+{
+	bool again;
+
+	loop->now_ns = tide__now_ns();
+	tick(loop);
+	nbd_done_collect(&loop->done);
+	tide_queue_poll(loop->queue, false);
+	again = flush_dirty(loop);
+	again |= resume_paused(loop);
+	if (loop->closed_any && !loop->dirty)
+		sweep(loop);
+	return again || loop->dirty || loop->closed_any;
+}
+
+void nbd_loop_drain(struct nbd_loop *loop)
+{
+	loop->draining = true;
+	for (struct nbd_conn *c = loop->conns; c; c = c->next) {
+		nbd_conn_end(c);
+		nbd_loop_watch(c);
+	}
+}

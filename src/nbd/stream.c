@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "nbd/stream.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static ssize_t socket_recv(struct nbd_stream *s, const struct iovec *parts,
+			   int count)
+{
+	struct msghdr m = { .msg_iov = (struct iovec *)parts,
+			    .msg_iovlen = (size_t)count };
+	ssize_t n;
+
+	do
+		n = recvmsg(s->fd, &m, MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t socket_send(struct nbd_stream *s, const struct iovec *parts,
+			   int count)
+{
+	struct msghdr m = { .msg_iov = (struct iovec *)parts,
+			    .msg_iovlen = (size_t)count };
+	ssize_t n;
+
+	do
+		n = sendmsg(s->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+static void socket_end(struct nbd_stream *s)
+{
+	shutdown(s->fd, SHUT_WR);
+}
+
+static void socket_close(struct nbd_stream *s)
+{
+	close(s->fd);
+	s->fd = -1;
+}
+
+void nbd_stream_socket(struct nbd_stream *s, int fd)
+{
+	static const struct nbd_stream_ops ops = {
+		socket_recv, socket_send, socket_end, socket_close,
+	};
+	int flags = fcntl(fd, F_GETFL);
+
+	memset(s, 0, sizeof(*s));
+	s->ops = &ops;
+	s->fd = fd;
+	if (flags >= 0)
+		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}

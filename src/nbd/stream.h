@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A stream of bytes to and from a client, that never blocks: a socket, TLS on
+ * one, or memory (tests). Who owns a connection owns its stream.
+ */
+#ifndef TIDE_NBD_STREAM_H
+#define TIDE_NBD_STREAM_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct nbd_stream;
+
+struct nbd_stream_ops {
+	/*
+	 * Bytes moved (> 0); -EAGAIN: not now; other -errno: broken. recv: 0 is
+	 * the end of the stream.
+	 */
+	ssize_t (*recv)(struct nbd_stream *s, const struct iovec *parts,
+			int count);
+	ssize_t (*send)(struct nbd_stream *s, const struct iovec *parts,
+			int count);
+	/* No more will be sent; what was is delivered. */
+	void (*end)(struct nbd_stream *s);
+	/* Frees what belongs to the stream, the descriptor too. */
+	void (*close)(struct nbd_stream *s);
+};
+
+struct nbd_stream {
+	const struct nbd_stream_ops *ops;
+	int fd; /* for epoll; -1: there is none */
+	/*
+	 * There may be bytes that came from the descriptor already (TLS): ask
+	 * recv again, whatever epoll says.
+	 */
+	bool has_more;
+	void *opaque;
+};
+
+/* A socket, made non-blocking. Owns @fd from now on. */
+void nbd_stream_socket(struct nbd_stream *s, int fd);
+
+#endif
