@@ -172,6 +172,14 @@ static void notes(struct check *c)
 	if (h->incompatible & QCOW2_INCOMPAT_DIRTY)
 		check_say(c, QCOW2_PROBLEM_NOTE, 72,
 			  "the image was not closed: refcounts may be behind");
+	if (c->external && !h->data_file) {
+		c->out.lost_refs++;
+		check_say(c, QCOW2_PROBLEM_REFERENCE, 72,
+			  "guest data is in another file, and none is named");
+	}
+	if (!c->external && h->autoclear & QCOW2_AUTOCLEAR_RAW_EXTERNAL)
+		check_say(c, QCOW2_PROBLEM_REFERENCE, 88,
+			  "the data file is raw, but there is none");
 	if (h->version == 3 && !h->has_bitmaps &&
 	    !(h->autoclear & QCOW2_AUTOCLEAR_BITMAPS))
 		for (uint32_t i = 0; i < h->extension_count; i++)

@@ -2,6 +2,8 @@
 /*
  * The order of a repair:
  *
+ *  0. what one field of the header may have put in doubt (repair_doubts.c):
+ *     settled by proof, or nothing is freed in all that follows;
  *  1. snapshot table: its count in the header, one write;
  *  2. bitmaps: a new directory behind the end of the file, then the switch in
  *     the header, with the autoclear bit off around it: a crash in between
@@ -181,7 +183,7 @@ static int repair_bits(struct repair *x)
 			(QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT);
 	int rc;
 
-	if (!bits || qcow2_check_corruptions(&x->found))
+	if (!bits || x->doubtful || qcow2_check_corruptions(&x->found))
 		return 0;
 	rc = repair_field(x, 72, x->h.incompatible & ~bits, 8);
 	if (!rc && bits & QCOW2_INCOMPAT_DIRTY)
@@ -191,7 +193,7 @@ static int repair_bits(struct repair *x)
 	return rc;
 }
 
-static bool counts_wrong(const struct repair *x)
+bool repair_counts_wrong(const struct repair *x)
 {
 	return x->h.flaws & QCOW2_FLAW_REFTABLE ||
 	       x->found.found[QCOW2_PROBLEM_REFCOUNT] ||
@@ -203,16 +205,16 @@ static int run(struct repair *x)
 {
 	int rc = repair_look(x);
 
-	if (rc || (rc = repair_snapshots(x)) || (rc = repair_bitmaps(x)) ||
+	if (rc || (rc = repair_doubts(x)) || (rc = repair_snapshots(x)) || (rc = repair_bitmaps(x)) ||
 	    (rc = repair_end(x)))
 		return rc;
-	if (x->found.lost_refs && x->options->accept_loss) {
+	if (x->found.lost_refs && x->options->accept_loss && !x->doubtful) {
 		rc = repair_refs(x);
 		if (rc)
 			return rc;
 		x->found.lost_refs = 0;
 	}
-	if (counts_wrong(x)) {
+	if (repair_counts_wrong(x)) {
 		rc = repair_counts(x);
 		if (rc || (rc = repair_look(x)))
 			return rc;

@@ -87,6 +87,12 @@ static bool in_use(const struct repair *x, uint64_t index)
 	return false;
 }
 
+/* May what seems leaked be what some reference meant? */
+static bool keeps_leaks(const struct repair *x)
+{
+	return x->found.lost_refs || x->doubtful;
+}
+
 static int fix_block(struct counts *c, uint64_t index, uint8_t *buf)
 {
 	struct repair *x = c->x;
@@ -99,7 +105,7 @@ static int fix_block(struct counts *c, uint64_t index, uint8_t *buf)
 		disk = qcow2_count_get(buf, i, order);
 		if (refs > max_count(x))
 			return too_narrow(x, (index << bits) + i, refs);
-		if (refs == disk || (x->found.lost_refs && refs < disk))
+		if (refs == disk || (keeps_leaks(x) && refs < disk))
 			continue;
 		qcow2_count_set(buf, i, order, refs);
 		c->changed++;
@@ -127,8 +133,8 @@ static int fix_in_place(struct counts *c)
 	if (!rc && c->changed)
 		repair_say(c->x, "refcounts: %llu corrected%s",
 			   (unsigned long long)c->changed,
-			   c->x->found.lost_refs ?
-				   "; leaks stay while references are lost" :
+			   keeps_leaks(c->x) ?
+				   "; what seems leaked stays" :
 				   "");
 	return rc;
 }
@@ -161,9 +167,9 @@ int repair_counts(struct repair *x)
 		goto out;
 	if (c.trusted && c.entries && all_covered(&c))
 		rc = fix_in_place(&c);
-	else if (x->found.lost_refs)
-		repair_say(x, "kept: refcounts are not rebuilt while "
-			   "references lead nowhere");
+	else if (keeps_leaks(x))
+		repair_say(x, "kept: refcounts are not rebuilt while it is "
+			   "open what is in use");
 	else
 		rc = repair_rebuild(x);
 out:

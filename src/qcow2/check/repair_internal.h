@@ -16,6 +16,7 @@ struct repair {
 	struct qcow2_check found;
 	struct qcow2_census census; /* of the file as it is now */
 	uint64_t cluster;
+	bool doubtful; /* nothing may be freed or given up */
 };
 
 void repair_say(struct repair *x, const char *format, ...)
@@ -35,6 +36,11 @@ int repair_look(struct repair *x);
 bool repair_alone(const struct repair *x, uint64_t offset, uint64_t bytes,
 		  uint32_t use);
 
+/* Is there anything for repair_counts to do? */
+bool repair_counts_wrong(const struct repair *x);
+
+/* repair_doubts.c: may change the header; sets x->doubtful. */
+int repair_doubts(struct repair *x);
 int repair_refs(struct repair *x);
 int repair_bitmaps(struct repair *x);
 int repair_counts(struct repair *x);
