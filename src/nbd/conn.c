@@ -22,6 +22,7 @@
 #define TURN_BYTES (1u << 20) /* then it is another connection's turn */
 #define DIRECT_BYTES 4096u /* less of a payload is not worth a part */
 #define OPTION_OUTPUT_BYTES 65536u /* unread answers of the handshake */
+#define UNREAD_BYTES (4u << 20) /* held by one who does not read */
 #define LINGER_NS UINT64_C(2000000000)
 
 void nbd_conn_set_deadline(struct nbd_conn *c, uint64_t ns)
@@ -86,7 +87,9 @@ static bool can_take(const struct nbd_conn *c)
 	case NBD_PHASE_OPTIONS:
 		return c->out_bytes < OPTION_OUTPUT_BYTES;
 	case NBD_PHASE_TRANSMISSION:
-		return !c->paused;
+		/* Who does not read has his answers; more would only be held. */
+		return !c->paused &&
+		       !(c->blocked && c->charged_bytes > UNREAD_BYTES);
 	default:
 		return false;
 	}
@@ -209,21 +212,21 @@ void nbd_conn_read(struct nbd_conn *c)
 	}
 }
 
-void nbd_conn_continue(struct nbd_conn *c)
+bool nbd_conn_continue(struct nbd_conn *c)
 {
-	uint8_t *bytes = c->stash;
-	uint32_t left;
+	bool waits = c->want && c->have == c->want;
 
-	if (can_take(c) && c->want && c->have == c->want)
+	if (!can_take(c) || (!waits && !c->stash))
+		return false;
+	if (waits)
 		c->step(c);
-	if (!bytes || !c->stash)
-		return;
 	/* A step may end the connection, which frees the stash. */
-	c->stash_at += (uint32_t)nbd_conn_feed(c, bytes + c->stash_at,
-					       c->stash_end - c->stash_at);
-	left = c->stash_end - c->stash_at;
-	if (c->stash && !left)
+	if (c->stash)
+		c->stash_at += (uint32_t)nbd_conn_feed(
+			c, c->stash + c->stash_at, c->stash_end - c->stash_at);
+	if (c->stash && c->stash_at == c->stash_end)
 		drop_stash(c);
+	return true;
 }
 
 void nbd_conn_put(struct nbd_conn *c, struct nbd_out *out)
@@ -329,6 +332,14 @@ void nbd_conn_flush(struct nbd_conn *c)
 		advance(c, (size_t)n);
 	}
 	go_on_ending(c);
+}
+
+void nbd_conn_unblock(struct nbd_conn *c)
+{
+	if (!c->blocked)
+		return;
+	c->blocked = false;
+	nbd_loop_mark_dirty(c);
 }
 
 /* A request whose payload will not come. */

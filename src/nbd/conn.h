@@ -153,14 +153,16 @@ void nbd_conn_expect(struct nbd_conn *c, void *into, uint64_t want,
 size_t nbd_conn_feed(struct nbd_conn *c, const uint8_t *bytes, size_t length);
 /* Read from the stream and feed, until it is empty or enough for one turn. */
 void nbd_conn_read(struct nbd_conn *c);
-/* After a pause: try again, and take what was stashed. */
-void nbd_conn_continue(struct nbd_conn *c);
+/* After a pause: try again, and take what was stashed. True: it did. */
+bool nbd_conn_continue(struct nbd_conn *c);
 /* Could it use more input, or must the client wait? */
 bool nbd_conn_wants_input(const struct nbd_conn *c);
 /* Queue a message; sent by the loop at the end of its turn. */
 void nbd_conn_put(struct nbd_conn *c, struct nbd_out *out);
 /* Send what is queued, as far as the stream takes it. */
 void nbd_conn_flush(struct nbd_conn *c);
+/* The stream takes more again: it is tried in this turn. */
+void nbd_conn_unblock(struct nbd_conn *c);
 /* No more requests: finish, answer, close. */
 void nbd_conn_end(struct nbd_conn *c);
 /* At once; @why for the log, NULL: nothing to tell. */

@@ -272,11 +272,8 @@ static bool flush_dirty(struct nbd_loop *loop)
 		if (c->phase == NBD_PHASE_CLOSED)
 			continue;
 		nbd_conn_flush(c);
-		/* The handshake waits where its answers are not read. */
-		if (c->stash && !c->paused && c->phase != NBD_PHASE_CLOSED) {
-			nbd_conn_continue(c);
-			any = true;
-		}
+		/* What waited until its answers were read goes on. */
+		any |= nbd_conn_continue(c);
 		nbd_loop_watch(c);
 	}
 	return any;

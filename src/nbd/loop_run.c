@@ -99,7 +99,7 @@ static void on_client(struct nbd_conn *c, uint32_t events)
 	if (c->phase == NBD_PHASE_CLOSED)
 		return;
 	if (events & EPOLLOUT)
-		nbd_conn_flush(c);
+		nbd_conn_unblock(c);
 	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
 		/* Gone, while nothing is read from it: that is all we learn. */
 		if (!nbd_conn_wants_input(c) && events & (EPOLLHUP | EPOLLERR))

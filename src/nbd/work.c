@@ -41,11 +41,18 @@ uint32_t nbd_done_collect(struct nbd_done *home)
 {
 	/* Pairs with the exchange in push_done: results are seen. */
 	struct nbd_job *job = tide__swap_seqcst(&home->jobs, NULL), *next;
+	struct nbd_job *first = NULL;
 	uint32_t n = 0;
 
-	for (; job; job = next, n++) {
+	/* The last one is on top: turned round, they come as they ended. */
+	for (; job; job = next) {
 		next = job->next;
-		job->done(job);
+		job->next = first;
+		first = job;
+	}
+	for (; first; first = next, n++) {
+		next = first->next;
+		first->done(first);
 	}
 	return n;
 }
