@@ -118,9 +118,49 @@ bool nbd_conn_wants_input(const struct nbd_conn *c)
 {
 	if (c->input_ended || c->stash)
 		return false;
-	return c->phase == NBD_PHASE_ENDING ? c->shut
-					    : can_take(c) ||
-						  c->phase == NBD_PHASE_TLS;
+	if (c->phase == NBD_PHASE_ENDING)
+		return c->shut;
+	if (c->phase == NBD_PHASE_TLS)
+		return c->tls_started;
+	return can_take(c);
+}
+
+void nbd_conn_start_tls(struct nbd_conn *c)
+{
+	if (c->phase != NBD_PHASE_OPTIONS)
+		return;	/* closed: there was no memory for the answer */
+	c->phase = NBD_PHASE_TLS;
+	c->tls_started = false;
+}
+
+static void handshake(struct nbd_conn *c)
+{
+	const char *why = NULL;
+	int ret = c->stream.ops->handshake(&c->stream, &why);
+
+	if (ret == -EAGAIN)
+		return;
+	c->stream.wants_write = false;
+	if (ret) {
+		nbd_conn_close(c, why ? why : strerror(-ret));
+		return;
+	}
+	c->tls = true;
+	nbd_options_begin(c);
+}
+
+/* In phase TLS, all that was said in the clear having left. */
+static void put_on_tls(struct nbd_conn *c)
+{
+	const struct nbd_security *s = c->loop->common->security;
+	int ret = s->start(s->opaque, &c->stream);
+
+	if (ret) {
+		nbd_conn_close(c, strerror(-ret));
+		return;
+	}
+	c->tls_started = true;
+	handshake(c);
 }
 
 static void drop_stash(struct nbd_conn *c)
@@ -186,6 +226,10 @@ void nbd_conn_read(struct nbd_conn *c)
 {
 	size_t moved = 0, asked;
 
+	if (c->phase == NBD_PHASE_TLS && c->tls_started)
+		handshake(c);
+	if (c->phase == NBD_PHASE_TLS)
+		return;
 	while (nbd_conn_wants_input(c) && moved < TURN_BYTES) {
 		size_t direct = direct_bytes(c);
 		struct iovec parts[] = {
@@ -210,6 +254,8 @@ void nbd_conn_read(struct nbd_conn *c)
 		if ((size_t)n < asked && !c->stream.has_more)
 			return;
 	}
+	if (c->stream.has_more && c->phase != NBD_PHASE_CLOSED)
+		nbd_loop_mark_dirty(c);
 }
 
 bool nbd_conn_continue(struct nbd_conn *c)
@@ -331,11 +377,15 @@ void nbd_conn_flush(struct nbd_conn *c)
 		c->out_moved_ns = c->loop->now_ns;
 		advance(c, (size_t)n);
 	}
+	if (c->phase == NBD_PHASE_TLS && !c->tls_started)
+		put_on_tls(c);
 	go_on_ending(c);
 }
 
 void nbd_conn_unblock(struct nbd_conn *c)
 {
+	if (c->phase == NBD_PHASE_TLS && c->tls_started)
+		handshake(c);
 	if (!c->blocked)
 		return;
 	c->blocked = false;

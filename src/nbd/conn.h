@@ -88,6 +88,7 @@ struct nbd_conn {
 	enum nbd_headers headers;
 	bool no_zeroes, fixed;
 	bool tls; /* is under TLS */
+	bool tls_started; /* its handshake is under way */
 	bool input_ended; /* the peer sends no more */
 	bool shut; /* so do we */
 	uint32_t option, option_length;
@@ -161,6 +162,11 @@ bool nbd_conn_wants_input(const struct nbd_conn *c);
 void nbd_conn_put(struct nbd_conn *c, struct nbd_out *out);
 /* Send what is queued, as far as the stream takes it. */
 void nbd_conn_flush(struct nbd_conn *c);
+/*
+ * STARTTLS was accepted: when that answer has left, in the clear, TLS begins;
+ * when its handshake is done, the options do, from the start.
+ */
+void nbd_conn_start_tls(struct nbd_conn *c);
 /* The stream takes more again: it is tried in this turn. */
 void nbd_conn_unblock(struct nbd_conn *c);
 /* No more requests: finish, answer, close. */

@@ -274,6 +274,11 @@ static bool flush_dirty(struct nbd_loop *loop)
 		nbd_conn_flush(c);
 		/* What waited until its answers were read goes on. */
 		any |= nbd_conn_continue(c);
+		/* What a TLS record held more, epoll does not tell. */
+		if (c->stream.has_more && nbd_conn_wants_input(c)) {
+			nbd_conn_read(c);
+			any = true;
+		}
 		nbd_loop_watch(c);
 	}
 	return any;
@@ -299,6 +304,8 @@ static bool resume_paused(struct nbd_loop *loop)
 		if (c->paused && c->taken == taken)
 			c->paused_since_ns = since;
 		any |= !c->paused;
+		if (c->stream.has_more)
+			nbd_loop_mark_dirty(c);
 		nbd_loop_watch(c);
 	}
 	return any;

@@ -48,7 +48,7 @@ struct nbd_common {
 	struct nbd_work work;
 	uint32_t loops;
 	bool tls_required;
-	struct nbd_tls *tls; /* NULL: STARTTLS is refused */
+	const struct nbd_security *security; /* NULL: STARTTLS is refused */
 	nbd_log_fn *log; /* NULL: nowhere; from any loop's thread */
 	void *log_opaque;
 	uint32_t connections; /* atomic */

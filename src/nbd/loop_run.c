@@ -24,7 +24,7 @@
 static uint32_t wanted(const struct nbd_conn *c)
 {
 	return (nbd_conn_wants_input(c) ? EPOLLIN : 0) |
-	       (c->blocked ? EPOLLOUT : 0);
+	       (c->blocked || c->stream.wants_write ? EPOLLOUT : 0);
 }
 
 void nbd_loop_watch(struct nbd_conn *c)

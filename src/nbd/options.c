@@ -249,8 +249,18 @@ static void run_extended(struct nbd_conn *c)
 
 static void run_starttls(struct nbd_conn *c)
 {
-	nbd_option_fail(c, NBD_REP_ERR_POLICY,
-			"this server was started without TLS");
+	if (!c->loop->common->security) {
+		nbd_option_fail(c, NBD_REP_ERR_POLICY,
+				"this server was started without TLS");
+	} else if (c->tls) {
+		nbd_option_fail(c, NBD_REP_ERR_INVALID,
+				"this connection is under TLS already");
+	} else {
+		nbd_option_reply(c, NBD_REP_ACK, NULL, 0);
+		free(c->option_data);
+		c->option_data = NULL;
+		nbd_conn_start_tls(c);
+	}
 }
 
 struct option {

@@ -47,7 +47,8 @@ static void socket_close(struct nbd_stream *s)
 void nbd_stream_socket(struct nbd_stream *s, int fd)
 {
 	static const struct nbd_stream_ops ops = {
-		socket_recv, socket_send, socket_end, socket_close,
+		.recv = socket_recv, .send = socket_send, .end = socket_end,
+		.close = socket_close,
 	};
 	int flags = fcntl(fd, F_GETFL);
 

@@ -21,6 +21,12 @@ struct nbd_stream_ops {
 			int count);
 	ssize_t (*send)(struct nbd_stream *s, const struct iovec *parts,
 			int count);
+	/*
+	 * Only where something is put on a stream: 0: done; -EAGAIN: again when
+	 * the descriptor is readable, or writable if wants_write; other -errno:
+	 * failed, and *why says it in words (NULL: as strerror).
+	 */
+	int (*handshake)(struct nbd_stream *s, const char **why);
 	/* No more will be sent; what was is delivered. */
 	void (*end)(struct nbd_stream *s);
 	/* Frees what belongs to the stream, the descriptor too. */
@@ -35,6 +41,17 @@ struct nbd_stream {
 	 * recv again, whatever epoll says.
 	 */
 	bool has_more;
+	bool wants_write; /* the handshake waits for that */
+	void *opaque;
+};
+
+/*
+ * What puts TLS on a stream. start: *@s is a stream in the clear, and becomes
+ * one whose handshake is to be called; it owns what it was. 0 or -errno, and
+ * then it is as before. From any loop's thread.
+ */
+struct nbd_security {
+	int (*start)(void *opaque, struct nbd_stream *s);
 	void *opaque;
 };
 

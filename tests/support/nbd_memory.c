@@ -193,7 +193,8 @@ static void memory_close(struct nbd_stream *s)
 void nbd_memory_connect(struct nbd_memory *m, struct nbd_memory_client *c)
 {
 	static const struct nbd_stream_ops stream_ops = {
-		memory_recv, memory_send, memory_end, memory_close,
+		.recv = memory_recv, .send = memory_send, .end = memory_end,
+		.close = memory_close,
 	};
 	struct nbd_stream s = { .ops = &stream_ops, .fd = -1, .opaque = c };
 

@@ -300,6 +300,216 @@ static void test_set_contexts(void **state)
 	expect_error_chunk(t, NBD_EINVAL);
 }
 
+/*
+ * A TLS of the poor: after "HELLO", answered by "OLLEH", every byte is turned
+ * over. It hands out at most 3 bytes a call, and says if it has more.
+ */
+struct poor {
+	struct nbd_stream below;
+	uint8_t held[4096];
+	size_t at, end, greeted;
+};
+
+static ssize_t poor_fill(struct poor *p)
+{
+	struct iovec part = { p->held, sizeof(p->held) };
+	ssize_t n = p->below.ops->recv(&p->below, &part, 1);
+
+	p->at = 0;
+	p->end = n > 0 ? (size_t)n : 0;
+	return n;
+}
+
+static ssize_t poor_recv(struct nbd_stream *s, const struct iovec *parts,
+			 int count)
+{
+	struct poor *p = s->opaque;
+	uint8_t *to = parts[count - 1].iov_base;
+	size_t n = 0;
+
+	if (p->at == p->end) {
+		ssize_t ret = poor_fill(p);
+
+		s->has_more = false;
+		if (ret <= 0)
+			return ret;
+	}
+	if (count > 1)
+		to = parts[0].iov_base;
+	while (n < 3 && p->at < p->end)
+		to[n++] = (uint8_t)~p->held[p->at++];
+	s->has_more = p->at < p->end;
+	return (ssize_t)n;
+}
+
+static ssize_t poor_send(struct nbd_stream *s, const struct iovec *parts,
+			 int count)
+{
+	struct poor *p = s->opaque;
+	uint8_t turned[64];
+	struct iovec part = { turned, 0 };
+
+	for (int i = 0; i < count && !part.iov_len; i++)
+		for (; part.iov_len < parts[i].iov_len && part.iov_len < 64;
+		     part.iov_len++)
+			turned[part.iov_len] = (uint8_t) ~((
+				uint8_t *)parts[i].iov_base)[part.iov_len];
+	return p->below.ops->send(&p->below, &part, 1);
+}
+
+static int poor_handshake(struct nbd_stream *s, const char **why)
+{
+	struct poor *p = s->opaque;
+	static char answer[] = "OLLEH";
+	struct iovec part = { answer, 5 };
+
+	while (p->greeted < 5) {
+		if (p->at == p->end) {
+			ssize_t n = poor_fill(p);
+
+			if (n <= 0)
+				return n ? (int)n : -ECONNRESET;
+		}
+		if (p->held[p->at++] != "HELLO"[p->greeted++]) {
+			*why = "that is no hello";
+			return -EPROTO;
+		}
+	}
+	s->has_more = p->at < p->end;
+	return p->below.ops->send(&p->below, &part, 1) == 5 ? 0 : -EIO;
+}
+
+static void poor_end(struct nbd_stream *s)
+{
+	struct poor *p = s->opaque;
+
+	p->below.ops->end(&p->below);
+}
+
+static void poor_close(struct nbd_stream *s)
+{
+	struct poor *p = s->opaque;
+
+	p->below.ops->close(&p->below);
+	free(p);
+}
+
+static int poor_start(void *opaque, struct nbd_stream *s)
+{
+	static const struct nbd_stream_ops ops = {
+		.recv = poor_recv, .send = poor_send, .end = poor_end,
+		.close = poor_close, .handshake = poor_handshake,
+	};
+	struct poor *p = calloc(1, sizeof(*p));
+
+	(void)opaque;
+	p->below = *s;
+	s->ops = &ops;
+	s->opaque = p;
+	return 0;
+}
+
+static const struct nbd_security poor_security = { .start = poor_start };
+
+/* What was put since @from is said under it; what comes, too. */
+static void turn_over(struct talk *t, size_t from)
+{
+	for (size_t i = from; i < t->in_length; i++)
+		t->in[i] = (uint8_t)~t->in[i];
+	from = t->c.out_length;
+	turn(t);
+	for (size_t i = from; i < t->c.out_length; i++)
+		t->c.out[i] = (uint8_t)~t->c.out[i];
+}
+
+static void say_hello(struct talk *t)
+{
+	simple_option(t, NBD_OPT_STARTTLS);
+	put(t, 0x48454c4c4f, 5);
+	turn(t);
+	assert_memory_equal(get_bytes(t, 5), "OLLEH", 5);
+}
+
+static void test_tls(void **state)
+{
+	struct talk *t = *state;
+	size_t from;
+
+	t->m.common.security = &poor_security;
+	t->m.common.tls_required = true;
+	greet(t, 3);
+	option_head(t, NBD_OPT_STRUCTURED_REPLY, 0);
+	turn(t);
+	expect_error(t, NBD_OPT_STRUCTURED_REPLY, NBD_REP_ERR_TLS_REQD);
+	say_hello(t);
+	from = t->in_length;
+	option_head(t, NBD_OPT_STARTTLS, 0);
+	option_head(t, NBD_OPT_STRUCTURED_REPLY, 0);
+	put_go(t, NBD_OPT_GO, "rw");
+	turn_over(t, from);
+	expect_error(t, NBD_OPT_STARTTLS, NBD_REP_ERR_INVALID);
+	expect_ack(t, NBD_OPT_STRUCTURED_REPLY);
+	get_bytes(t, get_reply(t, NBD_OPT_GO, NBD_REP_INFO));
+	expect_ack(t, NBD_OPT_GO);
+	/* Many small records, of which epoll would tell only once. */
+	from = t->in_length;
+	for (int i = 0; i < 100; i++) {
+		request(t, NBD_CMD_WRITE, 0, (uint64_t)i, 5);
+		put(t, 0x6161616161, 5);
+	}
+	turn_over(t, from);
+	for (int i = 0; i < 100; i++)
+		expect_simple(t, 0);
+	assert_memory_equal(t->m.disk.bytes + 99, "aaaaa", 5);
+}
+
+/* What was agreed on in the clear is worth nothing under TLS. */
+static void test_tls_forgets(void **state)
+{
+	struct talk *t = *state;
+	size_t from;
+
+	t->m.common.security = &poor_security;
+	greet(t, 3);
+	simple_option(t, NBD_OPT_EXTENDED_HEADERS);
+	select_context(t, "rw", "base:allocation");
+	get_bytes(t, get_reply(t, NBD_OPT_SET_META_CONTEXT,
+			       NBD_REP_META_CONTEXT));
+	expect_ack(t, NBD_OPT_SET_META_CONTEXT);
+	say_hello(t);
+	assert_int_equal(t->c.conn->headers, NBD_SIMPLE);
+	assert_int_equal(t->c.conn->selected_count, 0);
+	from = t->in_length;
+	option_head(t, NBD_OPT_STRUCTURED_REPLY, 0);
+	turn_over(t, from);
+	expect_ack(t, NBD_OPT_STRUCTURED_REPLY);
+}
+
+/* Bytes in the clear behind STARTTLS are not taken for TLS's: closed. */
+static void test_tls_injection(void **state)
+{
+	struct talk *t = *state;
+
+	t->m.common.security = &poor_security;
+	greet(t, 3);
+	option_head(t, NBD_OPT_STARTTLS, 0);
+	put_go(t, NBD_OPT_GO, "rw");
+	turn(t);
+	assert_true(t->c.closed);
+}
+
+static void test_tls_fails(void **state)
+{
+	struct talk *t = *state;
+
+	t->m.common.security = &poor_security;
+	greet(t, 3);
+	simple_option(t, NBD_OPT_STARTTLS);
+	put(t, 0x4f484e4f, 4);
+	turn(t);
+	assert_true(t->c.closed);
+}
+
 /* An option's answers that nobody reads: no more options are taken. */
 static void test_unread_answers(void **state)
 {
@@ -355,7 +565,9 @@ int main(void)
 		TALK(test_go_infos), TALK(test_errors_live_on),
 		TALK(test_oversize), TALK(test_twice), TALK(test_abort),
 		TALK(test_wrong_magic), TALK(test_unknown_flags),
-		TALK(test_tls_required), TALK(test_list_contexts),
+		TALK(test_tls_required), TALK(test_tls),
+		TALK(test_tls_forgets), TALK(test_tls_injection),
+		TALK(test_tls_fails), TALK(test_list_contexts),
 		TALK(test_list_is_bounded), TALK(test_set_contexts),
 		TALK(test_unread_answers), TALK(test_in_bytes),
 		TALK(test_deadline),
