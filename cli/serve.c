@@ -66,6 +66,7 @@ struct serve {
 	int unix_fds[2]; /* a second descriptor of each */
 	int unix_count;
 	int sockets;
+	char names[MOST_SOCKETS][128]; /* of the sockets */
 };
 
 static int failed(const struct serve *s, const struct tide_error *err)
@@ -161,7 +162,10 @@ static int create_server(struct serve *s)
 	return nbd_server_create(&o, &s->server, &err) ? failed(s, &err) : 0;
 }
 
-/* NAME=DISK; without a name, or with a path before the sign, the file's. */
+/*
+ * NAME=DISK; without a name, or with a path before the sign, the file's. NULL:
+ * the name is longer than a file's can be.
+ */
 static const char *split_name(const char *word, char name[256])
 {
 	const char *sign = strchr(word, '='), *slash = strchr(word, '/');
@@ -178,7 +182,7 @@ static const char *split_name(const char *word, char name[256])
 		length = strlen(from);
 	}
 	if (length > 255)
-		length = 255;
+		return NULL;
 	memcpy(name, from, length);
 	name[length] = 0;
 	return path;
@@ -196,12 +200,19 @@ static int add_disk(struct serve *s, const char *word)
 	char name[256];
 	const char *path = split_name(word, name);
 
+	if (!path)
+		return cli_fail(s->p->command, CLI_USAGE,
+				"%.40s...: a name has at most 255 bytes", word);
 	if (s->disk_count == MOST_DISKS)
 		return cli_fail(s->p->command, CLI_USAGE,
 				"at most %d disks at once", MOST_DISKS);
 	if (tide_disk_open(path, &o, disk, &err))
 		return failed(s, &err);
 	s->disk_count++;
+	if (!o.format && o.writable && !strcmp((*disk)->ops->name, "file") &&
+	    !cli_flag(s->p, "quiet"))
+		fprintf(stderr, "tidemark serve: %s is raw by its first bytes, "
+			"which a guest may write: name the --format\n", name);
 	if (nbd_exports_add(nbd_server_exports(s->server), name, *disk,
 			    !o.writable, NULL, &err))
 		return failed(s, &err);
@@ -212,6 +223,9 @@ static int listen_on(struct serve *s, int fd)
 {
 	struct tide_error err;
 
+	if (s->sockets < MOST_SOCKETS)
+		serve_name_of(fd, s->names[s->sockets],
+			      sizeof(s->names[s->sockets]));
 	if (nbd_server_listen(s->server, fd, &err))
 		return failed(s, &err);
 	s->sockets++;
@@ -310,7 +324,10 @@ static int serve_until_told(struct serve *s)
 	pthread_sigmask(SIG_BLOCK, &ends, NULL);
 	if (nbd_server_start(s->server, &err))
 		return failed(s, &err);
-	printf("listening\n");
+	printf("listening on");
+	for (int i = 0; i < s->sockets; i++)
+		printf(" %s", s->names[i]);
+	printf("\n");
 	fflush(stdout);
 	serve_notify("READY=1");
 	sigwait(&ends, &signal);

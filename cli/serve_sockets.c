@@ -206,6 +206,27 @@ int serve_listen_tcp(const char *where, bool anywhere, int *fds, int room,
 	return ret;
 }
 
+void serve_name_of(int fd, char *name, size_t room)
+{
+	struct sockaddr_storage ss = { 0 };
+	socklen_t length = sizeof(ss);
+	char host[64], port[16];
+
+	if (getsockname(fd, (struct sockaddr *)&ss, &length))
+		snprintf(name, room, "?");
+	else if (ss.ss_family == AF_UNIX)
+		snprintf(name, room, "unix:%s",
+			 ((struct sockaddr_un *)&ss)->sun_path);
+	else if (getnameinfo((struct sockaddr *)&ss, length, host, sizeof(host),
+			     port, sizeof(port),
+			     NI_NUMERICHOST | NI_NUMERICSERV))
+		snprintf(name, room, "?");
+	else
+		snprintf(name, room,
+			 ss.ss_family == AF_INET6 ? "tcp:[%s]:%s" : "tcp:%s:%s",
+			 host, port);
+}
+
 int serve_activated(void)
 {
 	const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");

@@ -7,6 +7,7 @@
 #define CLI_SERVE_SOCKETS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "tidemark/error.h"
@@ -28,6 +29,9 @@ void serve_unlink_unix(const char *path, int fd);
  */
 int serve_listen_tcp(const char *where, bool anywhere, int *fds, int room,
 		     struct tide_error *err);
+
+/* "unix:PATH" or "tcp:HOST:PORT" of a listening socket, as it really is. */
+void serve_name_of(int fd, char *name, size_t room);
 
 /* How many sockets systemd handed over; the first is descriptor 3. */
 int serve_activated(void);

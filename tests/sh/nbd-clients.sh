@@ -106,4 +106,36 @@ t "$TIDEMARK" serve --socket=dead --read-only b.qcow2 >/dev/null 2>err2 && fail 
 t nbdinfo --size "nbd+unix://?socket=$dir/dead" >/dev/null || fail "the live one was hurt"
 t "$TIDEMARK" serve --listen=tcp:0.0.0.0:0 b.qcow2 >/dev/null 2>err2 && fail "in the clear"
 grep -q -- --plain err2 || fail "$(cat err2)"
+# TCP on loopback, at a port that the system chose.
+t "$TIDEMARK" serve --listen=tcp:127.0.0.1:0 --read-only b.qcow2 >tcp 2>err &
+pids+=($!)
+until_true 10 grep -q listening tcp || fail "tcp: $(cat err)"
+port=$(sed 's/.*tcp:127.0.0.1://' tcp)
+t nbdinfo --size "nbd://127.0.0.1:$port" >/dev/null || fail "tcp: $(cat tcp)"
+
+# Who may connect: the kernel says who it is.
+if [ "$(id -u)" = 0 ]; then
+	chmod 755 "$dir"
+	as_nobody() {
+		python3 - "$1" <<-'END'
+			import os, socket, sys
+			os.setgroups([])
+			os.setgid(65534)
+			os.setuid(65534)
+			s = socket.socket(socket.AF_UNIX)
+			s.settimeout(5)
+			s.connect(sys.argv[1])
+			sys.exit(0 if s.recv(18) else 1)
+		END
+	}
+	"$TIDEMARK" serve --socket=u1 --allow-uid=65533 --read-only b.qcow2 >u1.out 2>u1.err &
+	pids+=($!)
+	"$TIDEMARK" serve --socket=u2 --allow-uid=1,65534 --read-only b.qcow2 >u2.out 2>&1 &
+	pids+=($!)
+	until_true 10 grep -q listening u1.out || fail "$(cat u1.err)"
+	until_true 10 grep -q listening u2.out || fail "$(cat u2.out)"
+	as_nobody u1 2>/dev/null && fail "a stranger was let in"
+	grep -q 'uid 65534' u1.err || fail "and nothing said: $(cat u1.err)"
+	as_nobody u2 || fail "an allowed user was refused"
+fi
 echo ok
