@@ -15,6 +15,7 @@ enum cli_exit {
 	CLI_REFUSED = 4,	/* refused by the other side or by a self-test */
 	CLI_NOT_CONVERGING = 5,	/* migration would not converge */
 	CLI_UNKNOWN = 6,	/* migration: no answer after GO; guest paused */
+	CLI_GUEST_DEAD = 7,	/* vm run: the guest died (its vCPUs failed) */
 };
 
 struct cli_option;

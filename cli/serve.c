@@ -17,6 +17,7 @@
 
 #include "cli/options.h"
 #include "cli/serve_sockets.h"
+#include "control/listener.h"
 #include "disk/disk.h"
 #include "nbd/server.h"
 
@@ -62,8 +63,7 @@ struct serve {
 	int disk_count;
 	uint32_t uids[MOST_UIDS];
 	size_t uid_count;
-	const char *unix_paths[2]; /* made by us */
-	int unix_fds[2]; /* a second descriptor of each */
+	struct control_listener unix_sockets[2]; /* made by us */
 	int unix_count;
 	int sockets;
 	char names[MOST_SOCKETS][128]; /* of the sockets */
@@ -234,14 +234,13 @@ static int listen_on(struct serve *s, int fd)
 
 static int listen_unix(struct serve *s, const char *path)
 {
+	struct control_listener *l = &s->unix_sockets[s->unix_count];
 	struct tide_error err;
-	int fd = serve_listen_unix(path, cli_text(s->p, "allow-uid"), &err);
 
-	if (fd < 0)
+	if (control_listen(path, cli_text(s->p, "allow-uid"), l, &err))
 		return failed(s, &err);
-	s->unix_paths[s->unix_count] = path;
-	s->unix_fds[s->unix_count++] = dup(fd);
-	return listen_on(s, fd);
+	s->unix_count++;
+	return listen_on(s, dup(l->fd)); /* the server closes its own */
 }
 
 static int listen_tcp(struct serve *s, const char *where)
@@ -305,7 +304,7 @@ static int close_all(struct serve *s, int code)
 		nbd_server_stop(s->server);
 	nbd_server_destroy(s->server);
 	for (int i = 0; i < s->unix_count; i++)
-		serve_unlink_unix(s->unix_paths[i], s->unix_fds[i]);
+		control_listener_close(&s->unix_sockets[i]);
 	for (int i = 0; i < s->disk_count; i++)
 		if (tide_disk_close(s->disks[i], &err) && !code)
 			code = failed(s, &err);

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -31,79 +30,6 @@ static int fill_unix(const char *path, struct sockaddr_un *sun)
 		return -ENAMETOOLONG;
 	strcpy(sun->sun_path, path);
 	return 0;
-}
-
-/* A socket left behind by one that was killed: nobody listens on it. */
-static bool is_left_behind(const char *path, const struct sockaddr_un *sun)
-{
-	struct stat st;
-	bool dead;
-	int fd;
-
-	if (lstat(path, &st) || !S_ISSOCK(st.st_mode))
-		return false;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return false;
-	dead = connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) &&
-	       errno == ECONNREFUSED;
-	close(fd);
-	return dead;
-}
-
-/* The mode is there before anybody can connect: the socket's own, by umask. */
-static int bind_unix(int fd, const char *path, const struct sockaddr_un *sun,
-		     bool open)
-{
-	mode_t old = umask(open ? 0111 : 0177);
-	int ret = bind(fd, (const struct sockaddr *)sun, sizeof(*sun));
-
-	if (ret && errno == EADDRINUSE && is_left_behind(path, sun) &&
-	    !unlink(path))
-		ret = bind(fd, (const struct sockaddr *)sun, sizeof(*sun));
-	umask(old);
-	if (!ret)
-		ret = listen(fd, BACKLOG);
-	return ret ? -errno : 0;
-}
-
-int serve_listen_unix(const char *path, bool open, struct tide_error *err)
-{
-	struct sockaddr_un sun;
-	int fd, ret = fill_unix(path, &sun);
-
-	if (ret)
-		return fail(err, ret, path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return fail(err, -errno, path);
-	ret = bind_unix(fd, path, &sun, open);
-	if (!ret)
-		return fd;
-	close(fd);
-	if (ret == -EADDRINUSE)
-		return tide_error_set(err, ret, "socket", TIDE_NO_OFFSET,
-				      "%s: somebody listens there, or it is no "
-				      "socket; it was left as it is", path);
-	return fail(err, ret, path);
-}
-
-void serve_unlink_unix(const char *path, int fd)
-{
-	struct sockaddr_un sun, own = { 0 };
-	socklen_t length = sizeof(own);
-
-	/*
-	 * Ours if it was bound to that name and nobody answers there now, which
-	 * is so after our own descriptor is closed.
-	 */
-	if (fill_unix(path, &sun) ||
-	    getsockname(fd, (struct sockaddr *)&own, &length) ||
-	    strcmp(own.sun_path, sun.sun_path))
-		return;
-	close(fd);
-	if (is_left_behind(path, &sun))
-		unlink(path);
 }
 
 static bool is_loopback(const struct addrinfo *ai)

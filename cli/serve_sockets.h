@@ -13,16 +13,6 @@
 #include "tidemark/error.h"
 
 /*
- * serve_listen_unix: a socket at @path that only we and root may connect to,
- * or with @open anybody (who is checked afterwards). What lies at the path
- * already is left alone, except a socket that nobody listens on. fd or -errno.
- */
-int serve_listen_unix(const char *path, bool open, struct tide_error *err);
-
-/* Remove @path if it is still the socket that was made there. */
-void serve_unlink_unix(const char *path, int fd);
-
-/*
  * serve_listen_tcp: @where is HOST:PORT, [V6]:PORT or HOST. An address that is
  * not loopback is refused unless @anywhere. At most @room sockets (a name may
  * have several addresses) into @fds; how many, or -errno.

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define LONGEST_LINE (4u << 20)
@@ -19,40 +18,6 @@ static int fault(const char *address, int code, struct tide_error *err)
 {
 	return tide_error_set(err, code, "socket", TIDE_NO_OFFSET, "%s: %s",
 			      address, strerror(-code));
-}
-
-static int unix_socket(const char *path, struct sockaddr_un *sun)
-{
-	memset(sun, 0, sizeof(*sun));
-	sun->sun_family = AF_UNIX;
-	if (!*path || strlen(path) >= sizeof(sun->sun_path))
-		return -ENAMETOOLONG;
-	strcpy(sun->sun_path, path);
-	return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-}
-
-static int open_unix(const char *address, const char *path, bool listening,
-		     struct tide_error *err)
-{
-	struct sockaddr_un sun;
-	int fd = unix_socket(path, &sun), rc;
-
-	if (fd < 0)
-		return fault(address, fd == -1 ? -errno : fd, err);
-	if (listening) {
-		unlink(path);	/* left behind by one that was killed */
-		rc = bind(fd, (struct sockaddr *)&sun, sizeof(sun));
-		if (!rc)
-			rc = listen(fd, 64);
-	} else {
-		rc = connect(fd, (struct sockaddr *)&sun, sizeof(sun));
-	}
-	if (rc < 0) {
-		rc = fault(address, -errno, err);
-		close(fd);
-		return rc;
-	}
-	return fd;
 }
 
 static int open_tcp_at(const struct addrinfo *ai, bool listening)
@@ -105,13 +70,8 @@ static int open_tcp(const char *address, const char *where, bool listening,
 	return fd < 0 ? fault(address, fd, err) : fd;
 }
 
-static int open_address(const char *address, bool listening,
-			struct tide_error *err)
+static int no_address(const char *address, struct tide_error *err)
 {
-	if (!strncmp(address, "unix:", 5))
-		return open_unix(address, address + 5, listening, err);
-	if (!strncmp(address, "tcp:", 4))
-		return open_tcp(address, address + 4, listening, err);
 	return tide_error_set(err, -EINVAL, "socket", TIDE_NO_OFFSET,
 			      "'%s' is no address: write unix:PATH or "
 			      "tcp:HOST:PORT", address);
@@ -119,12 +79,27 @@ static int open_address(const char *address, bool listening,
 
 int wire_connect(const char *address, struct tide_error *err)
 {
-	return open_address(address, false, err);
+	if (!strncmp(address, "unix:", 5))
+		return control_connect(address + 5, err);
+	if (!strncmp(address, "tcp:", 4))
+		return open_tcp(address, address + 4, false, err);
+	return no_address(address, err);
 }
 
-int wire_listen(const char *address, struct tide_error *err)
+int wire_listen(const char *address, struct control_listener *out,
+		struct tide_error *err)
 {
-	return open_address(address, true, err);
+	int fd;
+
+	if (!strncmp(address, "unix:", 5))
+		return control_listen(address + 5, false, out, err);
+	if (strncmp(address, "tcp:", 4))
+		return no_address(address, err);
+	fd = open_tcp(address, address + 4, true, err);
+	if (fd < 0)
+		return fd;
+	*out = (struct control_listener){ .fd = fd, .lock = -1 };
+	return 0;
 }
 
 char *wire_bound_address(int fd, const char *address)

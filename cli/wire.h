@@ -10,11 +10,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "control/listener.h"
 #include "tidemark/error.h"
 
 /* "unix:PATH" or "tcp:HOST:PORT": a socket, or -errno with the reason. */
 int wire_connect(const char *address, struct tide_error *err);
-int wire_listen(const char *address, struct tide_error *err);
+/* Close with control_listener_close. */
+int wire_listen(const char *address, struct control_listener *out,
+		struct tide_error *err);
 /* For "tcp:HOST:0": the address that was really given; malloc'ed. */
 char *wire_bound_address(int fd, const char *address);
 

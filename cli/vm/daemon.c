@@ -1,34 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* The verbs of a VM's control socket, and its states. See daemon.h. */
 #include "cli/vm/daemon.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "base/clock.h"
-#include "cli/commands.h"
-#include "cli/wire.h"
+#include "control/server.h"
 
 #define VERIFY_TIMEOUT_NS 60000000000ull
-
-struct connection {
-	struct daemon *d;
-	int fd;
-};
-
-/* The one mutable global: what a signal handler can reach. */
-static volatile sig_atomic_t told_to_end;
-
-static void on_signal(int number)
-{
-	(void)number;
-	told_to_end = 1;
-}
 
 void daemon_init(struct daemon *d, struct vm *vm, enum daemon_state state)
 {
@@ -42,8 +22,8 @@ void daemon_init(struct daemon *d, struct vm *vm, enum daemon_state state)
 const char *daemon_state_name(enum daemon_state state)
 {
 	static const char *const names[] = {
-		"incoming", "running", "migrating", "moved", "unknown",
-		"failed",
+		"incoming", "running", "migrating", "recording", "moved",
+		"unknown", "dead", "failed",
 	};
 
 	return names[state];
@@ -60,14 +40,41 @@ void daemon_set_state(struct daemon *d, enum daemon_state state,
 	pthread_mutex_unlock(&d->lock);
 }
 
-static enum daemon_state state_of(struct daemon *d)
+enum daemon_state daemon_state_of(struct daemon *d)
 {
 	enum daemon_state state;
 
 	pthread_mutex_lock(&d->lock);
 	state = d->state;
 	pthread_mutex_unlock(&d->lock);
+	/* A guest that died did so by itself: nobody set a state for it. */
+	if ((state == DAEMON_RUNNING || state == DAEMON_RECORDING) &&
+	    vm_failed(d->vm, NULL))
+		return DAEMON_DEAD;
 	return state;
+}
+
+bool daemon_claim(struct daemon *d, enum daemon_state job,
+		  struct tide_error *err)
+{
+	struct tide_error why;
+	bool mine;
+
+	if (vm_failed(d->vm, &why)) {
+		tide_error_set(err, -EIO, "vm", TIDE_NO_OFFSET,
+			       "the guest is dead: %s", why.text);
+		return false;
+	}
+	pthread_mutex_lock(&d->lock);
+	mine = d->state == DAEMON_RUNNING;
+	if (mine)
+		d->state = job;
+	else
+		tide_error_set(err, -EBUSY, "vm", TIDE_NO_OFFSET,
+			       "a guest in state '%s' cannot be migrated or "
+			       "recorded", daemon_state_name(d->state));
+	pthread_mutex_unlock(&d->lock);
+	return mine;
 }
 
 static json_t *phase_json(struct daemon *d, enum vm_phase phase)
@@ -98,9 +105,10 @@ static json_t *stalls_json(struct daemon *d)
 			 phase_json(d, VM_PHASE_STOP));
 }
 
-static json_t *status(struct daemon *d)
+static json_t *status(const struct control_request *r)
 {
-	enum daemon_state state = state_of(d);
+	struct daemon *d = r->opaque;
+	enum daemon_state state = daemon_state_of(d);
 	const struct vm_config *c = vm_get_config(d->vm);
 	struct tide_error err;
 	json_t *j = json_pack(
@@ -133,21 +141,16 @@ static json_t *status(struct daemon *d)
 	return j;
 }
 
-static json_t *refuse(const char *text)
+static json_t *verify(const struct control_request *r)
 {
-	return json_pack("{s:s, s:s, s:i}", "error", text, "origin", "vm",
-			 "code", EINVAL);
-}
-
-static json_t *verify(struct daemon *d)
-{
+	struct daemon *d = r->opaque;
 	struct tide_error err;
 	struct vm_verdict v;
 
 	if (!vm_is_running(d->vm))
-		return refuse("the guest does not run here");
+		return control_refuse(EINVAL, "the guest does not run here");
 	if (vm_verify(d->vm, VERIFY_TIMEOUT_NS, &v, &err))
-		return wire_error(&err);
+		return control_error(&err);
 	return json_pack("{s:b, s:I, s:I, s:I, s:s, s:I, s:I, s:I}",
 			 "verified", !v.bad && !v.disk_bad, "pages",
 			 (json_int_t)v.pages, "bad", (json_int_t)v.bad,
@@ -162,151 +165,76 @@ static json_t *verify(struct daemon *d)
  * Resuming is for a guest that was paused by an unanswered GO, and only by
  * force: it may run at the other side. One that moved never comes back.
  */
-static json_t *resume(struct daemon *d, const json_t *request)
+static json_t *resume(const struct control_request *r)
 {
-	bool force = json_is_true(json_object_get(request, "force"));
+	struct daemon *d = r->opaque;
+	bool force = json_is_true(json_object_get(r->object, "force"));
 	struct tide_error err;
 
-	switch (state_of(d)) {
+	switch (daemon_state_of(d)) {
 	case DAEMON_UNKNOWN:
 		if (!force)
-			return refuse("GO was sent and no answer came: the "
+			return control_refuse(EINVAL, "GO was sent and no answer came: the "
 				      "guest may run at the other side. Make "
 				      "sure that it does not, then resume "
 				      "with --force");
 		if (vm_resume(d->vm, &err))
-			return wire_error(&err);
+			return control_error(&err);
 		daemon_set_state(d, DAEMON_RUNNING, NULL);
 		return json_pack("{s:b}", "resumed", 1);
 	case DAEMON_MOVED:
-		return refuse("the guest has moved and runs elsewhere");
+		return control_refuse(EINVAL, "the guest has moved and runs elsewhere");
+	case DAEMON_DEAD:
+		return control_refuse(EIO, "the guest is dead");
 	case DAEMON_RUNNING:
+	case DAEMON_RECORDING:
 	case DAEMON_MIGRATING:
-		return refuse("the guest runs already");
+		return control_refuse(EINVAL, "the guest runs already");
 	default:
-		return refuse("there is no guest here");
+		return control_refuse(EINVAL, "there is no guest here");
 	}
 }
 
-static json_t *stop(struct daemon *d)
+static json_t *stop(const struct control_request *r)
 {
+	struct daemon *d = r->opaque;
+
 	pthread_mutex_lock(&d->lock);
 	d->quit = true;
 	pthread_mutex_unlock(&d->lock);
 	return json_pack("{s:b}", "stopping", 1);
 }
 
-static void answer(struct daemon *d, int fd, const json_t *request)
+static const struct control_verb verbs[] = {
+	{ "status", status },
+	{ "verify", verify },
+	{ "migrate", daemon_migrate },
+	{ "record", daemon_record },
+	{ "resume", resume },
+	{ "stop", stop },
+	{ NULL, NULL },
+};
+
+static bool over(void *opaque)
 {
-	const char *name = json_string_value(json_object_get(request,
-							     "command"));
-	json_t *reply;
+	struct daemon *d = opaque;
+	bool yes;
 
-	if (!name)
-		reply = refuse("a request is an object with \"command\"");
-	else if (!strcmp(name, "migrate")) {
-		daemon_migrate(d, fd, request);
-		return;
-	} else if (!strcmp(name, "status"))
-		reply = status(d);
-	else if (!strcmp(name, "verify"))
-		reply = verify(d);
-	else if (!strcmp(name, "resume"))
-		reply = resume(d, request);
-	else if (!strcmp(name, "record"))
-		reply = daemon_record(d, request);
-	else if (!strcmp(name, "stop"))
-		reply = stop(d);
-	else
-		reply = refuse("there is no such command");
-	wire_put(fd, reply);
-	json_decref(reply);
-}
-
-static void *serve_connection(void *arg)
-{
-	struct connection *c = arg;
-	struct wire_lines lines = { .fd = c->fd };
-	json_t *request;
-
-	while ((request = wire_get(&lines, -1))) {
-		answer(c->d, c->fd, request);
-		json_decref(request);
-	}
-	wire_lines_fini(&lines);
-	close(c->fd);
-	pthread_mutex_lock(&c->d->lock);
-	c->d->connections--;
-	pthread_cond_broadcast(&c->d->changed);
-	pthread_mutex_unlock(&c->d->lock);
-	free(c);
-	return NULL;
-}
-
-static void accept_connection(struct daemon *d, int listener)
-{
-	struct connection *c = malloc(sizeof(*c));
-	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	pthread_t thread;
-
-	if (fd < 0 || !c)
-		goto drop;
-	c->d = d;
-	c->fd = fd;
 	pthread_mutex_lock(&d->lock);
-	d->connections++;
+	yes = d->quit || d->state == DAEMON_FAILED;
 	pthread_mutex_unlock(&d->lock);
-	if (!pthread_create(&thread, NULL, serve_connection, c)) {
-		pthread_detach(thread);
-		return;
-	}
-	pthread_mutex_lock(&d->lock);
-	d->connections--;
-	pthread_mutex_unlock(&d->lock);
-drop:
-	if (fd >= 0)
-		close(fd);
-	free(c);
-}
-
-static void catch_signals(void)
-{
-	struct sigaction act = { .sa_handler = on_signal };
-
-	sigaction(SIGINT, &act, NULL);
-	sigaction(SIGTERM, &act, NULL);
-	signal(SIGPIPE, SIG_IGN);
+	return yes;
 }
 
 int daemon_serve(struct daemon *d, const char *path, struct tide_error *err)
 {
-	char *address;
-	int listener, code = CLI_OK;
-	bool quit = false;
+	struct control_options o = { .path = path, .verbs = verbs,
+				     .opaque = d, .over = over };
+	int ret = control_serve(&o, err);
 
-	if (asprintf(&address, "unix:%s", path) < 0)
-		return tide_error_set(err, -ENOMEM, "vm", TIDE_NO_OFFSET,
-				      "no memory");
-	listener = wire_listen(address, err);
-	free(address);
-	if (listener < 0)
-		return listener;
-	catch_signals();
-	while (!quit && !told_to_end) {
-		struct pollfd p = { .fd = listener, .events = POLLIN };
-
-		if (poll(&p, 1, 50) > 0)
-			accept_connection(d, listener);
-		pthread_mutex_lock(&d->lock);
-		quit = d->quit;
-		if (d->state == DAEMON_FAILED) {
-			*err = d->why;
-			code = d->why.code;
-			quit = true;
-		}
-		pthread_mutex_unlock(&d->lock);
+	if (ret == 0 && daemon_state_of(d) == DAEMON_FAILED) {
+		*err = d->why;
+		ret = d->why.code;
 	}
-	unlink(path);
-	close(listener);
-	return code;
+	return ret;
 }

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "control/server.h"
 #include "tidemark/precopy.h"
 #include "vm/vm.h"
 
@@ -17,9 +18,11 @@ enum daemon_state {
 	DAEMON_INCOMING,	/* no guest yet */
 	DAEMON_RUNNING,
 	DAEMON_MIGRATING,	/* runs, and is on its way */
+	DAEMON_RECORDING,	/* runs, and its writes are kept */
 	DAEMON_MOVED,		/* runs elsewhere: never again here */
 	DAEMON_UNKNOWN,		/* GO sent, no answer: paused */
-	DAEMON_FAILED,
+	DAEMON_DEAD,		/* its vCPUs failed; never stored */
+	DAEMON_FAILED,		/* there never was one: receiving failed */
 };
 
 struct daemon {
@@ -31,7 +34,6 @@ struct daemon {
 	uint64_t hash, hash_ns;		/* of the RAM as it arrived or left */
 	struct tide_precopy_result last;
 	bool quit;
-	int connections;
 };
 
 void daemon_init(struct daemon *d, struct vm *vm, enum daemon_state state);
@@ -41,15 +43,20 @@ const char *daemon_state_name(enum daemon_state state);
 
 /*
  * Serve the control socket at @path until "stop", a signal, or, before a guest
- * is here, until the state is FAILED. Returns an exit code.
+ * is here, until the state is FAILED. 0, or why it failed.
  */
 int daemon_serve(struct daemon *d, const char *path, struct tide_error *err);
 
-/* migrate.c: the "migrate" request of connection @fd. */
-void daemon_migrate(struct daemon *d, int fd, const json_t *request);
-/* record.c: the "record" request; a new reference. */
-json_t *daemon_record(struct daemon *d, const json_t *request);
-/* One round as a JSON object. */
-json_t *daemon_round_json(const struct tide_round *round);
+enum daemon_state daemon_state_of(struct daemon *d);
+/*
+ * RUNNING becomes @job, so that nobody else takes the guest's set; false with
+ * the reason: it is busy, elsewhere, or dead.
+ */
+bool daemon_claim(struct daemon *d, enum daemon_state job,
+		  struct tide_error *err);
+
+/* migrate.c, record.c: verbs */
+json_t *daemon_migrate(const struct control_request *request);
+json_t *daemon_record(const struct control_request *request);
 
 #endif

@@ -18,12 +18,12 @@
 
 struct moving {
 	struct daemon *d;
-	int client;
+	struct control_lines *client;
 	bool cancel;		/* the client hung up */
 	bool done;
 };
 
-json_t *daemon_round_json(const struct tide_round *r)
+static json_t *round_json(const struct tide_round *r)
 {
 	static const char *const kinds[] = { "bulk", "dirty", "stop" };
 
@@ -48,7 +48,7 @@ static void progress(void *opaque, const struct tide_round *round)
 	static const enum vm_phase phases[] = { VM_PHASE_BULK, VM_PHASE_DIRTY,
 						VM_PHASE_STOP };
 	struct moving *m = opaque;
-	json_t *j = daemon_round_json(round);
+	json_t *j = round_json(round);
 	struct vm_stalls stalls;
 
 	if (round->finished) {
@@ -57,7 +57,8 @@ static void progress(void *opaque, const struct tide_round *round)
 				    json_real((double)stalls.longest_ns / 1e3));
 	}
 	j = json_pack("{s:o}", "round", j);
-	wire_put(m->client, j);
+	/* On the engine's path: never a wait, rather a report less. */
+	control_report(m->client, j);
 	json_decref(j);
 }
 
@@ -66,7 +67,7 @@ static void *watch_client(void *arg)
 	struct moving *m = arg;
 
 	while (!tide__load_relaxed(&m->done)) {
-		struct pollfd p = { .fd = m->client, .events = POLLRDHUP };
+		struct pollfd p = { .fd = m->client->fd, .events = POLLRDHUP };
 
 		if (poll(&p, 1, 20) > 0) {
 			tide__store_relaxed(&m->cancel, true);
@@ -127,36 +128,21 @@ static const char *outcome_name(enum tide_precopy_outcome outcome)
 	return names[outcome];
 }
 
-static json_t *result_json(const struct tide_precopy_result *r, int rc,
+static json_t *result_json(const struct moving *m,
+			   const struct tide_precopy_result *r, int rc,
 			   const struct tide_error *err)
 {
 	json_t *j = json_pack(
-	    "{s:s, s:i, s:I, s:I, s:f, s:f}", "outcome",
+	    "{s:s, s:i, s:I, s:I, s:f, s:f, s:I}", "outcome",
 	    outcome_name(r->outcome), "rounds", r->rounds, "pages",
 	    (json_int_t)r->pages, "bytes_sent", (json_int_t)r->bytes_sent,
 	    "downtime_ms", (double)r->downtime_ns / 1e6, "total_ms",
-	    (double)r->total_ns / 1e6);
+	    (double)r->total_ns / 1e6, "reports_dropped",
+	    (json_int_t)m->client->dropped);
 
 	if (rc)
-		json_object_update_new(j, wire_error(err));
+		json_object_update_new(j, control_error(err));
 	return json_pack("{s:o}", "result", j);
-}
-
-/* RUNNING -> MIGRATING, or the reason why not. */
-static bool begin(struct daemon *d, struct tide_error *err)
-{
-	bool ok;
-
-	pthread_mutex_lock(&d->lock);
-	ok = d->state == DAEMON_RUNNING;
-	if (ok)
-		d->state = DAEMON_MIGRATING;
-	else
-		tide_error_set(err, -EBUSY, "vm", TIDE_NO_OFFSET,
-			       "a guest in state '%s' cannot be migrated",
-			       daemon_state_name(d->state));
-	pthread_mutex_unlock(&d->lock);
-	return ok;
 }
 
 static int run(struct daemon *d, struct moving *m, const json_t *request,
@@ -189,32 +175,30 @@ static int run(struct daemon *d, struct moving *m, const json_t *request,
 	return rc;
 }
 
-void daemon_migrate(struct daemon *d, int fd, const json_t *request)
+json_t *daemon_migrate(const struct control_request *request)
 {
 	struct tide_precopy_result result = {
 		.outcome = TIDE_PRECOPY_ROLLED_BACK };
-	struct moving m = { .d = d, .client = fd };
+	struct daemon *d = request->opaque;
+	struct moving m = { .d = d, .client = request->lines };
 	struct tide_error err;
 	pthread_t watcher;
-	bool watched, begun;
-	int rc = -EBUSY;
-	json_t *j;
+	bool watched;
+	int rc;
 
 	tide_error_clear(&err);
-	begun = begin(d, &err);
-	if (begun) {
-		watched = !pthread_create(&watcher, NULL, watch_client, &m);
-		rc = run(d, &m, request, &result, &err);
-		tide__store_relaxed(&m.done, true);
-		if (watched)
-			pthread_join(watcher, NULL);
-		daemon_set_state(d, result.outcome == TIDE_PRECOPY_MOVED
-					? DAEMON_MOVED
-				    : result.outcome == TIDE_PRECOPY_UNKNOWN
-					? DAEMON_UNKNOWN : DAEMON_RUNNING,
-				 &err);
-	}
-	j = result_json(&result, rc, &err);
-	wire_put(fd, j);
-	json_decref(j);
+	request->lines->dropped = 0;
+	if (!daemon_claim(d, DAEMON_MIGRATING, &err))
+		return result_json(&m, &result, err.code, &err);
+	watched = !pthread_create(&watcher, NULL, watch_client, &m);
+	rc = run(d, &m, request->object, &result, &err);
+	tide__store_relaxed(&m.done, true);
+	if (watched)
+		pthread_join(watcher, NULL);
+	daemon_set_state(d, result.outcome == TIDE_PRECOPY_MOVED
+				? DAEMON_MOVED
+			    : result.outcome == TIDE_PRECOPY_UNKNOWN
+				? DAEMON_UNKNOWN : DAEMON_RUNNING,
+			 &err);
+	return result_json(&m, &result, rc, &err);
 }

@@ -124,7 +124,8 @@ static int run(const struct cli_parsed *p)
 	struct tide_error err;
 	char *bound;
 	struct vm *vm;
-	int fd, code;
+	struct control_listener at;
+	int code;
 
 	if (!cli_text(p, "control") || !listen)
 		return cli_fail(p->command, CLI_USAGE,
@@ -136,14 +137,14 @@ static int run(const struct cli_parsed *p)
 	if (vm_create_incoming(&vm, &config, &err))
 		return cli_fail(p->command, CLI_FAILED, "%s: %s", err.origin,
 				err.text);
-	fd = wire_listen(listen, &err);
-	if (fd < 0)
+	if (wire_listen(listen, &at, &err))
 		return cli_fail(p->command, CLI_FAILED, "%s", err.text);
-	bound = wire_bound_address(fd, listen);
+	bound = wire_bound_address(at.fd, listen);
 	printf("listening on %s\n", bound ? bound : listen);
 	fflush(stdout);
 	free(bound);
-	code = serve(p, vm, fd);
+	code = serve(p, vm, at.fd);
+	control_listener_close(&at);
 	/* The receiving thread may still hold the VM: the process ends anyway. */
 	_exit(code);
 }

@@ -3,8 +3,8 @@
  * The "record" request of the control socket: harvest and cut the guest's
  * writes every so often, and keep each round as a bitmap (docs/format-trace.md).
  *
- * The guest runs on. For as long as it is recorded its state is "migrating":
- * a set has one taker, and a migration would be another.
+ * The guest runs on. For as long as it is recorded its state is "recording", and
+ * a migration is refused: a set has one taker.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -16,7 +16,6 @@
 #include "cli/vm/daemon.h"
 #include "tidemark/scan.h"
 #include "cli/trace/file.h"
-#include "cli/wire.h"
 
 #define MOST_ROUNDS 10000
 
@@ -132,21 +131,10 @@ static int write_manifest(struct record *r, uint64_t interval_ns,
 	return ret;
 }
 
-/* Only a guest that runs here, and is doing nothing else. */
-static bool claim(struct daemon *d)
+json_t *daemon_record(const struct control_request *asked)
 {
-	bool mine;
-
-	pthread_mutex_lock(&d->lock);
-	mine = d->state == DAEMON_RUNNING;
-	if (mine)
-		d->state = DAEMON_MIGRATING;
-	pthread_mutex_unlock(&d->lock);
-	return mine;
-}
-
-json_t *daemon_record(struct daemon *d, const json_t *request)
-{
+	const json_t *request = asked->object;
+	struct daemon *d = asked->opaque;
 	json_int_t rounds = json_integer_value(json_object_get(request,
 							       "rounds"));
 	json_int_t ms = json_integer_value(json_object_get(request,
@@ -164,12 +152,10 @@ json_t *daemon_record(struct daemon *d, const json_t *request)
 				     "record takes a folder, 1 to %d rounds "
 				     "and 1 to 3600000 interval_ms",
 				     MOST_ROUNDS);
-	else if (!claim(d))
-		ret = tide_error_set(&err, -EBUSY, "trace", TIDE_NO_OFFSET,
-				     "the guest does not run here, or is being "
-				     "migrated or recorded");
+	else if (!daemon_claim(d, DAEMON_RECORDING, &err))
+		ret = err.code;
 	if (ret < 0)
-		return wire_error(&err);
+		return control_error(&err);
 	r.pages = tide_slots_top_bytes(vm_slots(d->vm)) / 4096;
 	r.words = calloc((r.pages + 63) / 64, sizeof(*r.words));
 	r.rounds = json_array();
@@ -182,7 +168,7 @@ json_t *daemon_record(struct daemon *d, const json_t *request)
 	if (ret == 0)
 		ret = write_manifest(&r, (uint64_t)ms * 1000000, &err);
 	daemon_set_state(d, DAEMON_RUNNING, NULL);
-	reply = ret < 0 ? wire_error(&err) :
+	reply = ret < 0 ? control_error(&err) :
 			  json_pack("{s:I, s:I}", "rounds", rounds, "pages",
 				    (json_int_t)r.written);
 	json_decref(r.rounds);

@@ -13,6 +13,7 @@ static int run(const struct cli_parsed *p)
 	struct tide_error err;
 	struct daemon d;
 	struct vm *vm;
+	int code;
 
 	if (!control)
 		return cli_fail(p->command, CLI_USAGE,
@@ -27,11 +28,14 @@ static int run(const struct cli_parsed *p)
 		return cli_fail(p->command, CLI_FAILED, "%s: %s", err.origin,
 				err.text);
 	daemon_init(&d, vm, DAEMON_RUNNING);
-	if (daemon_serve(&d, control, &err))
-		return cli_fail(p->command, CLI_FAILED, "%s", err.text);
-	if (!d.connections)
-		vm_destroy(vm);
-	return CLI_OK;
+	code = daemon_serve(&d, control, &err) ?
+		       cli_fail(p->command, CLI_FAILED, "%s", err.text) :
+		       CLI_OK;
+	if (code == CLI_OK && vm_failed(vm, &err))
+		code = cli_fail(p->command, CLI_GUEST_DEAD,
+				"the guest died: %s", err.text);
+	vm_destroy(vm);
+	return code;
 }
 
 static const struct cli_option options[] = {

@@ -56,6 +56,16 @@ struct vm_machine_ops {
 		    struct tide_error *err);
 };
 
+/* The lock covers all that changes. */
+struct vm_serial {
+	pthread_mutex_t lock;
+	int fd;
+	bool owned, file; /* a regular file takes everything */
+	char line[1024];
+	size_t used;
+	uint64_t dropped; /* bytes */
+};
+
 struct vm {
 	struct vm_config config;
 	const struct vm_machine_ops *ops;
@@ -78,7 +88,7 @@ struct vm {
 	struct vm_vcpu vcpu[GUEST_MAX_VCPUS];
 	int vcpu_fds[GUEST_MAX_VCPUS];
 	struct vm_disk disk;
-	FILE *serial;		/* NULL: standard error */
+	struct vm_serial serial;
 	struct vm_addresses *addresses;	/* NULL: not logged */
 	unsigned int throttle_percent;	/* atomic */
 
@@ -114,7 +124,10 @@ void vm__fail(struct vm *vm, const struct tide_error *err);
 /* The guest wrote @pages: sleep as rate and throttle ask. */
 void vm__pace(struct vm_vcpu *vcpu, uint32_t pages);
 
-/* vm.c: one byte of serial output. */
+/* serial.c */
+int vm__serial_open(struct vm *vm, struct tide_error *err);
+void vm__serial_close(struct vm *vm);
+/* One byte of output. Never waits. */
 void vm__serial_put(struct vm *vm, uint32_t byte);
 
 /* addresses.c: does nothing unless config.addresses_path is set. */

@@ -105,6 +105,7 @@ static struct vm *alloc_vm(const struct vm_config *config)
 		vm->vcpu[i].fd = -1;
 	}
 	pthread_mutex_init(&vm->lock, NULL);
+	pthread_mutex_init(&vm->serial.lock, NULL);
 	pthread_mutex_init(&vm->slot_lock, NULL);
 	/* Else a change could wait for senders that are never idle at once. */
 	pthread_rwlockattr_init(&rw);
@@ -120,25 +121,6 @@ static struct vm *alloc_vm(const struct vm_config *config)
 	return vm;
 }
 
-static int open_serial(struct vm *vm, struct tide_error *err)
-{
-	const char *path = vm->config.serial_path;
-
-	if (!path)
-		return 0;
-	vm->serial = fopen(path, "ae");
-	if (!vm->serial)
-		return tide_error_set(err, -errno, "serial", TIDE_NO_OFFSET,
-				      "%s: %s", path, strerror(errno));
-	setvbuf(vm->serial, NULL, _IOLBF, 0);
-	return 0;
-}
-
-void vm__serial_put(struct vm *vm, uint32_t byte)
-{
-	fputc((int)(byte & 0xff), vm->serial ? vm->serial : stderr);
-}
-
 static int open_common(struct vm *vm, struct tide_error *err)
 {
 	int rc = tide_slots_create(&vm->slots, err);
@@ -146,7 +128,7 @@ static int open_common(struct vm *vm, struct tide_error *err)
 	if (!rc)
 		rc = vm__disk_open(vm, err);
 	if (!rc)
-		rc = open_serial(vm, err);
+		rc = vm__serial_open(vm, err);
 	if (!rc)
 		rc = vm__addresses_open(vm, err);
 	if (!rc)
@@ -209,8 +191,7 @@ void vm_destroy(struct vm *vm)
 	tide_source_destroy(vm->source);
 	vm->ops->close(vm);
 	vm__disk_close(vm);
-	if (vm->serial)
-		fclose(vm->serial);
+	vm__serial_close(vm);
 	vm__addresses_close(vm);
 	vm__memory_release(vm);
 	tide_slots_destroy(vm->slots);
@@ -218,6 +199,7 @@ void vm_destroy(struct vm *vm)
 	pthread_mutex_destroy(&vm->disk.lock);
 	pthread_rwlock_destroy(&vm->memory_lock);
 	pthread_mutex_destroy(&vm->slot_lock);
+	pthread_mutex_destroy(&vm->serial.lock);
 	pthread_mutex_destroy(&vm->lock);
 	free(vm);
 }

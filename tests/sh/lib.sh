@@ -49,7 +49,7 @@ start_near() {
 }
 
 start_far() {
-	rm -f "$dir/far" "$dir/wire"
+	rm -f "$dir/far" "$dir/wire" "$dir/far.out"
 	"$TIDEMARK" vm receive --control="$dir/far" --listen="unix:$dir/wire" \
 		--stall-timeout=2000 >"$dir/far.out" 2>&1 &
 	far=$!

@@ -3,7 +3,7 @@
 # An answer arrives whole or the command fails: output that is full, an image
 # with more runs than memory, a pipe as image, an image that another process
 # writes, names that hold control characters, traces with numbers that are none.
-. "$SRC/tests/sh/lib.sh"
+. "${SRC:?}/tests/sh/lib.sh"
 command -v qemu-img >/dev/null || { echo "SKIP: no qemu-img"; exit 77; }
 cd "$dir" || exit 1
 qemu-img create -q -f qcow2 a.q 64M

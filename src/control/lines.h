@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Lines of JSON over a socket: one object, one line (docs/control-socket.md).
+ *
+ * Whoever answers waits for a client no longer than LINE_SECONDS without a byte
+ * going; then the client is given up. Whoever only reports (an observer's
+ * progress) does not wait at all: a report that does not fit into the socket
+ * is dropped and counted, and what of a line is out already is finished
+ * before the next. So nobody who watches holds up the one who works.
+ */
+#ifndef TIDE_CONTROL_LINES_H
+#define TIDE_CONTROL_LINES_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CONTROL_LONGEST_LINE (4u << 20)
+
+struct control_lines {
+	int fd;
+	char *buffer; /* owned; what was received and is no whole line yet */
+	size_t used, room;
+	bool too_long; /* what follows up to a new line is not kept */
+	/* The rest of a report, owned. */
+	char *rest;
+	size_t rest_bytes;
+	uint64_t dropped; /* reports */
+};
+
+enum control_got {
+	CONTROL_GOT, /* *object is a new reference */
+	CONTROL_BAD, /* a line that is no JSON object, or too long */
+	CONTROL_END, /* of the stream, or an error of the socket */
+	CONTROL_TIMEOUT,
+};
+
+void control_lines_init(struct control_lines *l, int fd);
+void control_lines_fini(struct control_lines *l);
+
+/* The next object; @timeout_ms negative: for ever. */
+enum control_got control_get(struct control_lines *l, int timeout_ms,
+			     json_t **object);
+/* An answer. 0; -ETIMEDOUT, -EPIPE, ...: the client is gone, or might be. */
+int control_put(struct control_lines *l, const json_t *object);
+/* A report. Never waits. */
+void control_report(struct control_lines *l, const json_t *object);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A Unix socket that is listened on, and the name it has in the file system.
+ *
+ * Nothing is ever unlinked unasked. A name that is taken by anything but a
+ * socket is an error; a socket is replaced only if nobody listens on it, which
+ * a connection tries out, and while a lock beside it (NAME.lock) is held, so
+ * that two who start at once do not take it from each other. At the end the
+ * name goes if it is still ours, and the lock with it.
+ *
+ * Sockets are for their owner alone (0600) whatever the umask, unless the
+ * caller wants others to connect; then who they are is for him to check.
+ */
+#ifndef TIDE_CONTROL_LISTENER_H
+#define TIDE_CONTROL_LISTENER_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "tidemark/error.h"
+
+struct control_listener {
+	int fd;
+	int lock;
+	char *path; /* owned */
+	dev_t dev;
+	ino_t ino;
+};
+
+/*
+ * control_listen: 0 and a listening, close-on-exec socket in *out; -EADDRINUSE:
+ * somebody listens there, or is about to; -EEXIST: something that is no socket
+ * has the name; -ENAMETOOLONG; what the system says. Each error names the path.
+ */
+int control_listen(const char *path, bool for_others,
+		   struct control_listener *out, struct tide_error *err);
+/* Closes, and removes what is still ours. */
+void control_listener_close(struct control_listener *l);
+
+/* 0, or a negative errno, with the path in @err. */
+int control_connect(const char *path, struct tide_error *err);
+
+#endif

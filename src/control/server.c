@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Connections and verbs of a control socket. See server.h. */
+#include "control/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "control/listener.h"
+
+#define IDLE_SECONDS 300
+#define TICK_MS 50
+
+struct connection {
+	struct connection *next;
+	struct server *server;
+	int fd;
+};
+
+struct server {
+	const struct control_options *o;
+	struct control_listener listener;
+	int spare; /* a descriptor to give up when there are no more */
+	pthread_mutex_t lock; /* the list and its count */
+	pthread_cond_t left;
+	struct connection *connections;
+	unsigned int count;
+};
+
+/* The one mutable global: what a signal handler can reach. */
+static volatile sig_atomic_t told_to_end;
+
+static void on_signal(int number)
+{
+	(void)number;
+	told_to_end = 1;
+}
+
+json_t *control_error(const struct tide_error *err)
+{
+	return json_pack("{s:s%, s:s, s:i}", "error", err->text,
+			 strlen(err->text), "origin", err->origin, "code",
+			 -err->code);
+}
+
+json_t *control_refuse(int code, const char *text)
+{
+	return json_pack("{s:s, s:s, s:i}", "error", text, "origin", "control",
+			 "code", code);
+}
+
+bool control_client_gone(const struct control_lines *lines)
+{
+	struct pollfd p = { .fd = lines->fd, .events = POLLRDHUP };
+
+	return poll(&p, 1, 0) > 0;
+}
+
+/* --- requests --- */
+
+static json_t *answer(struct connection *c, struct control_lines *lines,
+		      const json_t *object)
+{
+	const struct control_options *o = c->server->o;
+	const char *name = json_string_value(json_object_get(object,
+							     "command"));
+	struct control_request request = { lines, object, o->opaque };
+
+	if (!name)
+		return control_refuse(EINVAL, "a request is an object with "
+					      "\"command\"");
+	for (const struct control_verb *v = o->verbs; v->name; v++)
+		if (!strcmp(v->name, name))
+			return v->run(&request);
+	return control_refuse(EINVAL, "there is no such command");
+}
+
+/* False: the client is to be given up. */
+static bool one_request(struct connection *c, struct control_lines *lines)
+{
+	json_t *object = NULL, *reply;
+	int ret;
+
+	switch (control_get(lines, IDLE_SECONDS * 1000, &object)) {
+	case CONTROL_GOT:
+		reply = answer(c, lines, object);
+		break;
+	case CONTROL_BAD:
+		reply = control_refuse(EINVAL, "a line that is no JSON object, "
+					       "or longer than 4 MiB");
+		break;
+	default:
+		return false;
+	}
+	json_decref(object);
+	if (!reply)
+		reply = control_refuse(ENOMEM, "no memory for the answer");
+	ret = control_put(lines, reply);
+	json_decref(reply);
+	return ret == 0;
+}
+
+static void leave(struct connection *c)
+{
+	struct server *s = c->server;
+	struct connection **at;
+
+	pthread_mutex_lock(&s->lock);
+	for (at = &s->connections; *at != c;)
+		at = &(*at)->next;
+	*at = c->next;
+	close(c->fd); /* in the lock: hang_up must not hit another's number */
+	s->count--;
+	pthread_cond_broadcast(&s->left);
+	pthread_mutex_unlock(&s->lock);
+	free(c);
+}
+
+static void *serve_connection(void *opaque)
+{
+	struct connection *c = opaque;
+	struct control_lines lines;
+
+	control_lines_init(&lines, c->fd);
+	while (one_request(c, &lines))
+		;
+	control_lines_fini(&lines);
+	leave(c);
+	return NULL;
+}
+
+/* --- connections --- */
+
+static bool start(struct server *s, int fd)
+{
+	struct connection *c = calloc(1, sizeof(*c));
+	pthread_t thread;
+
+	if (!c || s->count >= CONTROL_MOST_CONNECTIONS) {
+		free(c);
+		return false;
+	}
+	c->server = s;
+	c->fd = fd;
+	c->next = s->connections;
+	if (pthread_create(&thread, NULL, serve_connection, c)) {
+		free(c);
+		return false;
+	}
+	pthread_detach(thread);
+	s->connections = c;
+	s->count++;
+	return true;
+}
+
+/*
+ * Out of descriptors: the spare one makes place for a moment, so that the
+ * client is hung up on; else it would stand in the queue and wake us for ever.
+ */
+static void turn_away(struct server *s)
+{
+	struct timespec pause = { .tv_nsec = TICK_MS * 1000000 };
+	int fd;
+
+	close(s->spare);
+	fd = accept4(s->listener.fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	s->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	nanosleep(&pause, NULL);
+}
+
+static void accept_one(struct server *s)
+{
+	int fd = accept4(s->listener.fd, NULL, NULL, SOCK_CLOEXEC);
+	bool started;
+
+	if (fd < 0) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+			turn_away(s);
+		return;
+	}
+	/* Under the lock: its thread may leave before it is in the list. */
+	pthread_mutex_lock(&s->lock);
+	started = start(s, fd);
+	pthread_mutex_unlock(&s->lock);
+	if (!started)
+		close(fd);
+}
+
+static void hang_up_on_all(struct server *s)
+{
+	pthread_mutex_lock(&s->lock);
+	for (struct connection *c = s->connections; c; c = c->next)
+		shutdown(c->fd, SHUT_RD); /* an answer may still go out */
+	while (s->count)
+		pthread_cond_wait(&s->left, &s->lock);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void catch_signals(void)
+{
+	struct sigaction act = { .sa_handler = on_signal };
+
+	sigaction(SIGINT, &act, NULL);
+	sigaction(SIGTERM, &act, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+int control_serve(const struct control_options *options,
+		  struct tide_error *err)
+{
+	struct server s = { .o = options };
+	int ret = control_listen(options->path, false, &s.listener, err);
+
+	if (ret < 0)
+		return ret;
+	fcntl(s.listener.fd, F_SETFL, O_NONBLOCK);
+	pthread_mutex_init(&s.lock, NULL);
+	pthread_cond_init(&s.left, NULL);
+	s.spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	catch_signals();
+	while (!told_to_end && !options->over(options->opaque)) {
+		struct pollfd p = { .fd = s.listener.fd, .events = POLLIN };
+
+		if (poll(&p, 1, TICK_MS) > 0)
+			accept_one(&s);
+	}
+	control_listener_close(&s.listener);
+	hang_up_on_all(&s);
+	if (s.spare >= 0)
+		close(s.spare);
+	pthread_cond_destroy(&s.left);
+	pthread_mutex_destroy(&s.lock);
+	return 0;
+}
