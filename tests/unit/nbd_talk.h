@@ -190,7 +190,7 @@ static inline void expect_error_chunk(struct talk *t, uint32_t error)
 	get_bytes(t, length - 6);
 }
 
-static int talk_setup(void **state)
+static inline int talk_setup(void **state)
 {
 	struct talk *t = calloc(1, sizeof(*t));
 
@@ -201,7 +201,7 @@ static int talk_setup(void **state)
 }
 
 /* Whatever happened: the connection ends, and holds nothing then. */
-static int talk_teardown(void **state)
+static inline int talk_teardown(void **state)
 {
 	struct talk *t = *state;
 
