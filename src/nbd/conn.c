@@ -46,7 +46,6 @@ struct nbd_conn *nbd_conn_create(struct nbd_loop *loop,
 	c->number = 1 + tide__add_relaxed(&loop->common->connection_numbers, 1);
 	nbd_conn_set_deadline(c,
 			      loop->common->limits.handshake_ms * 1000000ull);
-	nbd_options_greet(c);
 	return c;
 }
 

@@ -141,8 +141,8 @@ struct nbd_request {
 
 /* conn.c */
 /*
- * nbd_conn_create: takes over the stream (also on failure), greets. NULL: no
- * memory. destroy: when nothing of it is under way any more.
+ * nbd_conn_create: takes over the stream (also on failure); nbd_options_greet
+ * is next. NULL: no memory. destroy: when nothing of it is under way any more.
  */
 struct nbd_conn *nbd_conn_create(struct nbd_loop *loop,
 				 const struct nbd_stream *stream);

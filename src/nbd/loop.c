@@ -142,7 +142,9 @@ struct nbd_conn *nbd_loop_add(struct nbd_loop *loop,
 		return NULL;
 	}
 	link_conn(loop, c);
-	return c;
+	nbd_options_greet(c);
+	/* Without memory for the greeting it is closed, and swept later. */
+	return c->phase == NBD_PHASE_CLOSED ? NULL : c;
 }
 
 static void remove_conn(struct nbd_loop *loop, struct nbd_conn *c)
