@@ -300,11 +300,12 @@ static int close_all(struct serve *s, int code)
 {
 	struct tide_error err;
 
+	/* First: nobody shall wait on a socket that is not accepted on. */
+	for (int i = 0; i < s->unix_count; i++)
+		control_listener_close(&s->unix_sockets[i]);
 	if (s->server)
 		nbd_server_stop(s->server);
 	nbd_server_destroy(s->server);
-	for (int i = 0; i < s->unix_count; i++)
-		control_listener_close(&s->unix_sockets[i]);
 	for (int i = 0; i < s->disk_count; i++)
 		if (tide_disk_close(s->disks[i], &err) && !code)
 			code = failed(s, &err);

@@ -22,16 +22,6 @@ static int fail(struct tide_error *err, int code, const char *where)
 			      where, strerror(-code));
 }
 
-static int fill_unix(const char *path, struct sockaddr_un *sun)
-{
-	memset(sun, 0, sizeof(*sun));
-	sun->sun_family = AF_UNIX;
-	if (!*path || strlen(path) >= sizeof(sun->sun_path))
-		return -ENAMETOOLONG;
-	strcpy(sun->sun_path, path);
-	return 0;
-}
-
 static bool is_loopback(const struct addrinfo *ai)
 {
 	if (ai->ai_family == AF_INET) {
@@ -173,8 +163,11 @@ void serve_notify(const char *state)
 	socklen_t length;
 	int fd;
 
-	if (!path || fill_unix(path, &sun))
+	if (!path || strlen(path) >= sizeof(sun.sun_path))
 		return;
+	memset(&sun, 0, sizeof(sun));
+	sun.sun_family = AF_UNIX;
+	strcpy(sun.sun_path, path);
 	length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
 			     strlen(path));
 	if (sun.sun_path[0] == '@')
