@@ -3,10 +3,13 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define LONGEST_MS 3600000u
 
 static unsigned int count_of(const struct cli_command *command)
 {
@@ -42,24 +45,82 @@ bool cli_parse_size(const char *text, uint64_t *bytes)
 	return true;
 }
 
-static bool is_valid(const struct cli_option *option, const char *value)
+void cli_range(const struct cli_option *o, uint64_t *least, uint64_t *most)
 {
-	uint64_t number;
-	char *end;
-
-	if (option->kind == CLI_SIZE)
-		return cli_parse_size(value, &number);
-	if (option->kind != CLI_COUNT && option->kind != CLI_MILLISECONDS)
-		return true;
-	errno = 0;
-	number = strtoull(value, &end, 10);
-	return *value >= '0' && *value <= '9' && !*end && !errno;
+	*least = o->least;
+	*most = o->most			      ? o->most :
+		o->kind == CLI_MILLISECONDS ? LONGEST_MS :
+					      INT64_MAX; /* what JSON takes */
 }
 
-static const char *kind_name(enum cli_kind kind)
+/* What the option takes, with unit and range. */
+static void describe(const struct cli_option *o, char *to, size_t room)
 {
-	return kind == CLI_SIZE ? "a size such as 64K or 1G"
-				: "a number without a sign";
+	static const char *const units[] = {
+		[CLI_COUNT] = "a number", [CLI_SIZE] = "a size (64K, 1G)",
+		[CLI_MILLISECONDS] = "milliseconds",
+	};
+	uint64_t least, most;
+
+	cli_range(o, &least, &most);
+	snprintf(to, room, "%s from %" PRIu64 " to %" PRIu64, units[o->kind],
+		 least, most);
+}
+
+static bool is_valid(const struct cli_option *o, const char *value)
+{
+	uint64_t number, least, most;
+	char *end;
+
+	if (o->kind == CLI_FLAG || o->kind == CLI_TEXT)
+		return true;
+	cli_range(o, &least, &most);
+	if (o->kind == CLI_SIZE) {
+		if (!cli_parse_size(value, &number))
+			return false;
+	} else {
+		errno = 0;
+		number = strtoull(value, &end, 10);
+		if (*value < '0' || *value > '9' || *end || errno)
+			return false;
+	}
+	return number >= least && number <= most;
+}
+
+/* As an operator would write it. */
+static void put_value(const struct cli_option *o, uint64_t value)
+{
+	static const char units[] = "TGMK";
+
+	if (o->kind == CLI_SIZE)
+		for (unsigned int i = 0; i < 4; i++) {
+			unsigned int shift = 40 - 10 * i;
+
+			if (value && !(value & ((1ull << shift) - 1))) {
+				printf("%" PRIu64 "%c", value >> shift,
+				       units[i]);
+				return;
+			}
+		}
+	printf("%" PRIu64, value);
+}
+
+static void put_range(const struct cli_option *o)
+{
+	uint64_t least, most;
+
+	cli_range(o, &least, &most);
+	printf(" (%s%s", o->usual ? "default " : "", o->usual ? o->usual : "");
+	if (o->usual)
+		printf(", ");
+	put_value(o, least);
+	if (most == INT64_MAX) {
+		printf(" or more)");
+		return;
+	}
+	printf(" to ");
+	put_value(o, most);
+	putchar(')');
 }
 
 static void put_option(const struct cli_option *o)
@@ -69,7 +130,9 @@ static void put_option(const struct cli_option *o)
 	snprintf(left, sizeof(left), "--%s%s%s", o->name, o->arg ? "=" : "",
 		 o->arg ? o->arg : "");
 	printf("  %-22s %s", left, o->help);
-	if (o->usual)
+	if (o->kind != CLI_FLAG && o->kind != CLI_TEXT)
+		put_range(o);
+	else if (o->usual)
 		printf(" (default %s)", o->usual);
 	putchar('\n');
 }
@@ -127,8 +190,11 @@ bool cli_parse(const struct cli_command *command, int argc, char **argv,
 		}
 		o = &command->options[c - 1];
 		if (optarg && !is_valid(o, optarg)) {
+			char what[120];
+
+			describe(o, what, sizeof(what));
 			cli_fail(command, CLI_USAGE, "--%s=%s: it takes %s",
-				 o->name, optarg, kind_name(o->kind));
+				 o->name, optarg, what);
 			return false;
 		}
 		parsed->value[c - 1] = optarg ? optarg : "";

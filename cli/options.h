@@ -18,7 +18,7 @@ enum cli_kind {
 	CLI_TEXT,
 	CLI_COUNT,	/* a number */
 	CLI_SIZE,	/* bytes: 4096, 64K, 1G */
-	CLI_MILLISECONDS,
+	CLI_MILLISECONDS,	/* at most an hour, unless it says another most */
 };
 
 struct cli_option {
@@ -27,6 +27,7 @@ struct cli_option {
 	enum cli_kind kind;
 	const char *usual;	/* default as text; NULL: none */
 	const char *help;
+	uint64_t least, most;	/* of a number; most 0: no limit above */
 };
 
 struct cli_parsed {
@@ -48,6 +49,10 @@ void cli_usage(const struct cli_command *command);
 bool cli_flag(const struct cli_parsed *p, const char *name);
 const char *cli_text(const struct cli_parsed *p, const char *name);
 uint64_t cli_number(const struct cli_parsed *p, const char *name);
+
+/* The range that holds for @option, in its unit. */
+void cli_range(const struct cli_option *option, uint64_t *least,
+	       uint64_t *most);
 
 /* Parse "64K", "1G", "4096": false if it is no size. */
 bool cli_parse_size(const char *text, uint64_t *bytes);

@@ -136,9 +136,18 @@ static int scan_bitmaps(const struct input *in, int count, uint64_t pages,
 					     .a = in[0].bytes,
 					     .a_pages = in[0].length * 8 };
 	struct tide_scan *scan;
-	size_t n;
+	size_t n, longest = 0;
 	int ret;
 
+	/* What no bitmap says is unknown, not clean. */
+	for (int i = 0; i < count; i++)
+		if (in[i].length > longest)
+			longest = in[i].length;
+	if (pages > longest * 8)
+		return tide_error_set(err, -EINVAL, "scan", longest,
+				      "%s has bits for %zu pages, not for "
+				      "--pages=%" PRIu64, in[0].path,
+				      longest * 8, pages);
 	if (!options.a)
 		options.a = &nothing;
 	if (count > 1 && in[1].bytes) {
@@ -240,6 +249,11 @@ static int choose_output(const struct cli_parsed *p, struct output *o)
 	if (!o->unit)
 		return cli_fail(p->command, CLI_USAGE,
 				"--page-size=0: a page has at least one byte");
+	if ((o->base + 2 * TIDE_SET_MAX_PAGES) > UINT64_MAX / o->unit)
+		return cli_fail(p->command, CLI_USAGE,
+				"--page-size=%" PRIu64 " and --first=%" PRIu64
+				": addresses would not fit into 64 bits",
+				o->unit, o->base);
 	if (o->how == BINARY && !o->quiet && isatty(STDOUT_FILENO))
 		return cli_fail(p->command, CLI_USAGE,
 				"binary ranges do not go to a terminal; "
@@ -308,10 +322,12 @@ static const struct cli_option options[] = {
 	  "length in bytes" },
 	{ "bytes", NULL, CLI_FLAG, NULL,
 	  "addresses and lengths in bytes instead of pages" },
-	{ "page-size", "SIZE", CLI_SIZE, "4K", "bytes that one bit stands for" },
+	{ "page-size", "SIZE", CLI_SIZE, "4K", "bytes that one bit stands for",
+	  1, 1u << 21 },
 	{ "pages", "N", CLI_COUNT, "0",
 	  "bits of the bitmap that count; 0: all" },
-	{ "first", "N", CLI_COUNT, "0", "page number of the first bit" },
+	{ "first", "N", CLI_COUNT, "0", "page number of the first bit", 0,
+	  TIDE_SET_MAX_PAGES },
 	{ "gap", "N", CLI_COUNT, "0",
 	  "join ranges with at most so many clean pages between them" },
 	{ "numbers", NULL, CLI_FLAG, NULL,

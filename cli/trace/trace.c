@@ -314,8 +314,8 @@ static const struct cli_option replay_options[] = {
 
 static const struct cli_option record_options[] = {
 	{ "control", "PATH", CLI_TEXT, NULL, "the VM's control socket" },
-	{ "rounds", "N", CLI_COUNT, "20", "rounds to record" },
-	{ "interval", "MS", CLI_MILLISECONDS, "100", "length of a round" },
+	{ "rounds", "N", CLI_COUNT, "20", "rounds to record", 1, 10000 },
+	{ "interval", "MS", CLI_MILLISECONDS, "100", "length of a round", 1 },
 	{ "json", NULL, CLI_FLAG, NULL, "print one JSON object" },
 	{ NULL, NULL, CLI_FLAG, NULL, NULL },
 };

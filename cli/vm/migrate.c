@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "cli/vm/daemon.h"
 #include "vm/migrate_ops.h"
+#include "cli/vm/options.h"
 #include "cli/wire.h"
 
 struct moving {
@@ -91,33 +92,59 @@ static int connect_all(const char *to, int *fds, unsigned int count,
 	return 0;
 }
 
-static uint64_t number(const json_t *request, const char *name, uint64_t usual)
+/* A member of the request, or -EINVAL with what it may be. */
+static int number(const json_t *request, const char *name, uint64_t least,
+		  uint64_t most, uint64_t *value, struct tide_error *err)
 {
 	const json_t *j = json_object_get(request, name);
+	json_int_t given = json_integer_value(j);
 
-	return json_is_integer(j) && json_integer_value(j) >= 0
-		   ? (uint64_t)json_integer_value(j) : usual;
+	if (!j)
+		return 0;
+	if (!json_is_integer(j) || given < 0 || (uint64_t)given < least ||
+	    (uint64_t)given > most)
+		return tide_error_set(err, -EINVAL, "vm", TIDE_NO_OFFSET,
+				      "%s is a number from %llu to %llu", name,
+				      (unsigned long long)least,
+				      (unsigned long long)most);
+	*value = (uint64_t)given;
+	return 0;
 }
 
-static void options_from(const json_t *request,
-			 struct tide_precopy_options *o)
+static int options_from(const json_t *request, struct tide_precopy_options *o,
+			uint64_t *channels, struct tide_error *err)
 {
+	uint64_t downtime, stall, zstd = 0, rounds, throttle;
+	int ret;
+
 	tide_precopy_defaults(o);
-	o->bandwidth_bytes_per_s = number(request, "bandwidth", 0);
-	o->downtime_target_ns =
-	    number(request, "downtime_ms", o->downtime_target_ns / 1000000) *
-	    1000000;
-	o->stall_timeout_ns =
-	    number(request, "stall_ms", o->stall_timeout_ns / 1000000) *
-	    1000000;
-	o->zstd_level = (int)number(request, "zstd", 0) % 20;
-	o->max_rounds = (unsigned int)number(request, "max_rounds",
-					     o->max_rounds);
-	o->max_throttle_percent =
-	    (unsigned int)number(request, "max_throttle",
-				 o->max_throttle_percent);
+	downtime = o->downtime_target_ns / 1000000;
+	stall = o->stall_timeout_ns / 1000000;
+	rounds = o->max_rounds;
+	throttle = o->max_throttle_percent;
+	*channels = 1;
+	if ((ret = number(request, "channels", 1, TIDE_PRECOPY_MAX_CHANNELS,
+			  channels, err)) ||
+	    (ret = number(request, "bandwidth", 0, INT64_MAX,
+			  &o->bandwidth_bytes_per_s, err)) ||
+	    (ret = number(request, "downtime_ms", 0, MOVE_MOST_MS, &downtime,
+			  err)) ||
+	    (ret = number(request, "stall_ms", MOVE_LEAST_STALL_MS,
+			  MOVE_MOST_MS, &stall, err)) ||
+	    (ret = number(request, "zstd", 0, MOVE_MOST_ZSTD, &zstd, err)) ||
+	    (ret = number(request, "max_rounds", 1, MOVE_MOST_ROUNDS, &rounds,
+			  err)) ||
+	    (ret = number(request, "max_throttle", 0, MOVE_MOST_THROTTLE,
+			  &throttle, err)))
+		return ret;
+	o->downtime_target_ns = downtime * 1000000;
+	o->stall_timeout_ns = stall * 1000000;
+	o->zstd_level = (int)zstd;
+	o->max_rounds = (unsigned int)rounds;
+	o->max_throttle_percent = (unsigned int)throttle;
 	o->auto_stop_over_target =
 	    json_is_true(json_object_get(request, "stop_anyway"));
+	return 0;
 }
 
 static const char *outcome_name(enum tide_precopy_outcome outcome)
@@ -149,18 +176,19 @@ static int run(struct daemon *d, struct moving *m, const json_t *request,
 	       struct tide_precopy_result *result, struct tide_error *err)
 {
 	const char *to = json_string_value(json_object_get(request, "to"));
-	uint64_t channels = number(request, "channels", 1);
+	uint64_t channels;
 	struct vm_migration migration = { .vm = d->vm, .progress = progress,
 					  .opaque = m };
 	struct tide_precopy_options options;
 	int fds[TIDE_PRECOPY_MAX_CHANNELS], rc;
 
 	migration.want_hash = json_is_true(json_object_get(request, "hash"));
-	if (!to || !channels || channels > TIDE_PRECOPY_MAX_CHANNELS)
+	if (!to)
 		return tide_error_set(err, -EINVAL, "vm", TIDE_NO_OFFSET,
-				      "migrate needs \"to\", and 1 to %d "
-				      "channels", TIDE_PRECOPY_MAX_CHANNELS);
-	options_from(request, &options);
+				      "migrate needs \"to\"");
+	rc = options_from(request, &options, &channels, err);
+	if (rc)
+		return rc;
 	options.cancel = &m->cancel;
 	rc = connect_all(to, fds, (unsigned int)channels, err);
 	if (rc)

@@ -20,30 +20,42 @@
 	{ "disk", "PATH", CLI_TEXT, NULL,                                      \
 	  "raw file behind the guest's disk; both sides name the same" }
 #define OPT_GUEST                                                              \
-	{ "memory", "SIZE", CLI_SIZE, "256M", "guest RAM" },                   \
-	{ "slots", "N", CLI_COUNT, "2", "memory slots that RAM is cut into" },\
+	{ "memory", "SIZE", CLI_SIZE, "256M", "guest RAM", 4u << 20,\
+	  16ull << 40 },                   \
+	{ "slots", "N", CLI_COUNT, "2", "memory slots that RAM is cut into",\
+	  1, 512 },\
 	{ "hole", NULL, CLI_FLAG, NULL, "leave a gap between the slots" },     \
-	{ "vcpus", "N", CLI_COUNT, "2", "virtual CPUs, 1 to 8" },              \
+	{ "vcpus", "N", CLI_COUNT, "2", "virtual CPUs", 1, 8 },              \
 	{ "pattern", "NAME", CLI_TEXT, "hotset",                               \
 	  "idle, sequential, uniform, hotset, zipf or mixed" },                \
 	{ "rate", "N", CLI_COUNT, "20000",                                     \
-	  "pages written per second; 0: as fast as it goes" },                 \
+	  "pages written per second; 0: as fast as it goes", 0, 1u << 30 },                 \
 	{ "footprint", "SIZE", CLI_SIZE, "0",                                  \
 	  "memory that the guest works on; 0: all of it" },                    \
 	{ "seed", "N", CLI_COUNT, "1", "seed of the guest's random numbers" }
+/* What a move may be asked for, on the command line and in JSON alike. */
+#define MOVE_MOST_ZSTD 19
+#define MOVE_LEAST_STALL_MS 100
+#define MOVE_MOST_ROUNDS 10000
+#define MOVE_MOST_THROTTLE 99
+#define MOVE_MOST_MS 3600000
+
 #define OPT_MOVE(downtime_ms)                                                               \
-	{ "channels", "N", CLI_COUNT, "1", "connections to send over" },       \
-	{ "zstd", "LEVEL", CLI_COUNT, "0", "compress pages; 0: do not" },      \
+	{ "channels", "N", CLI_COUNT, "1", "connections to send over", 1, 64 },       \
+	{ "zstd", "LEVEL", CLI_COUNT, "0", "compress pages; 0: do not", 0,\
+	  MOVE_MOST_ZSTD },      \
 	{ "bandwidth", "SIZE", CLI_SIZE, "0",                                  \
 	  "bytes per second at most; 0: no limit" },                           \
 	{ "downtime", "MS", CLI_MILLISECONDS, downtime_ms,                           \
 	  "stop the guest once this would be its downtime" },                  \
 	{ "stall-timeout", "MS", CLI_MILLISECONDS, "10000",                    \
-	  "give up when no byte moves for so long" },                          \
+	  "give up when no byte moves for so long", MOVE_LEAST_STALL_MS },     \
 	{ "max-rounds", "N", CLI_COUNT, "30",                                  \
-	  "rounds before the verdict 'will not converge'" },                   \
+	  "rounds before the verdict 'will not converge'", 1,                   \
+	  MOVE_MOST_ROUNDS },                   \
 	{ "max-throttle", "PERCENT", CLI_COUNT, "99",                          \
-	  "slow the guest down by so much at most; 0: never" },                \
+	  "slow the guest down by so much at most; 0: never", 0,                \
+	  MOVE_MOST_THROTTLE },                \
 	{ "stop-anyway", NULL, CLI_FLAG, NULL,                                 \
 	  "stop the guest even if the downtime will be missed" }
 

@@ -155,7 +155,7 @@ static const struct cli_option options[] = {
 	  "unix:PATH or tcp:HOST:PORT to wait at" },
 	OPT_HOST, OPT_DISK,
 	{ "stall-timeout", "MS", CLI_MILLISECONDS, "10000",
-	  "give up when no byte moves for so long" },
+	  "give up when no byte moves for so long", MOVE_LEAST_STALL_MS },
 	{ "hash", NULL, CLI_FLAG, NULL,
 	  "hash the RAM as it arrived, before the guest runs" },
 	OPT_END,

@@ -33,7 +33,7 @@ done < <(commands)
 
 expect 2 "no command 'frob'" frob
 expect 2 "there is no option" demo --frob
-expect 2 "a size such as 64K" demo --memory=12Q
+expect 2 "a size (64K" demo --memory=12Q
 expect 2 "no such pattern" demo --pattern=frob
 expect 2 "needed" vm run
 expect 2 "one address" vm migrate --control=x

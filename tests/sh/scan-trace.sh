@@ -38,9 +38,12 @@ for step in range(60):
                   rng.choice([0, 255]) for _ in range(n))
         open(f"{where}/{name}", "wb").write(d)
         data.append(d)
-    limit = rng.choice([0, 1, 63, 64, 65, 3000, 10**9])
+    limit = rng.choice([0, 1, 63, 64, 65, 3000])
     gap = rng.choice([0, 0, 1, 5, 100])
     two = rng.random() < .5
+    # What is behind every file is unknown, which is an error of its own.
+    if limit > 8 * max(len(d) for d in data[:1 + two]):
+        limit = 0
     want = bits(data[0], limit or 10**9)
     args = [f"{where}/a", f"--pages={limit}", f"--gap={gap}"]
     if two:
