@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A connection: bytes in, messages out, and its end. The picture of its
- * phases is in conn.h.
+ * A connection: bytes in, and its end. The picture of its phases is in conn.h;
+ * messages go out in conn_out.c.
  *
  * Whatever happens, each request that was charged to the loop is given back
  * exactly once: by nbd_request_finish, called when its answer was sent, or by
@@ -18,12 +18,10 @@
 #include "base/atomic.h"
 #include "nbd/loop.h"
 
-#define PARTS_AT_ONCE 64u
 #define TURN_BYTES (1u << 20) /* then it is another connection's turn */
 #define DIRECT_BYTES 4096u /* less of a payload is not worth a part */
 #define OPTION_OUTPUT_BYTES 65536u /* unread answers of the handshake */
 #define UNREAD_BYTES (4u << 20) /* held by one who does not read */
-#define LINGER_NS UINT64_C(2000000000)
 
 void nbd_conn_set_deadline(struct nbd_conn *c, uint64_t ns)
 {
@@ -124,44 +122,6 @@ bool nbd_conn_wants_input(const struct nbd_conn *c)
 	return can_take(c);
 }
 
-void nbd_conn_start_tls(struct nbd_conn *c)
-{
-	if (c->phase != NBD_PHASE_OPTIONS)
-		return;	/* closed: there was no memory for the answer */
-	c->phase = NBD_PHASE_TLS;
-	c->tls_started = false;
-}
-
-static void handshake(struct nbd_conn *c)
-{
-	const char *why = NULL;
-	int ret = c->stream.ops->handshake(&c->stream, &why);
-
-	if (ret == -EAGAIN)
-		return;
-	c->stream.wants_write = false;
-	if (ret) {
-		nbd_conn_close(c, why ? why : strerror(-ret));
-		return;
-	}
-	c->tls = true;
-	nbd_options_begin(c);
-}
-
-/* In phase TLS, all that was said in the clear having left. */
-static void put_on_tls(struct nbd_conn *c)
-{
-	const struct nbd_security *s = c->loop->common->security;
-	int ret = s->start(s->opaque, &c->stream);
-
-	if (ret) {
-		nbd_conn_close(c, strerror(-ret));
-		return;
-	}
-	c->tls_started = true;
-	handshake(c);
-}
-
 static void drop_stash(struct nbd_conn *c)
 {
 	free(c->stash);
@@ -226,7 +186,7 @@ void nbd_conn_read(struct nbd_conn *c)
 	size_t moved = 0, asked;
 
 	if (c->phase == NBD_PHASE_TLS && c->tls_started)
-		handshake(c);
+		nbd_conn_handshake(c);
 	if (c->phase == NBD_PHASE_TLS)
 		return;
 	while (nbd_conn_wants_input(c) && moved < TURN_BYTES) {
@@ -274,123 +234,6 @@ bool nbd_conn_continue(struct nbd_conn *c)
 	return true;
 }
 
-void nbd_conn_put(struct nbd_conn *c, struct nbd_out *out)
-{
-	out->next = NULL;
-	out->at = 0;
-	if (c->phase == NBD_PHASE_CLOSED) {
-		out->sent(out);
-		return;
-	}
-	for (uint32_t i = 0; i < out->count; i++)
-		c->out_bytes += out->parts[i].iov_len;
-	if (c->out_last)
-		c->out_last->next = out;
-	else
-		c->out_first = out;
-	if (!c->out_last)
-		c->out_moved_ns = c->loop->now_ns;
-	c->out_last = out;
-	if (!c->blocked)
-		nbd_loop_mark_dirty(c);
-}
-
-static int gather(const struct nbd_conn *c, struct iovec *parts)
-{
-	uint32_t n = 0;
-
-	for (const struct nbd_out *o = c->out_first; o; o = o->next)
-		for (uint32_t i = o->at; i < o->count; i++) {
-			if (n == PARTS_AT_ONCE)
-				return (int)n;
-			parts[n++] = o->parts[i];
-		}
-	return (int)n;
-}
-
-/* The message at the head is gone; its owner gets it back. */
-static void pop(struct nbd_conn *c)
-{
-	struct nbd_out *o = c->out_first;
-
-	c->out_first = o->next;
-	if (!c->out_first)
-		c->out_last = NULL;
-	o->sent(o);
-}
-
-static void advance(struct nbd_conn *c, size_t n)
-{
-	c->out_bytes -= n;
-	while (c->out_first) {
-		struct nbd_out *o = c->out_first;
-
-		while (o->at < o->count && n >= o->parts[o->at].iov_len)
-			n -= o->parts[o->at++].iov_len;
-		if (o->at < o->count) {
-			struct iovec *part = &o->parts[o->at];
-
-			part->iov_base = (uint8_t *)part->iov_base + n;
-			part->iov_len -= n;
-			return;
-		}
-		pop(c);
-	}
-}
-
-/* ENDING: all is answered and sent? Then we shut our half. */
-static void go_on_ending(struct nbd_conn *c)
-{
-	if (c->phase != NBD_PHASE_ENDING || c->requests || c->out_first ||
-	    c->shut)
-		return;
-	if (c->input_ended) {
-		nbd_conn_close(c, NULL);
-		return;
-	}
-	c->shut = true;
-	c->stream.ops->end(&c->stream);
-	nbd_conn_expect(c, NULL, UINT64_MAX, NULL);
-	nbd_conn_set_deadline(c, LINGER_NS);
-}
-
-void nbd_conn_flush(struct nbd_conn *c)
-{
-	struct iovec parts[PARTS_AT_ONCE];
-
-	c->blocked = false;
-	while (c->out_first) {
-		ssize_t n = c->stream.ops->send(&c->stream, parts,
-						gather(c, parts));
-
-		if (n == -EAGAIN) {
-			c->blocked = true;
-			return;
-		}
-		if (n < 0) {
-			nbd_conn_close(c, n == -EPIPE || n == -ECONNRESET
-						  ? NULL
-						  : strerror((int)-n));
-			return;
-		}
-		c->out_moved_ns = c->loop->now_ns;
-		advance(c, (size_t)n);
-	}
-	if (c->phase == NBD_PHASE_TLS && !c->tls_started)
-		put_on_tls(c);
-	go_on_ending(c);
-}
-
-void nbd_conn_unblock(struct nbd_conn *c)
-{
-	if (c->phase == NBD_PHASE_TLS && c->tls_started)
-		handshake(c);
-	if (!c->blocked)
-		return;
-	c->blocked = false;
-	nbd_loop_mark_dirty(c);
-}
-
 /* A request whose payload will not come. */
 static void drop_incoming(struct nbd_conn *c)
 {
@@ -432,7 +275,7 @@ void nbd_conn_close(struct nbd_conn *c, const char *why)
 	c->stream.ops->close(&c->stream);
 	drop_input(c);
 	while (c->out_first)
-		pop(c);
+		nbd_conn_pop(c);
 	c->out_bytes = 0;
 	c->loop->closed_any = true;
 }

@@ -139,7 +139,7 @@ struct nbd_request {
 	void *many; /* more parts and heads than these; malloc'ed */
 };
 
-/* conn.c */
+/* conn.c, conn_out.c */
 /*
  * nbd_conn_create: takes over the stream (also on failure); nbd_options_greet
  * is next. NULL: no memory. destroy: when nothing of it is under way any more.
@@ -162,11 +162,16 @@ bool nbd_conn_wants_input(const struct nbd_conn *c);
 void nbd_conn_put(struct nbd_conn *c, struct nbd_out *out);
 /* Send what is queued, as far as the stream takes it. */
 void nbd_conn_flush(struct nbd_conn *c);
+/* The message at the head is gone, or never will be; its owner gets it back. */
+void nbd_conn_pop(struct nbd_conn *c);
 /*
- * STARTTLS was accepted: when that answer has left, in the clear, TLS begins;
+ * conn_tls.c. STARTTLS was accepted: when that answer has left, in the clear, TLS begins;
  * when its handshake is done, the options do, from the start.
  */
 void nbd_conn_start_tls(struct nbd_conn *c);
+void nbd_conn_put_on_tls(struct nbd_conn *c);
+/* A step of its handshake, which may be the last. */
+void nbd_conn_handshake(struct nbd_conn *c);
 /* The stream takes more again: it is tried in this turn. */
 void nbd_conn_unblock(struct nbd_conn *c);
 /* No more requests: finish, answer, close. */

@@ -17,7 +17,6 @@
 #define QUEUE_DEPTH 256u
 #define KEPT_BUFFER_BYTES (UINT64_C(16) << 20)
 #define KEPT_REQUESTS 256u
-#define PATIENCE_NS UINT64_C(100000000)
 
 void nbd_limits_fill(struct nbd_limits *l)
 {
@@ -182,77 +181,6 @@ void nbd_loop_put_request(struct nbd_loop *loop, struct nbd_request *r)
 	loop->free_request_count++;
 }
 
-void nbd_loop_pause(struct nbd_conn *c)
-{
-	struct nbd_loop *loop = c->loop;
-
-	if (c->paused)
-		return;
-	c->paused = true;
-	loop->timed = true;
-	c->paused_since_ns = loop->now_ns;
-	c->next_paused = NULL;
-	*loop->paused_end = c;
-	loop->paused_end = &c->next_paused;
-}
-
-void nbd_loop_unpause(struct nbd_conn *c)
-{
-	struct nbd_loop *loop = c->loop;
-	struct nbd_conn **at = &loop->paused;
-
-	if (!c->paused)
-		return;
-	while (*at != c)
-		at = &(*at)->next_paused;
-	*at = c->next_paused;
-	if (!*at)
-		loop->paused_end = at;
-	c->paused = false;
-}
-
-static bool has_waited_long(const struct nbd_loop *loop)
-{
-	return loop->paused &&
-	       loop->now_ns - loop->paused->paused_since_ns > PATIENCE_NS &&
-	       !loop->paused->requests;
-}
-
-/* May @c hold @bytes more? See "Memory" in loop.h. */
-static bool may_charge(const struct nbd_conn *c, uint64_t bytes)
-{
-	const struct nbd_limits *l = &c->loop->common->limits;
-	uint64_t most = c->loop->budget_bytes - c->loop->charged_bytes;
-
-	if (c->requests >= l->requests)
-		return false;
-	if (!c->requests)
-		return bytes <= most; /* its only one may be any */
-	if (has_waited_long(c->loop))
-		return false; /* what comes back is for those who wait */
-	if (most > l->connection_bytes)
-		most = l->connection_bytes;
-	return c->charged_bytes + bytes <= most;
-}
-
-bool nbd_loop_charge(struct nbd_conn *c, uint64_t bytes)
-{
-	if (!may_charge(c, bytes)) {
-		nbd_loop_pause(c);
-		return false;
-	}
-	c->charged_bytes += bytes;
-	c->loop->charged_bytes += bytes;
-	return true;
-}
-
-void nbd_loop_uncharge(struct nbd_conn *c, uint64_t bytes)
-{
-	c->charged_bytes -= bytes;
-	c->loop->charged_bytes -= bytes;
-	c->loop->returned = true;
-}
-
 void nbd_loop_mark_dirty(struct nbd_conn *c)
 {
 	if (c->in_dirty)
@@ -286,33 +214,6 @@ static bool flush_dirty(struct nbd_loop *loop)
 	return any;
 }
 
-/* Each of those who wait tries once; true: somebody goes on. */
-static bool resume_paused(struct nbd_loop *loop)
-{
-	struct nbd_conn *list = loop->paused, *c;
-	bool any = false;
-
-	if (!loop->returned || !list)
-		return false;
-	loop->returned = false;
-	loop->paused = NULL;
-	loop->paused_end = &loop->paused;
-	while ((c = list)) {
-		uint64_t since = c->paused_since_ns, taken = c->taken;
-
-		list = c->next_paused;
-		c->paused = false;
-		nbd_conn_continue(c);
-		if (c->paused && c->taken == taken)
-			c->paused_since_ns = since;
-		any |= !c->paused;
-		if (c->stream.has_more)
-			nbd_loop_mark_dirty(c);
-		nbd_loop_watch(c);
-	}
-	return any;
-}
-
 static void sweep(struct nbd_loop *loop)
 {
 	struct nbd_conn *next;
@@ -325,41 +226,6 @@ static void sweep(struct nbd_loop *loop)
 	}
 }
 
-/* Has answers, and for as long as that has not taken a byte of them. */
-static bool is_stalled(const struct nbd_conn *c, uint64_t ns)
-{
-	return c->out_first && c->loop->now_ns - c->out_moved_ns > ns;
-}
-
-static bool somebody_waits(const struct nbd_loop *loop, uint64_t ns)
-{
-	for (const struct nbd_conn *c = loop->paused; c; c = c->next_paused)
-		if (loop->now_ns - c->paused_since_ns > ns &&
-		    !is_stalled(c, ns))
-			return true;
-	return false;
-}
-
-/*
- * Somebody has waited long for memory, while another holds some of it as
- * answers that he does not read: the one who holds most is let go.
- */
-static void let_one_go(struct nbd_loop *loop)
-{
-	uint64_t ns = loop->common->limits.stall_ms * 1000000ull;
-	struct nbd_conn *worst = NULL;
-
-	if (!somebody_waits(loop, ns))
-		return;
-	for (struct nbd_conn *c = loop->conns; c; c = c->next)
-		if (is_stalled(c, ns) &&
-		    (!worst || c->charged_bytes > worst->charged_bytes))
-			worst = c;
-	if (worst)
-		nbd_conn_close(worst, "reads nothing while others wait for the "
-				      "memory that it holds");
-}
-
 static void tick(struct nbd_loop *loop)
 {
 	if (loop->now_ns - loop->ticked_ns < NBD_TICK_NS)
@@ -367,7 +233,7 @@ static void tick(struct nbd_loop *loop)
 	loop->ticked_ns = loop->now_ns;
 	for (struct nbd_conn *c = loop->conns; c; c = c->next)
 		nbd_conn_tick(c, loop->now_ns);
-	let_one_go(loop);
+	nbd_budget_let_one_go(loop);
 	loop->timed = loop->paused;
 	for (struct nbd_conn *c = loop->conns; c && !loop->timed; c = c->next)
 		loop->timed = c->deadline_ns;
@@ -382,7 +248,7 @@ bool nbd_loop_turn(struct nbd_loop *loop)
 	nbd_done_collect(&loop->done);
 	tide_queue_poll(loop->queue, false);
 	again = flush_dirty(loop);
-	again |= resume_paused(loop);
+	again |= nbd_budget_resume(loop);
 	if (loop->closed_any && !loop->dirty)
 		sweep(loop);
 	return again || loop->dirty || loop->closed_any;

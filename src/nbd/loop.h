@@ -9,12 +9,7 @@
  * client all its answers with one call. So a batch of n requests costs about
  * four system calls, whatever n is.
  *
- * **Memory.** What requests hold is charged to the loop's budget before it is
- * allocated, and given back when the answer was sent. A connection may hold as
- * much as is still free, and never more than its own limit: however many
- * clients stop reading, a share is left for the next one, and a small request
- * goes on where a large one waits. Who does not get what he needs is paused:
- * nothing more is read from him, and he goes on in the order of his coming.
+ * Who may hold how much memory is decided in budget.c.
  */
 #ifndef TIDE_NBD_LOOP_H
 #define TIDE_NBD_LOOP_H
@@ -105,6 +100,10 @@ struct nbd_conn *nbd_loop_add(struct nbd_loop *loop,
 bool nbd_loop_turn(struct nbd_loop *loop);
 /* End all connections, as they get done. */
 void nbd_loop_drain(struct nbd_loop *loop);
+
+/* budget.c. resume: those who wait try once; true: somebody goes on. */
+bool nbd_budget_resume(struct nbd_loop *loop);
+void nbd_budget_let_one_go(struct nbd_loop *loop);
 
 /* For connections. charge: false: @c is paused, and continues later. */
 bool nbd_loop_charge(struct nbd_conn *c, uint64_t bytes);

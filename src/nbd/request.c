@@ -8,7 +8,7 @@
  * error and goes on. Only what leaves no way to find the next request ends the
  * connection: wrong magic, or a payload beyond what 32 bits can say.
  *
- * `memory of a request` is charged to the loop first (loop.h). When that
+ * `memory of a request` is charged to the loop first (budget.c). When that
  * fails, the connection is paused with the head still in its place, and this
  * step runs again later: it has changed nothing.
  */

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A connection: messages out.
+ *
+ * They are queued as they are made, and sent by the loop at the end of its
+ * turn, as many with one call as there are; a message is given back to its
+ * owner when its last byte has left. What the stream does not take waits, and
+ * the client's requests with it (conn.c, can_take).
+ */
+#include "nbd/conn.h"
+#include "nbd/loop.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define PARTS_AT_ONCE 64u
+#define LINGER_NS UINT64_C(2000000000)
+
+void nbd_conn_put(struct nbd_conn *c, struct nbd_out *out)
+{
+	out->next = NULL;
+	out->at = 0;
+	if (c->phase == NBD_PHASE_CLOSED) {
+		out->sent(out);
+		return;
+	}
+	for (uint32_t i = 0; i < out->count; i++)
+		c->out_bytes += out->parts[i].iov_len;
+	if (c->out_last)
+		c->out_last->next = out;
+	else
+		c->out_first = out;
+	if (!c->out_last)
+		c->out_moved_ns = c->loop->now_ns;
+	c->out_last = out;
+	if (!c->blocked)
+		nbd_loop_mark_dirty(c);
+}
+
+static int gather(const struct nbd_conn *c, struct iovec *parts)
+{
+	uint32_t n = 0;
+
+	for (const struct nbd_out *o = c->out_first; o; o = o->next)
+		for (uint32_t i = o->at; i < o->count; i++) {
+			if (n == PARTS_AT_ONCE)
+				return (int)n;
+			parts[n++] = o->parts[i];
+		}
+	return (int)n;
+}
+
+void nbd_conn_pop(struct nbd_conn *c)
+{
+	struct nbd_out *o = c->out_first;
+
+	c->out_first = o->next;
+	if (!c->out_first)
+		c->out_last = NULL;
+	o->sent(o);
+}
+
+static void advance(struct nbd_conn *c, size_t n)
+{
+	c->out_bytes -= n;
+	while (c->out_first) {
+		struct nbd_out *o = c->out_first;
+
+		while (o->at < o->count && n >= o->parts[o->at].iov_len)
+			n -= o->parts[o->at++].iov_len;
+		if (o->at < o->count) {
+			struct iovec *part = &o->parts[o->at];
+
+			part->iov_base = (uint8_t *)part->iov_base + n;
+			part->iov_len -= n;
+			return;
+		}
+		nbd_conn_pop(c);
+	}
+}
+
+/* ENDING: all is answered and sent? Then we shut our half. */
+static void go_on_ending(struct nbd_conn *c)
+{
+	if (c->phase != NBD_PHASE_ENDING || c->requests || c->out_first ||
+	    c->shut)
+		return;
+	if (c->input_ended) {
+		nbd_conn_close(c, NULL);
+		return;
+	}
+	c->shut = true;
+	c->stream.ops->end(&c->stream);
+	nbd_conn_expect(c, NULL, UINT64_MAX, NULL);
+	nbd_conn_set_deadline(c, LINGER_NS);
+}
+
+void nbd_conn_flush(struct nbd_conn *c)
+{
+	struct iovec parts[PARTS_AT_ONCE];
+
+	c->blocked = false;
+	while (c->out_first) {
+		ssize_t n = c->stream.ops->send(&c->stream, parts,
+						gather(c, parts));
+
+		if (n == -EAGAIN) {
+			c->blocked = true;
+			return;
+		}
+		if (n < 0) {
+			nbd_conn_close(c, n == -EPIPE || n == -ECONNRESET
+						  ? NULL
+						  : strerror((int)-n));
+			return;
+		}
+		c->out_moved_ns = c->loop->now_ns;
+		advance(c, (size_t)n);
+	}
+	if (c->phase == NBD_PHASE_TLS && !c->tls_started)
+		nbd_conn_put_on_tls(c);
+	go_on_ending(c);
+}
+
+void nbd_conn_unblock(struct nbd_conn *c)
+{
+	if (c->phase == NBD_PHASE_TLS && c->tls_started)
+		nbd_conn_handshake(c);
+	if (!c->blocked)
+		return;
+	c->blocked = false;
+	nbd_loop_mark_dirty(c);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A connection: from the clear to TLS.
+ *
+ * The answer to STARTTLS leaves in the clear; only when it has, the stream is
+ * handed to what puts TLS on it. The client waits for that answer, so that
+ * anything which came behind the option was put there by somebody else, and
+ * ends the connection (conn.c, stash).
+ */
+#include "nbd/conn.h"
+#include "nbd/loop.h"
+
+#include <errno.h>
+#include <string.h>
+
+void nbd_conn_start_tls(struct nbd_conn *c)
+{
+	if (c->phase != NBD_PHASE_OPTIONS)
+		return;	/* closed: there was no memory for the answer */
+	c->phase = NBD_PHASE_TLS;
+	c->tls_started = false;
+}
+
+void nbd_conn_handshake(struct nbd_conn *c)
+{
+	const char *why = NULL;
+	int ret = c->stream.ops->handshake(&c->stream, &why);
+
+	if (ret == -EAGAIN)
+		return;
+	c->stream.wants_write = false;
+	if (ret) {
+		nbd_conn_close(c, why ? why : strerror(-ret));
+		return;
+	}
+	c->tls = true;
+	nbd_options_begin(c);
+}
+
+void nbd_conn_put_on_tls(struct nbd_conn *c)
+{
+	const struct nbd_security *s = c->loop->common->security;
+	int ret = s->start(s->opaque, &c->stream);
+
+	if (ret) {
+		nbd_conn_close(c, strerror(-ret));
+		return;
+	}
+	c->tls_started = true;
+	nbd_conn_handshake(c);
+}
