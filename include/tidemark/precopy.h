@@ -81,8 +81,12 @@ struct tide_precopy_ops {
 	int (*rearm)(void *opaque, uint64_t first, uint64_t count,
 		     struct tide_error *err);
 	/*
-	 * Stop all vCPUs and device writes; after it nothing writes. Then one
-	 * more harvest is asked for. resume undoes it.
+	 * Stop all vCPUs, and wait for whoever else writes to memory: devices,
+	 * and threads that fill memory which was just plugged. After it nothing
+	 * writes, and what was written is marked or in a source. Then one more
+	 * harvest is asked for. A page that is marked later is -ESTALE, and the
+	 * guest stays; a write that is not marked by then is lost. resume
+	 * undoes it.
 	 */
 	int (*pause)(void *opaque, struct tide_error *err);
 	int (*resume)(void *opaque, struct tide_error *err);

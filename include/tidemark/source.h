@@ -118,8 +118,10 @@ int tide_source_rearm(struct tide_source *source, uint64_t first,
 
 /*
  * Slots that come and go while a source watches. Added: is watched and marked
- * dirty as a whole. Remove: call before the slot is taken from the guest; what
- * it held is harvested into @set first and then marked as a whole.
+ * dirty as a whole. Remove: call before the slot is taken from the guest; it is
+ * marked as a whole. Both may take long (KVM waits for a grace period) and keep
+ * neither a harvest nor a rearm waiting for that time. One change at a time;
+ * -ENOENT: that slot is not watched.
  */
 int tide_source_slot_added(struct tide_source *source,
 			   const struct tide_slot *slot, struct tide_set *set,
@@ -129,7 +131,7 @@ int tide_source_slot_removing(struct tide_source *source,
 			      struct tide_set *set, struct tide_error *err);
 
 /*
- * tide_source_vcpu_exit_full: the ring's vCPU left with "ring full" (exit
+ * tide_source_ring_full: the ring's vCPU left with "ring full" (exit
  * reason 31); harvest into @set soon. For the VMM's vCPU loop: it calls this
  * from the vCPU's own thread, which harvests under the source's lock and
  * returns when the vCPU may run on. Other kinds: -EINVAL.

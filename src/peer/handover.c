@@ -15,6 +15,7 @@
  * never run twice.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,6 +69,25 @@ static int last_round(struct attempt *a, struct tide_error *err)
 	return rc;
 }
 
+/*
+ * A page that is dirty now was written after the last harvest, so the receiver
+ * has an old one, or half of it. Somebody still wrote while the guest stood
+ * still; to move it now would lose that, unseen.
+ */
+static int check_stillness(struct attempt *a, struct tide_error *err)
+{
+	uint64_t cursor = 0;
+	struct tide_range r;
+
+	if (!tide_set_next(a->set, &cursor, &r, 1))
+		return 0;
+	return tide_error_set(err, -ESTALE, "handover", r.first * 4096,
+			      "page 0x%" PRIx64 " was marked after the pause: "
+			      "somebody writes to the memory of a guest that "
+			      "stands still; pause must wait for all who do",
+			      r.first * 4096);
+}
+
 /* GO, and the answer to it. */
 static int go(struct attempt *a, enum tide_precopy_outcome *outcome,
 	      struct tide_error *err)
@@ -119,6 +139,8 @@ int tide__handover(struct attempt *a, enum tide_precopy_outcome *outcome,
 		rc = send_state(a, err);
 	if (!rc)
 		rc = tide__expect(a, TIDE__FRAME_READY, &f, err);
+	if (!rc)
+		rc = check_stillness(a, err);
 	if (!rc)
 		rc = go(a, outcome, err);
 	if (!rc)

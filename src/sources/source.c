@@ -1,8 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The frame around every source: names, the lock, the list of watched slots,
+ * The frame around every source: names, the locks, the list of watched slots,
  * and the rule that nothing is lost when an implementation fails: whatever it
  * could not vouch for is marked as a whole before the error is returned.
+ *
+ * Two locks, taken in this order. `changes` lets one slot at a time come or go,
+ * which may take long: KVM waits for a grace period, tens of milliseconds on a
+ * busy host. `lock` covers the list and what hangs on it, and is what a
+ * migration's senders take for every unit. It is never held while a slot is
+ * watched or unwatched: a mutex is not fair, and who plugs memory all the time
+ * would keep the senders out for seconds, until the receiver gives them up.
+ *
+ * So a slot is watched before it is in the list, and unwatched when it is there
+ * no more. What is written to it in between no harvest reports; therefore it is
+ * marked as a whole, after it was linked in, or after it was unwatched.
  */
 #include "sources/source.h"
 
@@ -63,6 +74,7 @@ int tide_source_create(struct tide_source **out, enum tide_source_kind kind,
 	if (!source)
 		return tide_error_set(err, -ENOMEM, "source", TIDE_NO_OFFSET,
 				      "no memory for a source");
+	pthread_mutex_init(&source->changes, NULL);
 	pthread_mutex_init(&source->lock, NULL);
 	source->kind = kind;
 	source->ops = kinds[kind].ops;
@@ -70,6 +82,7 @@ int tide_source_create(struct tide_source **out, enum tide_source_kind kind,
 	rc = source->ops->init(source, err);
 	if (rc) {
 		pthread_mutex_destroy(&source->lock);
+		pthread_mutex_destroy(&source->changes);
 		free(source);
 		return rc;
 	}
@@ -92,6 +105,7 @@ void tide_source_destroy(struct tide_source *source)
 	source->ops->fini(source);
 	free(source->by_address);
 	pthread_mutex_destroy(&source->lock);
+	pthread_mutex_destroy(&source->changes);
 	free(source);
 }
 
@@ -142,7 +156,7 @@ static void link_in(struct tide_source *source, struct tide__watched *w)
 	source->count++;
 }
 
-static void unlink_at(struct tide_source *source, size_t at)
+static struct tide__watched *unlink_at(struct tide_source *source, size_t at)
 {
 	struct tide__watched *w = source->by_address[at];
 
@@ -150,17 +164,30 @@ static void unlink_at(struct tide_source *source, size_t at)
 	source->count--;
 	memmove(source->by_address + at, source->by_address + at + 1,
 		(source->count - at) * sizeof(*source->by_address));
-	free_watched(w);
+	return w;
 }
 
-/* Watch one slot and link it in, behind those at lower addresses. */
+/* 0, or -ENOMEM. */
+static int link_under_lock(struct tide_source *source, struct tide__watched *w)
+{
+	int rc;
+
+	pthread_mutex_lock(&source->lock);
+	rc = make_room(source);
+	if (!rc)
+		link_in(source, w);
+	pthread_mutex_unlock(&source->lock);
+	return rc;
+}
+
+/* Under `changes`: watch one slot, then let harvests see it. */
 static int add_slot(struct tide_source *source, const struct tide_slot *slot,
 		    struct tide_error *err)
 {
-	struct tide__watched *w;
+	struct tide__watched *w = calloc(1, sizeof(*w));
 	int rc;
 
-	if (make_room(source) || !(w = calloc(1, sizeof(*w))))
+	if (!w)
 		goto no_memory;
 	w->slot = *slot;
 	w->first = slot->gpa_bytes >> TIDE__PAGE_SHIFT;
@@ -177,25 +204,42 @@ static int add_slot(struct tide_source *source, const struct tide_slot *slot,
 		free_watched(w);
 		return rc;
 	}
-	link_in(source, w);
-	return 0;
+	if (!link_under_lock(source, w))
+		return 0;
+	source->ops->unwatch(source, w, NULL);
+	free_watched(w);
 
 no_memory:
 	return tide_error_set(err, -ENOMEM, "source", slot->gpa_bytes,
 			      "no memory to watch slot %" PRIu32, slot->id);
 }
 
-static int stop_locked(struct tide_source *source, struct tide_error *err)
+/* Under `changes`: the slot at @at of the array is watched no more. */
+static int remove_at(struct tide_source *source, size_t at,
+		     struct tide_error *err)
+{
+	struct tide__watched *w;
+	int rc;
+
+	pthread_mutex_lock(&source->lock);
+	w = unlink_at(source, at);
+	pthread_mutex_unlock(&source->lock);
+	rc = source->ops->unwatch(source, w, err);
+	free_watched(w);
+	return rc;
+}
+
+/* Under `changes`. */
+static int remove_all(struct tide_source *source, struct tide_error *err)
 {
 	int first = 0;
 
-	while (source->watched) {
-		struct tide__watched *w = source->watched;
-		int rc = source->ops->unwatch(source, w, first ? NULL : err);
+	while (source->count) {
+		int rc = remove_at(source, source->count - 1,
+				   first ? NULL : err);
 
 		if (rc && !first)
 			first = rc;
-		unlink_at(source, 0);
 	}
 	return first;
 }
@@ -207,7 +251,7 @@ int tide_source_start(struct tide_source *source,
 	uint64_t from = 0;
 	int rc = 0;
 
-	pthread_mutex_lock(&source->lock);
+	pthread_mutex_lock(&source->changes);
 	if (source->watched)
 		rc = tide_error_set(err, -EBUSY, "source", TIDE_NO_OFFSET,
 				    "the source is started already");
@@ -218,8 +262,8 @@ int tide_source_start(struct tide_source *source,
 			break;		/* it ended at 2^64 */
 	}
 	if (rc && rc != -EBUSY)
-		stop_locked(source, NULL);
-	pthread_mutex_unlock(&source->lock);
+		remove_all(source, NULL);
+	pthread_mutex_unlock(&source->changes);
 	return rc;
 }
 
@@ -231,26 +275,19 @@ static void mark_all(struct tide_source *source, struct tide_set *set)
 	}
 }
 
-static int harvest_locked(struct tide_source *source, struct tide_set *set,
-			  struct tide_error *err)
+int tide_source_harvest(struct tide_source *source, struct tide_set *set,
+			struct tide_error *err)
 {
-	uint64_t start = tide__now_ns();
-	int rc = source->ops->harvest(source, set, err);
+	uint64_t start;
+	int rc;
 
+	pthread_mutex_lock(&source->lock);
+	start = tide__now_ns();
+	rc = source->ops->harvest(source, set, err);
 	if (rc)
 		mark_all(source, set);
 	source->stats.harvests++;
 	source->stats.last_harvest_ns = tide__now_ns() - start;
-	return rc;
-}
-
-int tide_source_harvest(struct tide_source *source, struct tide_set *set,
-			struct tide_error *err)
-{
-	int rc;
-
-	pthread_mutex_lock(&source->lock);
-	rc = harvest_locked(source, set, err);
 	pthread_mutex_unlock(&source->lock);
 	return rc;
 }
@@ -293,50 +330,53 @@ int tide_source_rearm(struct tide_source *source, uint64_t first,
 	return rc;
 }
 
+static void mark_slot(struct tide_set *set, const struct tide_slot *slot)
+{
+	tide_set_mark_range(set, slot->gpa_bytes >> TIDE__PAGE_SHIFT,
+			    slot->len_bytes >> TIDE__PAGE_SHIFT);
+}
+
 int tide_source_slot_added(struct tide_source *source,
 			   const struct tide_slot *slot, struct tide_set *set,
 			   struct tide_error *err)
 {
 	int rc;
 
-	pthread_mutex_lock(&source->lock);
+	pthread_mutex_lock(&source->changes);
 	rc = add_slot(source, slot, err);
-	tide_set_mark_range(set, slot->gpa_bytes >> TIDE__PAGE_SHIFT,
-			    slot->len_bytes >> TIDE__PAGE_SHIFT);
-	pthread_mutex_unlock(&source->lock);
+	pthread_mutex_unlock(&source->changes);
+	mark_slot(set, slot);
 	return rc;
+}
+
+/* Under `changes`: where slot @id is in the array, or count. */
+static size_t find_id(const struct tide_source *source, uint32_t id)
+{
+	size_t at = 0;
+
+	while (at < source->count && source->by_address[at]->slot.id != id)
+		at++;
+	return at;
 }
 
 int tide_source_slot_removing(struct tide_source *source,
 			      const struct tide_slot *slot,
 			      struct tide_set *set, struct tide_error *err)
 {
-	struct tide__watched *w;
-	size_t at = 0;
+	size_t at;
 	int rc;
 
-	pthread_mutex_lock(&source->lock);
-	rc = harvest_locked(source, set, err);
-	while (at < source->count &&
-	       source->by_address[at]->slot.id != slot->id)
-		at++;
-	if (at < source->count) {
-		w = source->by_address[at];
-		/*
-		 * Between this harvest and the removal the guest may write on:
-		 * only "all of it" is true.
-		 */
-		tide_set_mark_range(set, w->first, w->pages);
-		source->stats.assumed_dirty += w->pages;
-		if (source->ops->unwatch(source, w, rc ? NULL : err) && !rc)
-			rc = -EIO;
-		unlink_at(source, at);
-	} else if (!rc) {
+	pthread_mutex_lock(&source->changes);
+	at = find_id(source, slot->id);
+	if (at < source->count)
+		rc = remove_at(source, at, err);
+	else
 		rc = tide_error_set(err, -ENOENT, "source", slot->gpa_bytes,
 				    "slot %" PRIu32 " is not watched",
 				    slot->id);
-	}
-	pthread_mutex_unlock(&source->lock);
+	pthread_mutex_unlock(&source->changes);
+	/* What was not harvested before, and what is written until it goes. */
+	mark_slot(set, slot);
 	return rc;
 }
 
@@ -344,9 +384,9 @@ int tide_source_stop(struct tide_source *source, struct tide_error *err)
 {
 	int rc;
 
-	pthread_mutex_lock(&source->lock);
-	rc = stop_locked(source, err);
-	pthread_mutex_unlock(&source->lock);
+	pthread_mutex_lock(&source->changes);
+	rc = remove_all(source, err);
+	pthread_mutex_unlock(&source->changes);
 	return rc;
 }
 

@@ -96,7 +96,7 @@ struct vm {
 	pthread_cond_t changed;
 	bool want_run;		/* (l) written under it, read atomically */
 	bool quit;		/* (l) */
-	unsigned int in_guest;	/* (l) vCPUs that may touch memory */
+	unsigned int in_guest;	/* (l) who may touch memory */
 	struct tide_error failure;	/* (l) code 0: none */
 };
 

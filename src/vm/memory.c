@@ -42,11 +42,21 @@ void vm__memory_release(struct vm *vm)
 	vm->set = NULL;
 }
 
+/* Who found @slot in the map before it was taken out lets go of it first. */
+static void unmap(struct vm *vm, const struct tide_slot *slot)
+{
+	pthread_rwlock_wrlock(&vm->memory_lock);
+	mmap(slot->host, slot->len_bytes, PROT_NONE,
+	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	pthread_rwlock_unlock(&vm->memory_lock);
+}
+
 int vm__memory_map(struct vm *vm, uint64_t gpa, uint64_t len, uint32_t id,
 		   struct tide_error *err)
 {
 	struct tide_slot slot = { .id = id, .gpa_bytes = gpa,
 				  .len_bytes = len };
+	struct tide_slot other;
 	int rc;
 
 	if (len == 0 || gpa >= vm->span_bytes || len > vm->span_bytes - gpa)
@@ -54,23 +64,29 @@ int vm__memory_map(struct vm *vm, uint64_t gpa, uint64_t len, uint32_t id,
 				      "slot %" PRIu32 " of 0x%" PRIx64
 				      " bytes lies outside the guest's 0x%"
 				      PRIx64, id, len, vm->span_bytes);
+	if (tide_slots_next(vm->slots, gpa, &other) &&
+	    other.gpa_bytes < gpa + len)
+		return tide_error_set(err, -EEXIST, "vm", gpa,
+				      "slot %" PRIu32 " of 0x%" PRIx64
+				      " bytes overlaps slot %" PRIu32, id, len,
+				      other.id);
 	slot.host = vm->base + gpa;
-	rc = tide_slots_insert(vm->slots, &slot, err);
-	if (rc)
-		return rc;
+	/* Before it is in the map: who finds it there may read it at once. */
 	if (mmap(slot.host, len, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
 		 0) == MAP_FAILED)
 		rc = tide_error_set(err, -ENOMEM, "vm", gpa,
 				    "no memory for a slot of 0x%" PRIx64
 				    " bytes", len);
-	if (!rc)
+	else
+		rc = tide_slots_insert(vm->slots, &slot, err);
+	if (!rc) {
 		rc = vm->ops->add_slot(vm, &slot, err);
-	if (rc) {
-		tide_slots_remove(vm->slots, id, NULL);
-		mmap(slot.host, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
-		     MAP_NORESERVE | MAP_FIXED, -1, 0);
+		if (rc)
+			tide_slots_remove(vm->slots, id, NULL);
 	}
+	if (rc)
+		unmap(vm, &slot);
 	if (id >= vm->next_slot_id)
 		vm->next_slot_id = id + 1;
 	return rc;
@@ -150,7 +166,7 @@ static int check_change(const struct vm *vm, struct tide_error *err)
 			      "over");
 }
 
-/* Under slot_lock: harvest, then remove; what is left counts as dirty. */
+/* Under slot_lock. If KVM will not let it go, it is watched as before. */
 static int remove_slot(struct vm *vm, uint32_t id, struct tide_error *err)
 {
 	struct tide_slot slot;
@@ -164,14 +180,11 @@ static int remove_slot(struct vm *vm, uint32_t id, struct tide_error *err)
 	rc = vm->ops->remove_slot(vm, &slot, err);
 	if (!rc)
 		rc = tide_slots_remove(vm->slots, id, err);
-	if (rc)
-		return rc;
-	/* Who found it in the map before that has then let go of it. */
-	pthread_rwlock_wrlock(&vm->memory_lock);
-	mmap(slot.host, slot.len_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
-	     MAP_NORESERVE | MAP_FIXED, -1, 0);
-	pthread_rwlock_unlock(&vm->memory_lock);
-	return 0;
+	if (!rc)
+		unmap(vm, &slot);
+	else if (vm->tracking)
+		tide_source_slot_added(vm->source, &slot, vm->set, NULL);
+	return rc;
 }
 
 int vm_remove_slot(struct vm *vm, uint32_t id, struct tide_error *err)

@@ -8,6 +8,10 @@
  * immediate_exit, which the kick sets under the lock and which the vCPU clears
  * before it looks at want_run. So no kick can be missed.
  *
+ * Whoever else writes to the guest's memory while it runs, on behalf of a
+ * device or because memory was plugged, takes a share likewise. So a pause has
+ * waited for all writers, and what they wrote and marked is harvested after it.
+ *
  * Pacing: the guest comes back after every batch of pages; here it sleeps so
  * that its rate is what was asked, and longer if it is throttled. The sleep is
  * on the condition variable, so a pause ends it.
@@ -64,6 +68,25 @@ int vm__threads_start(struct vm *vm, struct tide_error *err)
 		vcpu->has_thread = true;
 	}
 	return 0;
+}
+
+bool vm_write_begin(struct vm *vm)
+{
+	bool may;
+
+	pthread_mutex_lock(&vm->lock);
+	may = vm->want_run;
+	vm->in_guest += may;
+	pthread_mutex_unlock(&vm->lock);
+	return may;
+}
+
+void vm_write_end(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->in_guest--;
+	pthread_cond_broadcast(&vm->changed);
+	pthread_mutex_unlock(&vm->lock);
 }
 
 int vm_pause(struct vm *vm, struct tide_error *err)

@@ -74,7 +74,8 @@ int vm_create_incoming(struct vm **out, const struct vm_config *config,
 		       struct tide_error *err);
 void vm_destroy(struct vm *vm);
 
-int vm_pause(struct vm *vm, struct tide_error *err);	/* idempotent */
+/* Waits for vCPUs and for all who write; idempotent. */
+int vm_pause(struct vm *vm, struct tide_error *err);
 int vm_resume(struct vm *vm, struct tide_error *err);	/* also the first start */
 bool vm_is_running(const struct vm *vm);
 /* A vCPU that crashed stops the VM; the reason. Any thread. */
@@ -96,6 +97,14 @@ void vm_freeze_slots(struct vm *vm);
 /* Slots' memory stays where it is; several threads at a time. */
 void vm_hold_memory(struct vm *vm);
 void vm_release_memory(struct vm *vm);
+
+/*
+ * Around writes of the VMM's own to guest memory, with the marks for them: a
+ * pause waits for their end. false: the guest is paused, nothing may be written
+ * (and there is nothing to end).
+ */
+bool vm_write_begin(struct vm *vm);
+void vm_write_end(struct vm *vm);
 
 /*
  * Add RAM as a new slot, or take it away; running or not, also while it is

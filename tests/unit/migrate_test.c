@@ -198,11 +198,14 @@ static void *plug_and_unplug(void *opaque)
 			p->unplugged++;
 		} else if (!id[i % 4] && !vm_add_slot(p->vm, gpa, 2 << 20,
 						      &id[i % 4], NULL)) {
-			/* The VMM's own writes: it marks them. */
+			p->plugged++;
+			/* The VMM's own writes: a pause waits for them. */
+			if (!vm_write_begin(p->vm))
+				continue;
 			tide_slots_find_id(vm_slots(p->vm), id[i % 4], &s);
 			memset(s.host, (int)i + 1, 1 << 20);
 			tide_set_mark_range(vm_set(p->vm), gpa / 4096, 256);
-			p->plugged++;
+			vm_write_end(p->vm);
 		}
 		nanosleep(&nap, NULL);
 	}

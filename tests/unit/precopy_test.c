@@ -56,6 +56,7 @@ struct world {
 	bool write, quit, writing;
 	uint64_t rng;
 	bool no_checksum;
+	bool late_write;	/* somebody writes while the guest is paused */
 };
 
 static void add_slots(struct side *s)
@@ -136,8 +137,13 @@ static int near_resume(void *o, struct tide_error *err)
 
 static int near_save(void *o, void **state, size_t *len, struct tide_error *err)
 {
-	(void)o;
+	struct world *w = o;
+
 	(void)err;
+	if (w->late_write) {
+		write_page(w->near.memory + 7 * 4096, false);
+		tide_set_mark(w->set, 7);
+	}
 	*len = 100;
 	*state = malloc(*len);
 	memset(*state, 0x42, *len);
@@ -601,6 +607,26 @@ static void does_not_converge(void **state)
 	end_world(&w);
 }
 
+/* A pause that does not stop every writer is found out before GO. */
+static void late_write_is_refused(void **state)
+{
+	struct world w;
+
+	(void)state;
+	begin_world(&w, 8);
+	w.late_write = true;
+	attempt(&w, NONE, 0, 0, 0);
+	assert_int_equal(w.near.rc, -ESTALE);
+	assert_non_null(strstr(w.near.err.text, "page 0x7000 was marked"));
+	assert_int_equal(w.near.result.outcome, TIDE_PRECOPY_ROLLED_BACK);
+	assert_true(w.near.runs);
+	assert_false(w.far.runs);
+	w.late_write = false;
+	attempt(&w, NONE, 0, 0, 0);
+	assert_moved(&w);
+	end_world(&w);
+}
+
 static void cancel_rolls_back(void **state)
 {
 	static bool cancel = true;
@@ -633,6 +659,7 @@ int main(void)
 		cmocka_unit_test(stalled_wires),
 		cmocka_unit_test(receiver_refuses),
 		cmocka_unit_test(does_not_converge),
+		cmocka_unit_test(late_write_is_refused),
 		cmocka_unit_test(cancel_rolls_back),
 	};
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Rearming a unit costs the same with few slots and with many: it is done for
- * every unit of every round, under the engine's lock.
+ * every unit of every round, under the engine's lock. And it does not wait for
+ * a slot that comes or goes, which may take KVM tens of milliseconds.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,9 +14,12 @@
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <pthread.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/atomic.h"
 #include "base/clock.h"
 #include "tidemark/source.h"
 
@@ -120,10 +125,83 @@ static void rearm_does_not_walk_the_slots(void **state)
 	close(kvm);
 }
 
+/* A change of slots that ends only when others have got their turn. */
+static struct tide_source *busy;
+static struct tide_set *busy_set;
+static bool slow, got_through;
+
+static void *rearm_and_harvest(void *arg)
+{
+	(void)arg;
+	tide_source_rearm(busy, 1 << 20, 16, NULL);
+	tide_source_harvest(busy, busy_set, NULL);
+	tide__store_seqcst(&got_through, true);
+	return NULL;
+}
+
+static int slow_logging(void *opaque, const struct tide_slot *s, bool on)
+{
+	const struct timespec nap = { 0, 1000000 };
+	pthread_t thread;
+	bool through = true;
+
+	if (slow) {
+		tide__store_seqcst(&got_through, false);
+		pthread_create(&thread, NULL, rearm_and_harvest, NULL);
+		for (int i = 0; i < 5000 && !tide__load_seqcst(&got_through);
+		     i++)
+			nanosleep(&nap, NULL);
+		through = tide__load_seqcst(&got_through);
+		pthread_detach(thread);
+	}
+	return through ? set_logging(opaque, s, on) : -ETIMEDOUT;
+}
+
+static void rearm_does_not_wait_for_changes(void **state)
+{
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	struct tide_source_vm v = { .set_logging = slow_logging };
+	struct tide_slots *slots;
+	struct tide_slot last = { .id = 3 };
+	char *memory;
+
+	(void)state;
+	if (kvm < 0) {
+		print_message("# SKIP: /dev/kvm cannot be opened\n");
+		skip();
+	}
+	memory = mmap(NULL, 4 * SLOT_BYTES, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	vm = ioctl(kvm, KVM_CREATE_VM, 0);
+	assert_int_equal(tide_kvm_manual_enable(vm, NULL), 0);
+	v.vm_fd = vm;
+	assert_int_equal(tide_slots_create(&slots, NULL), 0);
+	add_slots(slots, 4, memory);
+	assert_true(tide_slots_find_id(slots, 3, &last));
+	tide_slots_remove(slots, 3, NULL);
+	assert_int_equal(tide_set_create(&busy_set, 1 << 21, NULL), 0);
+	assert_int_equal(tide_source_create(&busy, TIDE_SOURCE_LOG_MANUAL, &v,
+					    NULL), 0);
+	assert_int_equal(tide_source_start(busy, slots, NULL), 0);
+	slow = true;
+	assert_int_equal(tide_source_slot_added(busy, &last, busy_set, NULL),
+			 0);
+	assert_int_equal(tide_source_slot_removing(busy, &last, busy_set, NULL),
+			 0);
+	slow = false;
+	tide_source_destroy(busy);
+	tide_set_destroy(busy_set);
+	tide_slots_destroy(slots);
+	munmap(memory, 4 * SLOT_BYTES);
+	close(vm);
+	close(kvm);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rearm_does_not_walk_the_slots),
+		cmocka_unit_test(rearm_does_not_wait_for_changes),
 	};
 
 	return cmocka_run_group_tests_name("rearm", tests, NULL, NULL);
