@@ -21,7 +21,11 @@
 #define TURN_BYTES (1u << 20) /* then it is another connection's turn */
 #define DIRECT_BYTES 4096u /* less of a payload is not worth a part */
 #define OPTION_OUTPUT_BYTES 65536u /* unread answers of the handshake */
-#define UNREAD_BYTES (4u << 20) /* held by one who does not read */
+/*
+ * Held by one who does not read. Not less: there are clients of one thread that
+ * read nothing while they send, and had some requests under way before.
+ */
+#define UNREAD_BYTES (8u << 20)
 
 void nbd_conn_set_deadline(struct nbd_conn *c, uint64_t ns)
 {

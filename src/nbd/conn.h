@@ -207,6 +207,8 @@ void nbd_option_next(struct nbd_conn *c);
 
 /* request.c: steps of transmission */
 void nbd_requests_begin(struct nbd_conn *c);
+/* It turned out to hold no more than @bytes, and what it cost by itself. */
+void nbd_request_holds(struct nbd_request *r, uint64_t bytes);
 /* Its answer is sent, or never will be. */
 void nbd_request_finish(struct nbd_request *r);
 

@@ -214,6 +214,17 @@ static struct nbd_request *create(struct nbd_conn *c, const struct head *h)
 	return r;
 }
 
+void nbd_request_holds(struct nbd_request *r, uint64_t bytes)
+{
+	uint64_t charge = REQUEST_COST_BYTES + r->buf_bytes + bytes;
+
+	if (charge >= r->charged_bytes)
+		return;
+	nbd_loop_uncharge(r->conn, r->charged_bytes - charge);
+	r->charged_bytes = charge;
+	nbd_loop_mark_dirty(r->conn); /* it may be heard again */
+}
+
 void nbd_request_finish(struct nbd_request *r)
 {
 	struct nbd_conn *c = r->conn;

@@ -119,7 +119,11 @@ static void done(struct nbd_job *job)
 {
 	struct nbd_request *r = request_of(job);
 	struct nbd_status *s = r->status;
+	uint64_t held = sizeof(*s);
 
+	for (uint32_t i = 0; i < s->count; i++)
+		held += s->answers[i].iov_len;
+	nbd_request_holds(r, held);
 	if (s->result)
 		nbd_reply_error(r, nbd_error_of(s->result),
 				s->err.code ? s->err.text

@@ -119,6 +119,30 @@ static void test_share_is_left(void **state)
 	assert_int_equal(t->m.loop.charged_bytes, 0);
 }
 
+/*
+ * One who sends before he reads: what he has under way is little, and so he is
+ * heard out, though his answers fill the stream.
+ */
+static void test_sends_before_it_reads(void **state)
+{
+	struct talk *t = *state;
+
+	go(t, NBD_STRUCTURED, "rw");
+	memset(t->m.disk.bytes, 1, MIB);
+	t->c.may_send = 0;
+	for (int i = 0; i < 8; i++) {
+		request(t, NBD_CMD_BLOCK_STATUS, 0, 0, MIB);
+		request(t, NBD_CMD_READ, 0, 0, 256 << 10);
+	}
+	turn(t);
+	assert_true(t->c.conn->blocked);
+	assert_true(t->c.conn->charged_bytes < (3u << 20));
+	request(t, NBD_CMD_WRITE, 0, 0, 1000);
+	t->in_length += 1000;
+	turn(t);
+	assert_int_equal(t->m.disk.writes, 1);
+}
+
 static void test_places(void **state)
 {
 	struct talk *t = *state;
@@ -192,7 +216,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TALK(test_requests), TALK(test_connection_bytes),
-		TALK(test_share_is_left), TALK(test_places), TALK(test_drain),
+		TALK(test_share_is_left),
+		TALK(test_sends_before_it_reads), TALK(test_places), TALK(test_drain),
 		TALK(test_slow_reader),
 	};
 
