@@ -115,9 +115,10 @@ static pid_t start_near(const struct demo *d)
 /* Starts the receiver and reads from it where it listens. */
 static pid_t start_far(struct demo *d)
 {
-	char *argv[ARGS] = { "tidemark", "vm", "receive", "--hash" };
+	char *argv[ARGS] = { "tidemark", "vm", "receive", "--hash",
+				"--once" };
 	char listen[128], line[160] = "";
-	unsigned int n = 4;
+	unsigned int n = 5;
 	int out[2];
 	pid_t pid;
 	FILE *f;

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * tidemark vm receive: wait for a guest, then run it. If the migration fails
- * the process ends with the reason: what memory it has is not a guest.
+ * tidemark vm receive: wait for a guest, then run it.
+ *
+ * The door (peer/door.h) sorts out who is a source. A migration that fails
+ * leaves this process as it was, waiting for the next one, and says why; with
+ * --once it ends instead. Its memory is never run as a guest.
  */
 #include <errno.h>
-#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/clock.h"
+#include "base/atomic.h"
+#include "peer/door.h"
 #include "cli/vm/daemon.h"
 #include "vm/migrate_ops.h"
 #include "cli/vm/options.h"
@@ -21,77 +24,69 @@ struct receiving {
 	struct daemon *d;
 	struct vm_migration migration;
 	struct tide_precopy_options options;
-	int listener;
+	struct tide__door *door;
 	bool greeted;		/* the control channel is there */
+	bool once;
 };
-
-static bool is_told_to_quit(struct daemon *d)
-{
-	bool quit;
-
-	pthread_mutex_lock(&d->lock);
-	quit = d->quit;
-	pthread_mutex_unlock(&d->lock);
-	return quit;
-}
 
 /* The first channel may take for ever to come, the others may not. */
 static int accept_channel(void *opaque, struct tide_error *err)
 {
 	struct receiving *r = opaque;
-	uint64_t start = tide__now_ns();
+	int fd = r->greeted ? tide__door_join(r->door,
+					      r->options.stall_timeout_ns, err) :
+			      tide__door_source(r->door, err);
 
-	for (;;) {
-		struct pollfd p = { .fd = r->listener, .events = POLLIN };
-		int fd;
-
-		if (poll(&p, 1, 50) > 0) {
-			fd = accept4(r->listener, NULL, NULL, SOCK_CLOEXEC);
-			if (fd < 0 && errno != EINTR && errno != ECONNABORTED)
-				return tide_error_set(err, -errno, "accept",
-						      TIDE_NO_OFFSET, "%s",
-						      strerror(errno));
-			if (fd >= 0) {
-				r->greeted = true;
-				return fd;
-			}
-		}
-		if (is_told_to_quit(r->d))
-			return tide_error_set(err, -ECANCELED, "accept",
-					      TIDE_NO_OFFSET,
-					      "told to stop");
-		if (r->greeted && tide__now_ns() - start >
-				      r->options.stall_timeout_ns)
-			return tide_error_set(err, -ETIMEDOUT, "accept",
-					      TIDE_NO_OFFSET,
-					      "a channel that was announced "
-					      "did not connect");
-	}
+	r->greeted |= fd >= 0;
+	return fd;
 }
 
-static void *receive(void *opaque)
+static void log_line(void *opaque, const char *what)
 {
-	struct receiving *r = opaque;
+	(void)opaque;
+	fprintf(stderr, "tidemark vm receive: %s\n", what);
+}
+
+static int receive_once(struct receiving *r, struct tide_error *err)
+{
 	struct daemon *d = r->d;
 	struct tide_precopy_result result;
-	struct tide_error err;
 	int rc;
 
-	tide_error_clear(&err);
-	rc = vm_receive(&r->migration, &r->options, &result, &err);
+	tide_error_clear(err);
+	r->greeted = false;
+	rc = vm_receive(&r->migration, &r->options, &result, err);
+	tide__door_done(r->door);
 	pthread_mutex_lock(&d->lock);
 	d->hash = r->migration.hash;
 	d->hash_ns = r->migration.hash_ns;
 	d->last = result;
 	pthread_mutex_unlock(&d->lock);
-	daemon_set_state(d, rc ? DAEMON_FAILED : DAEMON_RUNNING,
+	return rc;
+}
+
+static void *receive(void *opaque)
+{
+	struct receiving *r = opaque;
+	struct tide_error err;
+	char text[400];
+	int rc;
+
+	while ((rc = receive_once(r, &err)) && !r->once &&
+	       !tide__load_relaxed(&r->d->quit)) {
+		vm_forget_incoming(r->d->vm);
+		snprintf(text, sizeof(text), "a guest did not arrive: %s: %s; "
+			 "waiting for the next one", err.origin, err.text);
+		log_line(NULL, text);
+	}
+	daemon_set_state(r->d, rc ? DAEMON_FAILED : DAEMON_RUNNING,
 			 rc ? &err : NULL);
 	return NULL;
 }
 
 static int serve(const struct cli_parsed *p, struct vm *vm, int listener)
 {
-	struct receiving r = { .listener = listener };
+	struct receiving r = { .once = cli_flag(p, "once") };
 	struct tide_error err;
 	struct daemon d;
 	pthread_t thread;
@@ -105,15 +100,23 @@ static int serve(const struct cli_parsed *p, struct vm *vm, int listener)
 	r.migration.opaque = &r;
 	tide_precopy_defaults(&r.options);
 	r.options.stall_timeout_ns = cli_number(p, "stall-timeout") * 1000000;
+	r.options.cancel = &d.quit;
+	if (tide__door_open(&r.door, listener, log_line, NULL, &err))
+		return cli_fail(p->command, CLI_FAILED, "%s", err.text);
 	if (pthread_create(&thread, NULL, receive, &r))
 		return cli_fail(p->command, CLI_FAILED, "no thread");
 	rc = daemon_serve(&d, cli_text(p, "control"), &err);
-	pthread_mutex_lock(&d.lock);
-	d.quit = true;
-	pthread_mutex_unlock(&d.lock);
+	/* Whatever it waits for: told to stop, or the control socket failed. */
+	tide__store_relaxed(&d.quit, true);
+	tide__door_stop(r.door);
+	pthread_join(thread, NULL);
+	tide__door_close(r.door);
 	if (rc)
 		return cli_fail(p->command, CLI_FAILED, "%s: %s", err.origin,
 				err.text);
+	if (vm_failed(vm, &err))
+		return cli_fail(p->command, CLI_GUEST_DEAD,
+				"the guest died: %s", err.text);
 	return CLI_OK;
 }
 
@@ -132,6 +135,7 @@ static int run(const struct cli_parsed *p)
 				"--control and --listen are needed; see "
 				"--help");
 	vm_config_defaults(&config);
+	config.max_memory_bytes = cli_number(p, "max-memory");
 	if (vm_options_host(p, &config, &err))
 		return cli_fail(p->command, CLI_USAGE, "%s", err.text);
 	if (vm_create_incoming(&vm, &config, &err))
@@ -145,8 +149,8 @@ static int run(const struct cli_parsed *p)
 	free(bound);
 	code = serve(p, vm, at.fd);
 	control_listener_close(&at);
-	/* The receiving thread may still hold the VM: the process ends anyway. */
-	_exit(code);
+	vm_destroy(vm);
+	return code;
 }
 
 static const struct cli_option options[] = {
@@ -156,6 +160,10 @@ static const struct cli_option options[] = {
 	OPT_HOST, OPT_DISK,
 	{ "stall-timeout", "MS", CLI_MILLISECONDS, "10000",
 	  "give up when no byte moves for so long", MOVE_LEAST_STALL_MS },
+	{ "max-memory", "SIZE", CLI_SIZE, "0",
+	  "refuse guests with more; 0: with more than this host can give" },
+	{ "once", NULL, CLI_FLAG, NULL,
+	  "end when a migration fails, instead of waiting for the next" },
 	{ "hash", NULL, CLI_FLAG, NULL,
 	  "hash the RAM as it arrived, before the guest runs" },
 	OPT_END,

@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -39,10 +41,48 @@ static int lost(const struct tide__channel *c, int code, const char *doing,
 			      c->number, doing, strerror(-code));
 }
 
+static void moved(const struct tide__channel *c)
+{
+	if (c->alive)
+		tide__store_relaxed(&c->alive->last_ns, tide__now_ns());
+}
+
+/* Bytes that were sent and have not left this host, or not arrived. */
+static uint64_t queued_bytes(const struct tide__liveness *l)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < *l->channels; i++) {
+		int bytes = 0;
+
+		if (!ioctl(l->channel[i].fd, SIOCOUTQ, &bytes))
+			sum += (uint64_t)bytes;
+	}
+	return sum;
+}
+
+/* When did a byte last move, as far as this channel's deadline goes? */
+static uint64_t last_move(const struct tide__channel *c, uint64_t own_ns)
+{
+	struct tide__liveness *l = c->alive;
+	uint64_t queued;
+
+	if (!l)
+		return own_ns;
+	queued = queued_bytes(l);
+	if (queued != tide__load_relaxed(&l->queued)) {
+		tide__store_relaxed(&l->queued, queued);
+		moved(c);
+	}
+	/* Plain counters of several threads: any of them may be the latest. */
+	if (tide__load_relaxed(&l->last_ns) > own_ns)
+		own_ns = tide__load_relaxed(&l->last_ns);
+	return own_ns;
+}
+
 /* Wait until the socket is ready for @events; the deadline moves with bytes. */
-static int await(const struct tide__channel *c, short events,
-		 uint64_t deadline_ns, const char *doing,
-		 struct tide_error *err)
+static int await(const struct tide__channel *c, short events, uint64_t own_ns,
+		 const char *doing, struct tide_error *err)
 {
 	for (;;) {
 		struct pollfd p = { .fd = c->fd, .events = events };
@@ -61,7 +101,7 @@ static int await(const struct tide__channel *c, short events,
 			return 0;
 		if (n < 0 && errno != EINTR)
 			return lost(c, -errno, doing, err);
-		if (tide__now_ns() > deadline_ns)
+		if (tide__now_ns() > last_move(c, own_ns) + c->stall_ns)
 			return tide_error_set(err, -ETIMEDOUT, origin,
 					      c->bytes_sent + c->bytes_received,
 					      "channel %u: %s: no byte moved "
@@ -84,7 +124,7 @@ static void advance(struct iovec *iov, size_t done)
 static int send_all(struct tide__channel *c, struct iovec iov[2],
 		    struct tide_error *err)
 {
-	uint64_t deadline = tide__now_ns() + c->stall_ns;
+	uint64_t last = tide__now_ns();
 
 	while (iov[0].iov_len + iov[1].iov_len) {
 		struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
@@ -94,12 +134,13 @@ static int send_all(struct tide__channel *c, struct iovec iov[2],
 		if (n >= 0) {
 			advance(iov, (size_t)n);
 			tide__add_relaxed(&c->bytes_sent, (uint64_t)n);
-			deadline = tide__now_ns() + c->stall_ns;
+			last = tide__now_ns();
+			moved(c);
 			continue;
 		}
 		if (errno != EAGAIN && errno != EINTR && errno != ENOBUFS)
 			return lost(c, -errno, "sending", err);
-		rc = await(c, POLLOUT, deadline, "sending", err);
+		rc = await(c, POLLOUT, last, "sending", err);
 		if (rc)
 			return rc;
 	}
@@ -140,7 +181,7 @@ int tide__channel_say(struct tide__channel *c, unsigned int type,
 static int receive_all(struct tide__channel *c, void *buffer, size_t len,
 		       struct tide_error *err)
 {
-	uint64_t deadline = tide__now_ns() + c->stall_ns;
+	uint64_t last = tide__now_ns();
 	size_t done = 0;
 
 	while (done < len) {
@@ -151,7 +192,8 @@ static int receive_all(struct tide__channel *c, void *buffer, size_t len,
 		if (n > 0) {
 			done += (size_t)n;
 			tide__add_relaxed(&c->bytes_received, (uint64_t)n);
-			deadline = tide__now_ns() + c->stall_ns;
+			last = tide__now_ns();
+			moved(c);
 			continue;
 		}
 		if (n == 0)
@@ -163,7 +205,7 @@ static int receive_all(struct tide__channel *c, void *buffer, size_t len,
 					      done ? " inside a frame" : "");
 		if (errno != EAGAIN && errno != EINTR)
 			return lost(c, -errno, "receiving", err);
-		rc = await(c, POLLIN, deadline, "receiving", err);
+		rc = await(c, POLLIN, last, "receiving", err);
 		if (rc)
 			return rc;
 	}

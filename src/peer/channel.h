@@ -16,11 +16,25 @@
 
 #include "peer/frame.h"
 
+/*
+ * Signs of life of a migration, over all its channels: a channel that waits its
+ * turn - behind a limit of bandwidth, behind the others on a slow wire, or for
+ * an answer that comes when all of them are drained - is not silent as long as
+ * a byte moves on any, be it only out of this host's socket buffers.
+ */
+struct tide__liveness {
+	uint64_t last_ns;		/* atomic: when a byte moved */
+	const struct tide__channel *channel;
+	const unsigned int *channels;
+	uint64_t queued;		/* atomic: bytes in socket buffers then */
+};
+
 struct tide__channel {
 	int fd;
 	unsigned int number;
 	bool checksum;		/* of payloads; heads always have one */
 	uint64_t stall_ns;
+	struct tide__liveness *alive;	/* NULL: this channel alone */
 	const bool *cancel;	/* the caller's wish to end; NULL ok */
 	const bool *stop;	/* another channel failed; NULL ok */
 	uint64_t sent, received;	/* frames */

@@ -54,6 +54,37 @@ static void fail(struct arrival *r, int rc, const struct tide_error *err)
 }
 
 /*
+ * The order of frames over all channels is enforced here, not hoped from the
+ * source. Each channel counts the rounds that it has ended. It may bring pages
+ * only if that is the number of rounds that the receiver has acknowledged, so
+ * that none is ahead; not while slots change, whose memory may be going; and
+ * not after the stop round. change_slots, on its side, asks that no channel is
+ * inside a round. So memory never changes under a page that arrives.
+ */
+static int enter_round(struct arrival *r, struct tide__channel *c,
+		       const struct tide__frame *f, struct tide_error *err)
+{
+	const char *fault = NULL;
+
+	pthread_mutex_lock(&r->lock);
+	if (r->inside[c->number])
+		goto out;
+	if (r->changing)
+		fault = "while memory slots change";
+	else if (r->stopped)
+		fault = "after the last round";
+	else if (r->rounds_ended[c->number] != r->generation)
+		fault = "ahead of the other channels' round";
+	else
+		r->inside[c->number] = true;
+out:
+	pthread_mutex_unlock(&r->lock);
+	return fault ? tide_error_set(err, -EPROTO, origin, f->sequence,
+				      "channel %u: pages %s", c->number,
+				      fault) : 0;
+}
+
+/*
  * Read frames of the round until its end. The caller knows what ends it, and
  * which round this channel is in: the control channel's ROUND may still be on
  * its way when another channel brings the first pages.
@@ -68,7 +99,9 @@ static int read_round(struct arrival *r, struct tide__channel *c, bool fresh,
 			return rc;
 		if (f->type == TIDE__FRAME_PAGES ||
 		    f->type == TIDE__FRAME_ZERO) {
-			rc = tide__apply(r, c, f, fresh, err);
+			rc = enter_round(r, c, f, err);
+			if (!rc)
+				rc = tide__apply(r, c, f, fresh, err);
 			if (rc)
 				return rc;
 			tide__add_relaxed(&r->pages, f->pages);
@@ -78,12 +111,25 @@ static int read_round(struct arrival *r, struct tide__channel *c, bool fresh,
 	}
 }
 
-static void note_end(struct arrival *r)
+/* ROUND_END of a channel, once a round. */
+static int note_end(struct arrival *r, const struct tide__channel *c,
+		    const struct tide__frame *f, struct tide_error *err)
 {
+	bool due;
+
 	pthread_mutex_lock(&r->lock);
-	r->ended++;
-	pthread_cond_broadcast(&r->changed);
+	due = !r->changing && !r->stopped &&
+	      r->rounds_ended[c->number] == r->generation;
+	if (due) {
+		r->inside[c->number] = false;
+		r->rounds_ended[c->number]++;
+		r->ended++;
+		pthread_cond_broadcast(&r->changed);
+	}
 	pthread_mutex_unlock(&r->lock);
+	return due ? 0 : tide_error_set(err, -EPROTO, origin, f->sequence,
+					"channel %u: a round ends that has not "
+					"begun", c->number);
 }
 
 /* A further channel: round after round, until the stream ends or fails. */
@@ -109,6 +155,8 @@ static void *reader_main(void *arg)
 
 		if (!rc && f.type != TIDE__FRAME_ROUND_END)
 			rc = unexpected(c, &f, "a page or ROUND_END", &err);
+		if (!rc)
+			rc = note_end(r, c, &f, &err);
 		/* The source may close a channel once the guest is whole. */
 		if (rc == -ENODATA && tide__load_relaxed(&r->state_bytes))
 			return NULL;
@@ -117,7 +165,6 @@ static void *reader_main(void *arg)
 			return NULL;
 		}
 		fresh = false;
-		note_end(r);
 	}
 }
 
@@ -173,13 +220,16 @@ static int one_round(struct arrival *r, const struct tide__frame *begin,
 	rc = read_round(r, c, begin->first == 0, &f, err);
 	if (!rc && f.type != TIDE__FRAME_ROUND_END)
 		rc = unexpected(c, &f, "a page or ROUND_END", err);
+	if (!rc)
+		rc = note_end(r, c, &f, err);
+	if (!rc)
+		rc = wait_for_ends(r, err);
 	if (rc)
 		return rc;
-	note_end(r);
-	rc = wait_for_ends(r, err);
-	if (rc)
-		return rc;
+	pthread_mutex_lock(&r->lock);
 	r->generation++;
+	r->stopped = begin->pages == TIDE_ROUND_STOP;
+	pthread_mutex_unlock(&r->lock);
 	r->round.pages = tide__load_relaxed(&r->pages) - pages;
 	r->round.pages_total = r->round.pages;
 	r->round.bytes = all_bytes(r) - r->round_start_bytes;
@@ -269,7 +319,30 @@ static int take_over(struct arrival *r, bool *running, struct tide_error *err)
 	return 0;
 }
 
-/* The source's slots have changed. Between rounds: nobody writes to memory. */
+/* Nobody is inside a round, and nobody enters one until the end of it. */
+static int begin_change(struct arrival *r, const struct tide__frame *f,
+			struct tide_error *err)
+{
+	bool inside = false;
+
+	pthread_mutex_lock(&r->lock);
+	for (unsigned int i = 0; i < r->channels; i++)
+		inside |= r->inside[i];
+	r->changing = !inside;
+	pthread_mutex_unlock(&r->lock);
+	return inside ? tide_error_set(err, -EPROTO, origin, f->sequence,
+				       "memory slots change while another "
+				       "channel still brings pages") : 0;
+}
+
+static void end_change(struct arrival *r)
+{
+	pthread_mutex_lock(&r->lock);
+	r->changing = false;
+	pthread_mutex_unlock(&r->lock);
+}
+
+/* The source's slots have changed. */
 static int change_slots(struct arrival *r, const struct tide__frame *f,
 			struct tide_error *err)
 {
@@ -279,6 +352,11 @@ static int change_slots(struct arrival *r, const struct tide__frame *f,
 
 	if (rc)
 		return rc;
+	rc = begin_change(r, f, err);
+	if (rc) {
+		free(h.slot);
+		return rc;
+	}
 	if (!r->ops->change)
 		rc = tide_error_set(err, -EOPNOTSUPP, origin, f->sequence,
 				    "memory slots changed, and this receiver "
@@ -286,6 +364,8 @@ static int change_slots(struct arrival *r, const struct tide__frame *f,
 	else
 		rc = r->ops->change(r->opaque, h.slot, h.slots, r->slots, err);
 	free(h.slot);
+	/* Before the source may go on, and after memory is as it shall be. */
+	end_change(r);
 	return rc ? rc : tide__channel_say(c, TIDE__FRAME_WELCOME, 0, 0, NULL,
 					   err);
 }
@@ -336,6 +416,7 @@ static int take_channel(struct arrival *r,
 	r->channel[number].stall_ns = r->options.stall_timeout_ns;
 	r->channel[number].cancel = r->options.cancel;
 	r->channel[number].stop = &r->stop;
+	r->channel[number].alive = &r->alive;
 	r->channels++;
 	return 0;
 }
@@ -441,6 +522,7 @@ static void refuse(struct arrival *r, const struct tide_error *err)
 	if (!r->channels || err->code == -ECANCELED)
 		return;
 	c->stop = c->cancel = NULL;
+	c->alive = NULL;
 	c->stall_ns = 200000000u;
 	if (tide__channel_say(c, TIDE__FRAME_REFUSED, 0, 0, err->text, NULL))
 		return;
@@ -485,6 +567,8 @@ static struct arrival *new_arrival(struct tide_slots *slots,
 	r->ops = ops;
 	r->opaque = opaque;
 	r->options = *options;
+	r->alive.channel = r->channel;
+	r->alive.channels = &r->channels;
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

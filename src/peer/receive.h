@@ -17,9 +17,16 @@ struct arrival {
 	struct tide__hello hello;
 	struct tide__channel channel[TIDE_PRECOPY_MAX_CHANNELS];
 	unsigned int channels;		/* connected so far */
+	struct tide__liveness alive;
 	struct tide_round round;	/* the receiver's own view */
 	uint64_t round_start_ns, round_start_bytes;
 	uint64_t pages;
+
+	/* The order of frames, under the lock: receive.c, enter_round. */
+	uint64_t rounds_ended[TIDE_PRECOPY_MAX_CHANNELS];
+	bool inside[TIDE_PRECOPY_MAX_CHANNELS];
+	bool changing;			/* slots */
+	bool stopped;			/* the last round is over */
 
 	char *state;
 	size_t state_bytes, state_room;

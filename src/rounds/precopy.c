@@ -223,6 +223,7 @@ static void hear_reason(struct attempt *a, struct tide_error *err)
 
 	c->cancel = c->stop = NULL;
 	c->stall_ns = 200000000u;
+	c->alive = NULL;
 	while (tide__channel_has_input(c) &&
 	       !tide__channel_receive(c, &f, NULL)) {
 		if (f.type != TIDE__FRAME_REFUSED)
@@ -244,6 +245,7 @@ static void undo(struct attempt *a, struct tide_error *err)
 	if (err->code != -EREMOTEIO)
 		hear_reason(a, err);
 	a->channel[0].stall_ns = 200000000u;
+	a->channel[0].alive = NULL;
 	a->channel[0].cancel = a->channel[0].stop = NULL;
 	tide__channel_say(&a->channel[0], TIDE__FRAME_CANCEL, 0, 0, err->text,
 			  &ignored);
@@ -258,9 +260,12 @@ static void init_attempt(struct attempt *a, const int *fds, unsigned int count,
 
 	a->options = *options;
 	a->channels = count;
+	a->alive.channel = a->channel;
+	a->alive.channels = &a->channels;
 	for (unsigned int i = 0; i < count; i++) {
 		tide__channel_init(&a->channel[i], fds[i], i);
 		a->channel[i].stall_ns = options->stall_timeout_ns;
+		a->channel[i].alive = &a->alive;
 		a->channel[i].cancel = options->cancel;
 		a->channel[i].stop = &a->stop;
 	}

@@ -27,6 +27,7 @@ struct attempt {
 
 	struct tide__channel channel[TIDE_PRECOPY_MAX_CHANNELS];
 	unsigned int channels;
+	struct tide__liveness alive;
 
 	struct tide_epoch *epoch;	/* NULL between rounds */
 	struct tide_round round;

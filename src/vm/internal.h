@@ -124,6 +124,10 @@ void vm__fail(struct vm *vm, const struct tide_error *err);
 /* The guest wrote @pages: sleep as rate and throttle ask. */
 void vm__pace(struct vm_vcpu *vcpu, uint32_t pages);
 
+/* state.c: may an incoming guest have these slots? */
+int vm__check_incoming(const struct vm *vm, const struct tide_slot *wanted,
+		       size_t count, struct tide_error *err);
+
 /* serial.c */
 int vm__serial_open(struct vm *vm, struct tide_error *err);
 void vm__serial_close(struct vm *vm);

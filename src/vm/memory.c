@@ -239,7 +239,7 @@ int vm_change_incoming(struct vm *vm, const struct tide_slot *wanted,
 {
 	struct tide_slot slot;
 	uint64_t from = 0;
-	int rc = 0;
+	int rc = count ? vm__check_incoming(vm, wanted, count, err) : 0;
 
 	pthread_mutex_lock(&vm->slot_lock);
 	while (!rc && tide_slots_next(vm->slots, from, &slot)) {

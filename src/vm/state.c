@@ -80,6 +80,46 @@ int vm_save_state(struct vm *vm, void **state, size_t *len,
 	return 0;
 }
 
+/* The slot from address 0 that this VMM itself reads, for status and more. */
+static bool has_low_memory(const struct tide_slot *wanted, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (wanted[i].gpa_bytes == 0 &&
+		    wanted[i].len_bytes >=
+			    GUEST_VCPUS + GUEST_MAX_VCPUS * GUEST_VCPU_BYTES)
+			return true;
+	return false;
+}
+
+/*
+ * Said before anything moves, with both numbers. The slots may yet be refused
+ * for other reasons: lengths that overflow are not added up here.
+ */
+int vm__check_incoming(const struct vm *vm, const struct tide_slot *wanted,
+		       size_t count, struct tide_error *err)
+{
+	uint64_t limit = vm->config.max_memory_bytes, sum = 0;
+	bool host = !limit;
+
+	if (!has_low_memory(wanted, count))
+		return tide_error_set(err, -EINVAL, "vm", 0,
+				      "no memory slot has the low pages that "
+				      "this VMM's guests need");
+	if (host)
+		limit = vm_host_memory();
+	for (size_t i = 0; i < count; i++) {
+		sum += wanted[i].len_bytes;
+		if (wanted[i].len_bytes > limit || sum > limit)
+			return tide_error_set(err, -ENOMEM, "vm",
+					      TIDE_NO_OFFSET, "the guest has "
+					      "%" PRIu64 " bytes of memory or "
+					      "more, and %s %" PRIu64, sum,
+					      host ? "this host can give" :
+						     "--max-memory is", limit);
+	}
+	return 0;
+}
+
 int vm_prepare_incoming(struct vm *vm, const struct tide_slot *wanted,
 			size_t count, struct tide_error *err)
 {
@@ -100,11 +140,20 @@ int vm_prepare_incoming(struct vm *vm, const struct tide_slot *wanted,
 	if (!top || vm->base)
 		return tide_error_set(err, -EINVAL, "vm", TIDE_NO_OFFSET,
 				      "no slots, or memory is there already");
+	rc = vm__check_incoming(vm, wanted, count, err);
+	if (rc)
+		return rc;
 	rc = vm__memory_reserve(vm, top + (1ull << 30), err);
 	for (size_t i = 0; i < count && !rc; i++)
 		rc = vm__memory_map(vm, wanted[i].gpa_bytes,
 				    wanted[i].len_bytes, wanted[i].id, err);
 	return rc;
+}
+
+void vm_forget_incoming(struct vm *vm)
+{
+	vm_change_incoming(vm, NULL, 0, NULL);
+	vm__memory_release(vm);
 }
 
 static int check_head(const struct vm *vm, const struct head *h, size_t len,

@@ -39,6 +39,7 @@ struct vm_config {
 	uint64_t footprint_bytes;	/* that the pattern works on; 0: all */
 	uint64_t seed;
 	const char *disk_path;		/* raw file; NULL: no disk */
+	uint64_t max_memory_bytes;	/* of one that arrives; 0: the host's */
 	const char *serial_path;	/* NULL: standard error */
 	const char *addresses_path;	/* folder for addresses.c; NULL: none */
 };
@@ -139,5 +140,10 @@ int vm_change_incoming(struct vm *vm, const struct tide_slot *wanted,
 		       size_t count, struct tide_error *err);
 int vm_load_state(struct vm *vm, const void *state, size_t len,
 		  struct tide_error *err);
+
+/* Bytes of memory that this process could still get. */
+uint64_t vm_host_memory(void);
+/* An attempt to receive failed: the VM is empty again, for the next one. */
+void vm_forget_incoming(struct vm *vm);
 
 #endif

@@ -51,7 +51,7 @@ start_near() {
 start_far() {
 	rm -f "$dir/far" "$dir/wire" "$dir/far.out"
 	"$TIDEMARK" vm receive --control="$dir/far" --listen="unix:$dir/wire" \
-		--stall-timeout=2000 >"$dir/far.out" 2>&1 &
+		--once --stall-timeout=2000 >"$dir/far.out" 2>&1 &
 	far=$!
 	pids+=("$far")
 	until_true 10 grep -q listening "$dir/far.out" ||
