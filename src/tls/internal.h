@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Inside of src/tls. */
+#ifndef TIDE_TLS_INTERNAL_H
+#define TIDE_TLS_INTERNAL_H
+
+#include <gnutls/gnutls.h>
+
+#include "tls/tls.h"
+
+struct tls_creds {
+	enum tls_role role;
+	bool verify;			/* the peer's certificate */
+	gnutls_priority_t priority;
+	gnutls_certificate_credentials_t x509;	/* one of these, */
+	gnutls_psk_server_credentials_t psk_server;	/* the others NULL */
+	gnutls_psk_client_credentials_t psk_client;
+};
+
+/* An empty one that allows what @priority says. NULL: no memory. */
+struct tls_creds *tls__creds_new(enum tls_role role, const char *priority);
+/* GnuTLS's code @rc, about @path, as -errno with the reason. */
+int tls__fault(struct tide_error *err, const char *path, int rc);
+/* Is @path there for us, and, with @secret, for nobody else? */
+int tls__check_file(const char *path, bool secret, struct tide_error *err);
+
+#endif
