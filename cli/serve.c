@@ -8,7 +8,6 @@
  * says whether that went well.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,17 +40,19 @@ static const struct cli_option options[] = {
 	{ "direct", NULL, CLI_FLAG, NULL,
 	  "go around the page cache (O_DIRECT)" },
 	{ "threads", "N", CLI_COUNT, NULL,
-	  "event loops; usually one a core" },
+	  "event loops; usually one a core", 1, 64 },
 	{ "connections", "N", CLI_COUNT, "1024",
-	  "refuse clients over this number" },
+	  "refuse clients over this number", 1, 1000000 },
 	{ "in-flight", "SIZE", CLI_SIZE, "512M",
-	  "memory for the data of all requests together" },
+	  "memory for the data of all requests together",
+	  UINT64_C(64) << 20, UINT64_C(1) << 40 },
 	{ "in-flight-each", "SIZE", CLI_SIZE, "64M",
-	  "and for those of one connection" },
+	  "and for those of one connection",
+	  UINT64_C(1) << 20, UINT64_C(1) << 40 },
 	{ "handshake-timeout", "MS", CLI_MILLISECONDS, "10000",
-	  "how long a client may take until it names its disk" },
+	  "how long a client may take until it names its disk", 100, 0 },
 	{ "drain-timeout", "MS", CLI_MILLISECONDS, "10000",
-	  "how long it may take for its last answers at the end" },
+	  "how long it may take for its last answers at the end", 100, 0 },
 	{ "quiet", NULL, CLI_FLAG, NULL, "log nothing about clients" },
 	{ 0 },
 };
@@ -99,40 +100,6 @@ static bool parse_uids(struct serve *s, const char *text, bool *any)
 		text = *end ? end + 1 : end;
 	}
 	return s->uid_count > 0;
-}
-
-static int check_number(const struct serve *s, const char *name, uint64_t least,
-			uint64_t most)
-{
-	uint64_t value = cli_number(s->p, name);
-
-	if (value >= least && value <= most)
-		return 0;
-	return cli_fail(s->p->command, CLI_USAGE,
-			"--%s=%s: it takes %" PRIu64 " to %" PRIu64, name,
-			cli_text(s->p, name), least, most);
-}
-
-static int check_numbers(const struct serve *s)
-{
-	static const struct {
-		const char *name;
-		uint64_t least, most;
-	} ranges[] = {
-		{ "connections", 1, 1000000 },
-		{ "in-flight", UINT64_C(64) << 20, UINT64_C(1) << 40 },
-		{ "in-flight-each", UINT64_C(1) << 20, UINT64_C(1) << 40 },
-		{ "handshake-timeout", 100, 3600000 },
-		{ "drain-timeout", 100, 3600000 },
-	};
-	int code = 0;
-
-	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]) && !code; i++)
-		code = check_number(s, ranges[i].name, ranges[i].least,
-				    ranges[i].most);
-	if (!code && cli_text(s->p, "threads"))
-		code = check_number(s, "threads", 1, 64);
-	return code;
 }
 
 static int create_server(struct serve *s)
@@ -282,10 +249,8 @@ static int listen_all(struct serve *s)
 
 static int open_all(struct serve *s)
 {
-	int code = check_numbers(s);
+	int code = create_server(s);
 
-	if (!code)
-		code = create_server(s);
 	for (int i = 0; i < s->p->argc && !code; i++)
 		code = add_disk(s, s->p->argv[i]);
 	if (!code)
