@@ -19,6 +19,7 @@
 #include "control/listener.h"
 #include "disk/disk.h"
 #include "nbd/server.h"
+#include "nbd/stream_tls.h"
 
 #define MOST_DISKS 256
 #define MOST_UIDS 64
@@ -29,6 +30,12 @@ static const struct cli_option options[] = {
 	  "listen on a Unix socket at PATH" },
 	{ "listen", "ADDRESS", CLI_TEXT, NULL,
 	  "listen on tcp:HOST:PORT or unix:PATH" },
+	{ "tls", "FOLDER", CLI_TEXT, NULL,
+	  "require TLS, with the certificates in FOLDER" },
+	{ "tls-verify", NULL, CLI_FLAG, NULL,
+	  "and a certificate of each client, signed by the same CA" },
+	{ "tls-psk", "FILE", CLI_TEXT, NULL,
+	  "require TLS, with the pre-shared keys in FILE" },
 	{ "plain", NULL, CLI_FLAG, NULL,
 	  "allow --listen on a network without TLS" },
 	{ "allow-uid", "LIST", CLI_TEXT, NULL,
@@ -64,6 +71,8 @@ struct serve {
 	int disk_count;
 	uint32_t uids[MOST_UIDS];
 	size_t uid_count;
+	struct tls_creds *creds;
+	struct nbd_security security;
 	struct control_listener unix_sockets[2]; /* made by us */
 	int unix_count;
 	int sockets;
@@ -102,6 +111,31 @@ static bool parse_uids(struct serve *s, const char *text, bool *any)
 	return s->uid_count > 0;
 }
 
+/* Into s->creds; none is fine. */
+static int load_creds(struct serve *s)
+{
+	const char *folder = cli_text(s->p, "tls");
+	const char *file = cli_text(s->p, "tls-psk");
+	bool verify = cli_flag(s->p, "tls-verify");
+	struct tide_error err;
+	int ret = 0;
+
+	if ((folder && file) || (verify && !folder))
+		return cli_fail(s->p->command, CLI_USAGE,
+				"either --tls, with or without --tls-verify, "
+				"or --tls-psk");
+	if (folder)
+		ret = tls_creds_x509(&s->creds, folder, TLS_SERVER, verify,
+				     &err);
+	else if (file)
+		ret = tls_creds_psk(&s->creds, file, NULL, TLS_SERVER, &err);
+	if (ret)
+		return failed(s, &err);
+	if (s->creds)
+		nbd_security_tls(&s->security, s->creds);
+	return 0;
+}
+
 static int create_server(struct serve *s)
 {
 	const struct cli_parsed *p = s->p;
@@ -124,6 +158,7 @@ static int create_server(struct serve *s)
 				"--allow-uid=%s: it takes numbers of users, at "
 				"most %d, with commas between, or 'any'",
 				cli_text(p, "allow-uid"), MOST_UIDS);
+	o.security = s->creds ? &s->security : NULL;
 	o.uids = s->uids;
 	o.uid_count = s->uid_count;
 	return nbd_server_create(&o, &s->server, &err) ? failed(s, &err) : 0;
@@ -215,7 +250,7 @@ static int listen_tcp(struct serve *s, const char *where)
 	int fds[MOST_SOCKETS], code = 0, n;
 	struct tide_error err;
 
-	n = serve_listen_tcp(where, cli_flag(s->p, "plain"), fds, MOST_SOCKETS,
+	n = serve_listen_tcp(where, s->creds || cli_flag(s->p, "plain"), fds, MOST_SOCKETS,
 			     &err);
 	if (n < 0)
 		return failed(s, &err);
@@ -249,8 +284,10 @@ static int listen_all(struct serve *s)
 
 static int open_all(struct serve *s)
 {
-	int code = create_server(s);
+	int code = load_creds(s);
 
+	if (!code)
+		code = create_server(s);
 	for (int i = 0; i < s->p->argc && !code; i++)
 		code = add_disk(s, s->p->argv[i]);
 	if (!code)
@@ -271,6 +308,7 @@ static int close_all(struct serve *s, int code)
 	if (s->server)
 		nbd_server_stop(s->server);
 	nbd_server_destroy(s->server);
+	tls_creds_destroy(s->creds);
 	for (int i = 0; i < s->disk_count; i++)
 		if (tide_disk_close(s->disks[i], &err) && !code)
 			code = failed(s, &err);

@@ -92,6 +92,8 @@ int nbd_server_create(const struct nbd_server_options *options,
 	s->options = *options;
 	s->common.limits = options->limits;
 	nbd_limits_fill(&s->common.limits);
+	s->common.security = options->security;
+	s->common.tls_required = options->security;
 	s->common.log = options->log;
 	s->common.log_opaque = options->log_opaque;
 	s->common.loops = loops_for(options->threads);

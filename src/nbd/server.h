@@ -28,6 +28,8 @@ struct nbd_server_options {
 	const uint32_t *uids;
 	size_t uid_count;
 	bool any_uid;
+	/* NULL: no TLS. Else nothing is answered without it. */
+	const struct nbd_security *security;
 	nbd_log_fn *log; /* from any thread */
 	void *log_opaque;
 };
