@@ -161,8 +161,10 @@ int tide__channel_send(struct tide__channel *c, struct tide__frame *frame,
 				 ? tide__frame_sum(payload, len) : 0;
 	tide__frame_put(frame, head);
 	rc = send_all(c, iov, err);
-	if (!rc)
+	if (!rc) {
 		c->sent++;
+		c->said_ns = tide__now_ns();
+	}
 	return rc;
 }
 
@@ -175,6 +177,13 @@ int tide__channel_say(struct tide__channel *c, unsigned int type,
 
 	return tide__channel_send(c, &frame, text, text ? strlen(text) : 0,
 				  err);
+}
+
+void tide__channel_keep_alive(struct tide__channel *c)
+{
+	/* If it fails, so will the next frame that matters. */
+	if (c->keeps_alive && tide__now_ns() - c->said_ns > c->stall_ns / 4)
+		tide__channel_say(c, TIDE__FRAME_ALIVE, 0, 0, NULL, NULL);
 }
 
 /* Exactly @len bytes. -ENODATA: the peer closed before the first. */
@@ -234,12 +243,16 @@ int tide__channel_receive_head(struct tide__channel *c,
 			       struct tide_error *err)
 {
 	unsigned char head[TIDE__FRAME_BYTES];
-	int rc = receive_all(c, head, sizeof(head), err);
+	int rc;
 
-	if (!rc)
-		rc = tide__frame_get(frame, head, c->received, err);
-	if (!rc)
-		c->received++;
+	do {
+		rc = receive_all(c, head, sizeof(head), err);
+		if (!rc)
+			rc = tide__frame_get(frame, head, c->received, err);
+		if (!rc)
+			c->received++;
+	} while (!rc && c->keeps_alive && frame->type == TIDE__FRAME_ALIVE &&
+		 !frame->payload_bytes);
 	return rc;
 }
 

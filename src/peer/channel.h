@@ -37,6 +37,8 @@ struct tide__channel {
 	struct tide__liveness *alive;	/* NULL: this channel alone */
 	const bool *cancel;	/* the caller's wish to end; NULL ok */
 	const bool *stop;	/* another channel failed; NULL ok */
+	bool keeps_alive;	/* ALIVE frames are agreed on */
+	uint64_t said_ns;	/* when the last frame was sent */
 	uint64_t sent, received;	/* frames */
 	uint64_t bytes_sent, bytes_received;
 	void *payload;		/* of the last frame received */
@@ -58,6 +60,11 @@ int tide__channel_say(struct tide__channel *channel, unsigned int type,
 		      uint64_t first, uint32_t pages, const char *text,
 		      struct tide_error *err);
 /*
+ * By who sends on the channel: an ALIVE frame, if that was agreed on and
+ * nothing was sent for a quarter of the stall timeout.
+ */
+void tide__channel_keep_alive(struct tide__channel *channel);
+/*
  * Receive one frame and its payload, checked; channel->payload holds it until
  * the next call. -ENODATA if the peer closed between two frames.
  */
@@ -65,7 +72,8 @@ int tide__channel_receive(struct tide__channel *channel,
 			  struct tide__frame *frame, struct tide_error *err);
 /*
  * The same in steps: the head, then its payload into channel->payload or to a
- * place of the caller's that has payload_bytes of room.
+ * place of the caller's that has payload_bytes of room. ALIVE frames, where
+ * they are agreed on, are taken and not seen.
  */
 int tide__channel_receive_head(struct tide__channel *channel,
 			       struct tide__frame *frame,

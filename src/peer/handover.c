@@ -13,6 +13,10 @@
  * then on only DONE or REFUSED decides. If neither comes, the guest stays
  * paused and the outcome is UNKNOWN: it may run there already, and it must
  * never run twice.
+ *
+ * UNKNOWN is not said before the receiver's own time for GO is over, which it
+ * counts from READY: who is told UNKNOWN and finds no guest there may rely on
+ * that none begins there later, even if the receiver was stopped meanwhile.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -29,8 +33,11 @@ static int send_state(struct attempt *a, struct tide_error *err)
 	struct tide__channel *c = &a->channel[0];
 	char *state = NULL;
 	size_t len = 0, at = 0;
-	int rc = a->ops->save_state(a->opaque, (void **)&state, &len, err);
+	int rc;
 
+	tide__pulse_begin(a->pulse);
+	rc = a->ops->save_state(a->opaque, (void **)&state, &len, err);
+	tide__pulse_end(a->pulse);
 	if (!rc && len > TIDE_PRECOPY_MAX_STATE_BYTES)
 		rc = tide_error_set(err, -EFBIG, "handover", TIDE_NO_OFFSET,
 				    "%zu bytes of device state are too many",
@@ -88,12 +95,45 @@ static int check_stillness(struct attempt *a, struct tide_error *err)
 			      r.first * 4096);
 }
 
+/* The receiver's limit by our clock, if the two run apart by an eighth. */
+static uint64_t go_limit_ns(const struct attempt *a)
+{
+	uint64_t ms = a->go_limit_ms < 3600000u ? a->go_limit_ms : 3600000u;
+
+	return ms ? (ms + ms / 8 + 100) * 1000000u : 0;
+}
+
+/* Until no receiver that obeys its own limit can take GO any more. */
+static void outwait(const struct attempt *a, uint64_t sent_ns)
+{
+	uint64_t end = sent_ns + go_limit_ns(a), now;
+
+	while ((now = tide__now_ns()) < end) {
+		uint64_t left = end - now;
+		struct timespec ts = { (time_t)(left / 1000000000u),
+				       (long)(left % 1000000000u) };
+
+		nanosleep(&ts, NULL);
+	}
+}
+
+static int unknown(const struct attempt *a, int rc,
+		   const struct tide_error *why, struct tide_error *err)
+{
+	return tide_error_set(err, rc, "handover", why->offset,
+			      "GO was sent and no answer came (%s): the guest "
+			      "may run there, so it stays paused here; look "
+			      "there, and resume by force only if it does not%s",
+			      why->text, a->go_limit_ms
+			      ? ": it does not begin to later" : "");
+}
+
 /* GO, and the answer to it. */
 static int go(struct attempt *a, enum tide_precopy_outcome *outcome,
 	      struct tide_error *err)
 {
 	struct tide__channel *c = &a->channel[0];
-	uint64_t before = c->bytes_sent;
+	uint64_t before = c->bytes_sent, sent_ns;
 	struct tide_error why;
 	struct tide__frame f;
 	int rc;
@@ -101,9 +141,15 @@ static int go(struct attempt *a, enum tide_precopy_outcome *outcome,
 	tide_error_clear(&why);
 	/* From here on a wish to cancel comes too late. */
 	c->cancel = NULL;
-	rc = tide__channel_say(c, TIDE__FRAME_GO, 0, 0, NULL, err);
-	if (rc && c->bytes_sent - before < TIDE__FRAME_BYTES)
+	if (c->stall_ns < go_limit_ns(a))
+		c->stall_ns = go_limit_ns(a);
+	rc = tide__channel_say(c, TIDE__FRAME_GO, 0, 0, NULL, &why);
+	sent_ns = tide__now_ns();
+	if (rc && c->bytes_sent - before < TIDE__FRAME_BYTES) {
+		if (err)
+			*err = why;
 		return rc;		/* it cannot have heard GO */
+	}
 	if (!rc)
 		rc = tide__expect(a, TIDE__FRAME_DONE, &f, &why);
 	if (!rc) {
@@ -116,11 +162,8 @@ static int go(struct attempt *a, enum tide_precopy_outcome *outcome,
 		return rc;
 	}
 	*outcome = TIDE_PRECOPY_UNKNOWN;
-	return tide_error_set(err, rc, "handover", why.offset,
-			      "GO was sent and no answer came (%s): the guest "
-			      "may run there, so it stays paused here; look "
-			      "there, and resume by force only if it does not",
-			      why.text);
+	outwait(a, sent_ns);
+	return unknown(a, rc, &why, err);
 }
 
 int tide__handover(struct attempt *a, enum tide_precopy_outcome *outcome,
@@ -130,7 +173,9 @@ int tide__handover(struct attempt *a, enum tide_precopy_outcome *outcome,
 	int rc;
 
 	a->paused_ns = tide__now_ns();
+	tide__pulse_begin(a->pulse);
 	rc = a->ops->pause(a->opaque, err);
+	tide__pulse_end(a->pulse);
 	if (rc)
 		return rc;
 	a->paused = true;
@@ -141,8 +186,10 @@ int tide__handover(struct attempt *a, enum tide_precopy_outcome *outcome,
 		rc = tide__expect(a, TIDE__FRAME_READY, &f, err);
 	if (!rc)
 		rc = check_stillness(a, err);
-	if (!rc)
+	if (!rc) {
+		a->go_limit_ms = f.first;
 		rc = go(a, outcome, err);
+	}
 	if (!rc)
 		tide__round_report(a);
 	return rc;

@@ -12,6 +12,20 @@
 #define HEAD_BYTES 40u
 #define SLOT_BYTES 24u		/* id, flags, gpa, length */
 
+uint32_t tide__stall_ms(uint64_t stall_ns)
+{
+	uint64_t ms = (stall_ns + 999999u) / 1000000u;
+
+	return ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX;
+}
+
+uint64_t tide__stall_agreed_ns(uint64_t own_ns, uint32_t their_ms)
+{
+	uint64_t theirs_ns = (uint64_t)their_ms * 1000000u;
+
+	return theirs_ns && theirs_ns < own_ns ? theirs_ns : own_ns;
+}
+
 unsigned char *tide__hello_put(const struct tide__hello *h, size_t *len)
 {
 	unsigned char *bytes, *at;

@@ -17,6 +17,19 @@
 enum { TIDE__FEATURE_CHECKSUM = 1, TIDE__FEATURE_ZSTD = 2 };
 #define TIDE__FEATURES_KNOWN (TIDE__FEATURE_CHECKSUM | TIDE__FEATURE_ZSTD)
 
+/*
+ * What the head of HELLO offers in @first, and that of WELCOME accepts: unlike
+ * a feature, a receiver that does not know it just does not accept. In @pages
+ * both say for how many milliseconds they bear silence; 0: not said. The
+ * shorter holds for both.
+ */
+enum { TIDE__OFFER_ALIVE = 1 };
+#define TIDE__OFFERS_KNOWN TIDE__OFFER_ALIVE
+
+uint32_t tide__stall_ms(uint64_t stall_ns);
+/* @own_ns, or what the other side said if that is shorter. */
+uint64_t tide__stall_agreed_ns(uint64_t own_ns, uint32_t their_ms);
+
 struct tide__hello {
 	uint32_t version;
 	uint32_t features;

@@ -3,43 +3,52 @@
 #ifndef TIDE_PEER_RECEIVE_H
 #define TIDE_PEER_RECEIVE_H
 
-#include <pthread.h>
-
-#include "peer/hello.h"
-#include "tidemark/precopy.h"
 #include "peer/channel.h"
+#include "peer/hello.h"
+#include "peer/order.h"
+#include "peer/pulse.h"
+#include "tidemark/precopy.h"
 
 struct arrival {
 	struct tide_slots *slots;
 	const struct tide_receive_ops *ops;
 	void *opaque;
 	struct tide_precopy_options options;
+	struct tide__order order;	/* what may come when; stops all */
 	struct tide__hello hello;
+	bool keeps_alive;		/* agreed at the greeting, and */
+	uint64_t stall_ns;		/* for how long silence is borne */
 	struct tide__channel channel[TIDE_PRECOPY_MAX_CHANNELS];
 	unsigned int channels;		/* connected so far */
 	struct tide__liveness alive;
+	struct tide__pulse *pulse;	/* NULL: the source wants none */
 	struct tide_round round;	/* the receiver's own view */
 	uint64_t round_start_ns, round_start_bytes;
-	uint64_t pages;
-
-	/* The order of frames, under the lock: receive.c, enter_round. */
-	uint64_t rounds_ended[TIDE_PRECOPY_MAX_CHANNELS];
-	bool inside[TIDE_PRECOPY_MAX_CHANNELS];
-	bool changing;			/* slots */
-	bool stopped;			/* the last round is over */
+	uint64_t pages;			/* atomic: all channels count */
 
 	char *state;
 	size_t state_bytes, state_room;
-
-	pthread_mutex_t lock;		/* of what follows */
-	pthread_cond_t changed;
-	unsigned int ended;		/* channels at the end of this round */
-	uint64_t generation;		/* rounds begun */
-	bool stop;
-	int rc;
-	struct tide_error err;
 };
 
+/*
+ * The next frame of @channel, if it is in order: its payload is still to be
+ * received. -ECANCELED with the source's words if it called the move off.
+ */
+int tide__next_head(struct arrival *r, struct tide__channel *channel,
+		    struct tide__frame *frame, struct tide_error *err);
+/* The same with its payload in channel->payload. */
+int tide__next_frame(struct arrival *r, struct tide__channel *channel,
+		     struct tide__frame *frame, struct tide_error *err);
+
+/* greet.c: from the first connection to all channels. */
+int tide__greet(struct arrival *r,
+		int (*accept)(void *, struct tide_error *),
+		struct tide_error *err);
+/* arrive.c: rounds, and then the end. */
+int tide__arrive(struct arrival *r, bool *running, struct tide_error *err);
+/* take_over.c: from the state's first piece, *@frame, to the running guest. */
+int tide__take_over(struct arrival *r, struct tide__frame *frame,
+		    bool *running, struct tide_error *err);
 /*
  * apply.c: a PAGES or ZERO frame whose head was received. @fresh: this channel
  * is in its first round, so memory that no frame named yet reads as zero.

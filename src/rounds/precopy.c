@@ -98,9 +98,24 @@ static int join_channels(struct attempt *a, const struct tide__hello *h,
 	return rc;
 }
 
+/* What the receiver accepted of what HELLO offered. */
+static void agree(struct attempt *a, const struct tide__frame *welcome)
+{
+	for (unsigned int i = 0; i < a->channels; i++) {
+		a->channel[i].keeps_alive = welcome->first & TIDE__OFFER_ALIVE;
+		a->channel[i].stall_ns = tide__stall_agreed_ns(
+			a->options.stall_timeout_ns, welcome->pages);
+	}
+	a->pulse = tide__pulse_open(&a->channel[0]);
+}
+
 static int greet(struct attempt *a, struct tide_error *err)
 {
-	struct tide__frame f = { .type = TIDE__FRAME_HELLO };
+	struct tide__frame f = {
+		.type = TIDE__FRAME_HELLO,
+		.first = TIDE__OFFERS_KNOWN,
+		.pages = tide__stall_ms(a->options.stall_timeout_ns),
+	};
 	struct tide__hello h;
 	unsigned char *bytes = NULL;
 	size_t len;
@@ -113,8 +128,12 @@ static int greet(struct attempt *a, struct tide_error *err)
 			   : tide_error_set(err, -ENOMEM, "precopy",
 					    TIDE_NO_OFFSET, "no memory");
 	}
+	/* Who offers to hear signs of life hears them from here on. */
+	a->channel[0].keeps_alive = true;
 	if (!rc)
 		rc = tide__expect(a, TIDE__FRAME_WELCOME, &f, err);
+	if (!rc)
+		agree(a, &f);
 	if (!rc)
 		rc = join_channels(a, &h, err);
 	/* The greeting itself is always checked. */
@@ -141,7 +160,11 @@ static void mark_everything(struct attempt *a)
 int tide__harvest_and_cut(struct attempt *a, struct tide_error *err)
 {
 	uint64_t start = tide__now_ns(), since;
-	int rc = a->ops->harvest(a->opaque, a->set, err);
+	int rc;
+
+	tide__pulse_begin(a->pulse);
+	rc = a->ops->harvest(a->opaque, a->set, err);
+	tide__pulse_end(a->pulse);
 
 	if (!rc)
 		rc = tide__slots_sync(a, err);
@@ -278,6 +301,7 @@ static void init_attempt(struct attempt *a, const int *fds, unsigned int count,
 
 static void fini_attempt(struct attempt *a)
 {
+	tide__pulse_close(a->pulse);
 	for (unsigned int i = 0; i < a->channels; i++)
 		tide__channel_fini(&a->channel[i]);
 	pthread_cond_destroy(&a->changed);

@@ -8,6 +8,7 @@
 #include "peer/hello.h"
 #include "tidemark/precopy.h"
 #include "peer/channel.h"
+#include "peer/pulse.h"
 
 /* Slots in order of guest addresses, as they were at @generation. */
 struct tide__slot_list {
@@ -28,6 +29,7 @@ struct attempt {
 	struct tide__channel channel[TIDE_PRECOPY_MAX_CHANNELS];
 	unsigned int channels;
 	struct tide__liveness alive;
+	struct tide__pulse *pulse;	/* of the control channel */
 
 	struct tide_epoch *epoch;	/* NULL between rounds */
 	struct tide_round round;
@@ -39,6 +41,7 @@ struct attempt {
 	unsigned int rounds_without_progress;	/* at the highest throttle */
 	bool paused;
 	uint64_t paused_ns;		/* when */
+	uint64_t go_limit_ms;		/* READY's; 0: the receiver has none */
 	uint64_t pages_sent;
 
 	/*

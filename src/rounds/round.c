@@ -48,8 +48,9 @@ static bool is_zero(const unsigned char *page)
 }
 
 /* Sleep until the bandwidth limit lets @bytes go. */
-static void keep_pace(struct attempt *a, uint64_t bytes)
+static void keep_pace(struct sender *s, uint64_t bytes)
 {
+	struct attempt *a = s->a;
 	uint64_t now, at;
 
 	if (!a->options.bandwidth_bytes_per_s)
@@ -69,6 +70,7 @@ static void keep_pace(struct attempt *a, uint64_t bytes)
 		struct timespec ts = { 0, (long)wait };
 
 		nanosleep(&ts, NULL);
+		tide__channel_keep_alive(s->channel);
 	}
 }
 
@@ -91,7 +93,7 @@ static int send_data(struct sender *s, uint64_t first, uint32_t pages,
 			len = n;
 		}
 	}
-	keep_pace(s->a, len + TIDE__FRAME_BYTES);
+	keep_pace(s, len + TIDE__FRAME_BYTES);
 	return tide__channel_send(s->channel, &frame, data, len, err);
 }
 
