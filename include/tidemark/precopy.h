@@ -13,9 +13,11 @@
  * who can look at the other side, may resume it.
  *
  * Caveats:
- *  - The receiver's memory is rubbish until tide_receive returned 0.
- *  - Callbacks run on the calling thread, except read_pages and rearm, which
- *    run on channel threads, one call at a time for rearm.
+ *  - The receiver's memory is rubbish until tide_receive_run returned 0.
+ *  - Callbacks run on the calling thread, except rearm, hold and release, which
+ *    run on channel threads; rearm one call at a time.
+ *  - What a callback returns is an error unless it is 0, whether or not it has
+ *    filled in the struct tide_error.
  */
 #ifndef TIDEMARK_PRECOPY_H
 #define TIDEMARK_PRECOPY_H
@@ -60,8 +62,13 @@ struct tide_round {
 };
 
 struct tide_precopy_options {
-	size_t struct_size;		/* sizeof: set by tide_precopy_defaults */
-	uint64_t page_bytes;		/* 4096 */
+	/*
+	 * Set by tide_precopy_defaults. A smaller struct of an older version is
+	 * accepted (what it lacks is the default), a larger one of a newer if
+	 * all that is not known here is zero.
+	 */
+	size_t struct_size;
+	uint64_t page_bytes;		/* TIDE_PAGE_BYTES, no other */
 	uint64_t bandwidth_bytes_per_s;	/* over all channels; 0: no limit */
 	uint64_t downtime_target_ns;	/* 300 ms */
 	uint64_t stall_timeout_ns;	/* no byte moves for so long: failed; 10 s */
@@ -125,6 +132,8 @@ struct tide_precopy_result {
 	uint64_t bytes_sent;
 	uint64_t downtime_ns;		/* pause to the receiver's DONE */
 	uint64_t total_ns;
+	uint64_t predicted_downtime_ns;	/* when it was decided to stop */
+	bool target_missed;		/* moved, but down for longer */
 };
 
 void tide_precopy_defaults(struct tide_precopy_options *options);

@@ -13,6 +13,7 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "peer/receive.h"
+#include "rounds/engine.h"
 
 static const char origin[] = "receive";
 
@@ -138,7 +139,8 @@ static int change_slots(struct arrival *r, const struct tide__frame *f,
 				    "memory slots changed, and this receiver "
 				    "cannot follow");
 	else
-		rc = r->ops->change(r->opaque, h.slot, h.slots, r->slots, err);
+		rc = tide__called(r->ops->change(r->opaque, h.slot, h.slots,
+						 r->slots, err), "change", err);
 	tide__pulse_end(r->pulse);
 	free(h.slot);
 	/* After memory is as it shall be, before the source may go on. */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "peer/receive.h"
+#include "rounds/engine.h"
 
 /* Accept the next socket as the next channel. */
 static int take_channel(struct arrival *r,
@@ -85,8 +86,9 @@ int tide__greet(struct arrival *r,
 		return rc;
 	agree(r, &f);
 	tide__pulse_begin(r->pulse);
-	rc = r->ops->prepare(r->opaque, r->hello.slot, r->hello.slots,
-			     r->slots, err);
+	rc = tide__called(r->ops->prepare(r->opaque, r->hello.slot,
+					  r->hello.slots, r->slots, err),
+			  "prepare", err);
 	tide__pulse_end(r->pulse);
 	if (!rc)
 		rc = welcome(r, err);

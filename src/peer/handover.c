@@ -19,25 +19,26 @@
  * that none begins there later, even if the receiver was stopped meanwhile.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "rounds/precopy.h"
+#include "peer/session.h"
 
 #define STATE_PIECE_BYTES (256u << 10)
 
-static int send_state(struct attempt *a, struct tide_error *err)
+static int send_state(struct session *s, struct tide_error *err)
 {
-	struct tide__channel *c = &a->channel[0];
+	const struct tide__engine *e = &s->engine;
+	struct tide__channel *c = &s->channel[0];
 	char *state = NULL;
 	size_t len = 0, at = 0;
 	int rc;
 
-	tide__pulse_begin(a->pulse);
-	rc = a->ops->save_state(a->opaque, (void **)&state, &len, err);
-	tide__pulse_end(a->pulse);
+	tide__pulse_begin(s->pulse);
+	rc = tide__called(e->ops->save_state(e->opaque, (void **)&state, &len,
+					     err), "save_state", err);
+	tide__pulse_end(s->pulse);
 	if (!rc && len > TIDE_PRECOPY_MAX_STATE_BYTES)
 		rc = tide_error_set(err, -EFBIG, "handover", TIDE_NO_OFFSET,
 				    "%zu bytes of device state are too many",
@@ -58,55 +59,18 @@ static int send_state(struct attempt *a, struct tide_error *err)
 	return rc;
 }
 
-static int last_round(struct attempt *a, struct tide_error *err)
-{
-	uint64_t rate = a->round.dirty_pages_per_s;
-	int rc = tide__harvest_and_cut(a, err);
-
-	a->round.kind = TIDE_ROUND_STOP;
-	/* The harvest before was a moment ago: no time to measure a rate. */
-	a->round.dirty_pages_per_s = rate;
-	if (!rc)
-		rc = tide__round_send(a, err);
-	if (!rc && tide_slots_generation(a->slots) != a->known.generation)
-		rc = tide_error_set(err, -ESTALE, "handover", TIDE_NO_OFFSET,
-				    "memory slots changed while the guest "
-				    "stood still; try again");
-	a->done.predicted_downtime_ns = 0;
-	return rc;
-}
-
-/*
- * A page that is dirty now was written after the last harvest, so the receiver
- * has an old one, or half of it. Somebody still wrote while the guest stood
- * still; to move it now would lose that, unseen.
- */
-static int check_stillness(struct attempt *a, struct tide_error *err)
-{
-	uint64_t cursor = 0;
-	struct tide_range r;
-
-	if (!tide_set_next(a->set, &cursor, &r, 1))
-		return 0;
-	return tide_error_set(err, -ESTALE, "handover", r.first * 4096,
-			      "page 0x%" PRIx64 " was marked after the pause: "
-			      "somebody writes to the memory of a guest that "
-			      "stands still; pause must wait for all who do",
-			      r.first * 4096);
-}
-
 /* The receiver's limit by our clock, if the two run apart by an eighth. */
-static uint64_t go_limit_ns(const struct attempt *a)
+static uint64_t go_limit_ns(const struct session *s)
 {
-	uint64_t ms = a->go_limit_ms < 3600000u ? a->go_limit_ms : 3600000u;
+	uint64_t ms = s->go_limit_ms < 3600000u ? s->go_limit_ms : 3600000u;
 
 	return ms ? (ms + ms / 8 + 100) * 1000000u : 0;
 }
 
 /* Until no receiver that obeys its own limit can take GO any more. */
-static void outwait(const struct attempt *a, uint64_t sent_ns)
+static void outwait(const struct session *s, uint64_t sent_ns)
 {
-	uint64_t end = sent_ns + go_limit_ns(a), now;
+	uint64_t end = sent_ns + go_limit_ns(s), now;
 
 	while ((now = tide__now_ns()) < end) {
 		uint64_t left = end - now;
@@ -117,22 +81,22 @@ static void outwait(const struct attempt *a, uint64_t sent_ns)
 	}
 }
 
-static int unknown(const struct attempt *a, int rc,
+static int unknown(const struct session *s, int rc,
 		   const struct tide_error *why, struct tide_error *err)
 {
 	return tide_error_set(err, rc, "handover", why->offset,
 			      "GO was sent and no answer came (%s): the guest "
 			      "may run there, so it stays paused here; look "
 			      "there, and resume by force only if it does not%s",
-			      why->text, a->go_limit_ms
+			      why->text, s->go_limit_ms
 			      ? ": it does not begin to later" : "");
 }
 
 /* GO, and the answer to it. */
-static int go(struct attempt *a, enum tide_precopy_outcome *outcome,
+static int go(struct session *s, enum tide_precopy_outcome *outcome,
 	      struct tide_error *err)
 {
-	struct tide__channel *c = &a->channel[0];
+	struct tide__channel *c = &s->channel[0];
 	uint64_t before = c->bytes_sent, sent_ns;
 	struct tide_error why;
 	struct tide__frame f;
@@ -141,8 +105,8 @@ static int go(struct attempt *a, enum tide_precopy_outcome *outcome,
 	tide_error_clear(&why);
 	/* From here on a wish to cancel comes too late. */
 	c->cancel = NULL;
-	if (c->stall_ns < go_limit_ns(a))
-		c->stall_ns = go_limit_ns(a);
+	if (c->stall_ns < go_limit_ns(s))
+		c->stall_ns = go_limit_ns(s);
 	rc = tide__channel_say(c, TIDE__FRAME_GO, 0, 0, NULL, &why);
 	sent_ns = tide__now_ns();
 	if (rc && c->bytes_sent - before < TIDE__FRAME_BYTES) {
@@ -151,7 +115,7 @@ static int go(struct attempt *a, enum tide_precopy_outcome *outcome,
 		return rc;		/* it cannot have heard GO */
 	}
 	if (!rc)
-		rc = tide__expect(a, TIDE__FRAME_DONE, &f, &why);
+		rc = tide__expect(s, TIDE__FRAME_DONE, &f, &why);
 	if (!rc) {
 		*outcome = TIDE_PRECOPY_MOVED;
 		return 0;
@@ -162,35 +126,28 @@ static int go(struct attempt *a, enum tide_precopy_outcome *outcome,
 		return rc;
 	}
 	*outcome = TIDE_PRECOPY_UNKNOWN;
-	outwait(a, sent_ns);
-	return unknown(a, rc, &why, err);
+	outwait(s, sent_ns);
+	return unknown(s, rc, &why, err);
 }
 
-int tide__handover(struct attempt *a, enum tide_precopy_outcome *outcome,
+int tide__handover(struct session *s, enum tide_precopy_outcome *outcome,
 		   struct tide_error *err)
 {
+	struct tide__engine *e = &s->engine;
 	struct tide__frame f;
-	int rc;
+	int rc = tide__engine_stop(e, err);
 
-	a->paused_ns = tide__now_ns();
-	tide__pulse_begin(a->pulse);
-	rc = a->ops->pause(a->opaque, err);
-	tide__pulse_end(a->pulse);
-	if (rc)
-		return rc;
-	a->paused = true;
-	rc = last_round(a, err);
 	if (!rc)
-		rc = send_state(a, err);
+		rc = send_state(s, err);
 	if (!rc)
-		rc = tide__expect(a, TIDE__FRAME_READY, &f, err);
+		rc = tide__expect(s, TIDE__FRAME_READY, &f, err);
 	if (!rc)
-		rc = check_stillness(a, err);
+		rc = tide__engine_check_still(e, err);
 	if (!rc) {
-		a->go_limit_ms = f.first;
-		rc = go(a, outcome, err);
+		s->go_limit_ms = f.first;
+		rc = go(s, outcome, err);
 	}
 	if (!rc)
-		tide__round_report(a);
+		tide__engine_report(e);
 	return rc;
 }

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "rounds/options.h"
 
 static const char origin[] = "receive";
 
@@ -114,6 +115,7 @@ int tide_receive_run(int (*accept)(void *opaque, struct tide_error *err),
 		     struct tide_precopy_result *result, struct tide_error *err)
 {
 	uint64_t start = tide__now_ns();
+	struct tide_precopy_options own_options;
 	struct tide_error own;
 	bool running = false;
 	struct arrival *r;
@@ -121,11 +123,10 @@ int tide_receive_run(int (*accept)(void *opaque, struct tide_error *err),
 
 	memset(result, 0, sizeof(*result));
 	result->outcome = TIDE_PRECOPY_ROLLED_BACK;
-	if (options->struct_size != sizeof(*options))
-		return tide_error_set(err, -EINVAL, origin, TIDE_NO_OFFSET,
-				      "options: begin with "
-				      "tide_precopy_defaults");
-	r = new_arrival(slots, ops, opaque, options);
+	rc = tide__options_take(&own_options, options, err);
+	if (rc)
+		return rc;
+	r = new_arrival(slots, ops, opaque, &own_options);
 	if (!r)
 		return tide_error_set(err, -ENOMEM, origin, TIDE_NO_OFFSET,
 				      "no memory for a migration");

@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "peer/receive.h"
+#include "rounds/engine.h"
 
 static const char origin[] = "receive";
 
@@ -67,7 +68,9 @@ static int read_state(struct arrival *r, struct tide__frame *f,
 				      "state, and %zu came", f->first,
 				      r->state_bytes);
 	tide__pulse_begin(r->pulse);
-	rc = r->ops->load_state(r->opaque, r->state, r->state_bytes, err);
+	rc = tide__called(r->ops->load_state(r->opaque, r->state,
+					     r->state_bytes, err),
+			  "load_state", err);
 	tide__pulse_end(r->pulse);
 	if (!rc)
 		tide__order_loaded(&r->order);
@@ -115,7 +118,7 @@ int tide__take_over(struct arrival *r, struct tide__frame *f, bool *running,
 				      "given up, so the guest is not run here",
 				      go_limit_ms(r));
 	tide__pulse_begin(r->pulse);
-	rc = r->ops->resume(r->opaque, err);
+	rc = tide__called(r->ops->resume(r->opaque, err), "resume", err);
 	tide__pulse_end(r->pulse);
 	if (rc)
 		return rc;

@@ -1,80 +1,97 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * When to stop the guest, when to slow it down, and when to give up.
+ * When to stop the guest, when to slow it down, and when to give up ("will not
+ * converge" is decided here). A pure function of numbers.
  *
- * After each harvest the pages that are dirty now, at the rate the wire showed,
- * give the downtime if the guest stopped here. Below the target: stop. If a
- * round left more than three quarters of what the round before left, the guest
- * writes about as fast as the wire carries; then its vCPUs are throttled, by 20
- * percent and 10 more each time. At the highest throttle, three rounds without
- * progress are the verdict: it will not converge.
+ * The forecast after each harvest: the pages that are dirty now, and those that
+ * will be written between this harvest and the pause, at the rate the wire
+ * showed; one more harvest; and three answers of the other side (of the last
+ * round, READY, DONE), each as quick as its quickest so far. The rate of writes
+ * is the peak of the rounds before, fading by a quarter each: a long round
+ * counts a page once however often it was written, so it shows too low a rate.
+ *
+ * Below the target: stop. If a round left more than three quarters of what it
+ * began with, the guest writes about as fast as the wire carries; then its
+ * vCPUs are throttled, by 20 percent and 10 more each time. At the highest
+ * throttle, three rounds without progress are the verdict. A guest is never
+ * throttled where that cannot help: if answers and harvest alone, the floor,
+ * take longer than the target.
  */
-#include <errno.h>
-#include <inttypes.h>
+#include "rounds/policy.h"
 
-#include "rounds/precopy.h"
+#include "tidemark/range.h"
 
-#define FIRST_THROTTLE 20u
-#define MORE_THROTTLE 10u
-#define PATIENCE_ROUNDS 3u
+#define ANSWERS 3u
+#define BUSY_BYTES (1u << 20)	/* smaller rounds say little about the wire */
 
-/* What the hand-over costs besides pages: state, and three turns of words. */
-#define FIXED_NS 1000000u
-
-static uint64_t downtime_for(const struct attempt *a, uint64_t pages)
+static uint64_t max(uint64_t a, uint64_t b)
 {
-	uint64_t rate = a->wire_bytes_per_s ? a->wire_bytes_per_s : 1;
-
-	return (uint64_t)((double)pages * 4096.0 * 1e9 / (double)rate) +
-	       a->round.harvest_ns + FIXED_NS;
+	return a > b ? a : b;
 }
 
-uint64_t tide__policy_downtime_ns(const struct attempt *a)
+void tide__policy_learn(struct tide__policy *p, uint64_t bytes, uint64_t ns,
+			uint64_t turn_ns)
 {
-	return downtime_for(a, tide_epoch_count(a->epoch));
+	if (bytes > BUSY_BYTES || !p->wire_bytes_per_s)
+		p->wire_bytes_per_s =
+		    (uint64_t)((double)bytes * 1e9 / (double)(ns + 1)) + 1;
+	if (!p->turn_ns || turn_ns < p->turn_ns)
+		p->turn_ns = turn_ns;
 }
 
-bool tide__policy_may_stop(const struct attempt *a)
+struct tide__forecast tide__policy_forecast(const struct tide__policy *p,
+					    const struct tide__left *left)
 {
-	return tide__policy_downtime_ns(a) <= a->options.downtime_target_ns;
+	double wire = (double)max(p->wire_bytes_per_s, 1);
+	double rate = (double)max(p->peak_pages_per_s, left->pages_per_s);
+	/* While the harvest ran the guest did, too. */
+	double pages = (double)left->pages +
+		       rate * (double)left->harvest_ns / 1e9;
+	uint64_t floor = left->harvest_ns + ANSWERS * p->turn_ns;
+
+	return (struct tide__forecast){
+		.floor_ns = floor,
+		.downtime_ns = floor + (uint64_t)(pages * TIDE_PAGE_BYTES *
+						  1e9 / wire),
+	};
 }
 
-static void throttle(struct attempt *a)
+static bool may_throttle(const struct tide__policy *p, uint64_t floor_ns)
 {
-	unsigned int most = a->options.max_throttle_percent;
-	unsigned int percent = a->throttle_percent ? a->throttle_percent +
-			       MORE_THROTTLE : FIRST_THROTTLE;
-
-	if (!a->ops->throttle || !most)
-		return;
-	a->throttle_percent = percent < most ? percent : most;
-	a->ops->throttle(a->opaque, a->throttle_percent);
+	return floor_ns < p->target_ns &&
+	       p->throttle_percent < p->max_throttle_percent;
 }
 
-int tide__policy_after_round(struct attempt *a, uint64_t pages_before,
-			     struct tide_error *err)
+static void throttle(struct tide__policy *p)
 {
-	uint64_t pages = tide_epoch_count(a->epoch);
-	bool can_throttle = a->ops->throttle &&
-			    a->throttle_percent <
-				a->options.max_throttle_percent;
+	unsigned int percent = p->throttle_percent
+				   ? p->throttle_percent + TIDE__MORE_THROTTLE
+				   : TIDE__FIRST_THROTTLE;
 
-	if (pages < pages_before - pages_before / 4)
-		a->rounds_without_progress = 0;
-	else if (can_throttle)
-		throttle(a);
-	else
-		a->rounds_without_progress++;
-	if (a->round.number < a->options.max_rounds &&
-	    a->rounds_without_progress < PATIENCE_ROUNDS)
-		return 0;
-	return tide_error_set(
-	    err, -ELOOP, "precopy", TIDE_NO_OFFSET,
-	    "will not converge: after %u rounds %" PRIu64 " pages are dirty, "
-	    "written at %" PRIu64 " pages/s against %" PRIu64 " MB/s of wire, "
-	    "throttled by %u %%; the downtime would be %" PRIu64 " ms, the "
-	    "target is %" PRIu64 " ms", a->round.number, pages,
-	    a->round.dirty_pages_per_s, a->wire_bytes_per_s / 1000000,
-	    a->throttle_percent, downtime_for(a, pages) / 1000000,
-	    a->options.downtime_target_ns / 1000000);
+	p->throttle_percent = percent < p->max_throttle_percent
+				  ? percent : p->max_throttle_percent;
+}
+
+enum tide__verdict tide__policy_judge(struct tide__policy *p,
+				      const struct tide__left *left)
+{
+	struct tide__forecast f = tide__policy_forecast(p, left);
+	enum tide__verdict verdict = TIDE__GO_ON;
+
+	p->peak_pages_per_s = max(left->pages_per_s, p->peak_pages_per_s -
+				  p->peak_pages_per_s / 4);
+	if (f.downtime_ns <= p->target_ns)
+		return TIDE__STOP_GUEST;
+	if (left->pages < left->pages_before - left->pages_before / 4) {
+		p->rounds_without_progress = 0;
+	} else if (may_throttle(p, f.floor_ns)) {
+		throttle(p);
+		verdict = TIDE__THROTTLE;
+	} else {
+		p->rounds_without_progress++;
+	}
+	if (left->rounds >= p->max_rounds ||
+	    p->rounds_without_progress >= TIDE__PATIENCE_ROUNDS)
+		return TIDE__GIVE_UP;
+	return verdict;
 }

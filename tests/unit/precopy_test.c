@@ -580,17 +580,18 @@ static void receiver_refuses(void **state)
 	}
 }
 
-static void does_not_converge(void **state)
+/* The verdict over @target_ns says @words. */
+static void gives_up(uint64_t target_ns, uint64_t bandwidth, const char *words)
 {
 	struct world w;
 	struct proxy x;
 	pthread_t thread;
 
-	(void)state;
 	begin_world(&w, 3);
 	connect_sides(&w, &x, NONE, 0, 0);
 	tide_precopy_defaults(&w.near.options);
-	w.near.options.downtime_target_ns = 1;
+	w.near.options.downtime_target_ns = target_ns;
+	w.near.options.bandwidth_bytes_per_s = bandwidth;
 	w.near.options.max_rounds = 6;
 	w.far.options = w.near.options;
 	pthread_create(&thread, NULL, far_main, &w.far);
@@ -601,8 +602,87 @@ static void does_not_converge(void **state)
 	end_proxy(&w, &x);
 	assert_int_equal(w.near.rc, -ELOOP);
 	assert_int_equal(w.near.result.outcome, TIDE_PRECOPY_NOT_CONVERGING);
-	assert_non_null(strstr(w.near.err.text, "pages/s"));
+	if (!strstr(w.near.err.text, words))
+		fail_msg("'%s' lacks '%s'", w.near.err.text, words);
 	assert_true(w.near.runs);
+	assert_false(w.far.runs);
+	end_world(&w);
+}
+
+static void does_not_converge(void **state)
+{
+	(void)state;
+	gives_up(1, 0, "answers of the other side alone take");
+	/* 16 MB/s are fewer pages than the writer's. */
+	gives_up(20000000, 16 << 20, "pages/s against");
+}
+
+/* Options of an older version, of a newer one, and of none. */
+static void options_of_other_versions(void **state)
+{
+	struct {
+		struct tide_precopy_options o;
+		uint64_t more[4];
+	} big = { .more = { 0 } };
+	struct tide_precopy_result result;
+	struct tide_error err;
+	struct world w;
+	int none = -1;
+
+	(void)state;
+	begin_world(&w, 11);
+	tide_precopy_defaults(&big.o);
+	big.o.struct_size = sizeof(big);
+	/* Taken: what fails is the socket. */
+	assert_int_equal(tide_precopy_run(&none, 1, w.near.slots, w.set,
+					  &near_ops, &w, &big.o, &result, &err),
+			 -EBADF);
+	big.more[3] = 1;
+	assert_int_equal(tide_precopy_run(&none, 1, w.near.slots, w.set,
+					  &near_ops, &w, &big.o, &result, &err),
+			 -EINVAL);
+	assert_non_null(strstr(err.text, "does not know"));
+	big.o.struct_size = 16;
+	assert_int_equal(tide_precopy_run(&none, 1, w.near.slots, w.set,
+					  &near_ops, &w, &big.o, &result, &err),
+			 -EINVAL);
+	big.o.struct_size = sizeof(big.o);
+	assert_int_equal(tide_precopy_run(&none, 0, w.near.slots, w.set,
+					  &near_ops, &w, &big.o, &result, &err),
+			 -EINVAL);
+	end_world(&w);
+}
+
+static int silent_failure(void *o, struct tide_error *err)
+{
+	(void)o;
+	(void)err;
+	return -EBUSY;
+}
+
+/* A callback that fails without a word is a failure, and says which. */
+static void silent_callbacks(void **state)
+{
+	struct tide_precopy_ops ops = near_ops;
+	struct tide_precopy_options o;
+	struct world w;
+	struct proxy x;
+	pthread_t thread;
+
+	(void)state;
+	begin_world(&w, 12);
+	ops.pause = silent_failure;
+	connect_sides(&w, &x, NONE, 0, 0);
+	tide_precopy_defaults(&o);
+	w.far.options = o;
+	pthread_create(&thread, NULL, far_main, &w.far);
+	assert_int_equal(tide_precopy_run(w.near.fd, CHANNELS, w.near.slots,
+					  w.set, &ops, &w, &o, &w.near.result,
+					  &w.near.err), -EBUSY);
+	pthread_join(thread, NULL);
+	end_proxy(&w, &x);
+	assert_non_null(strstr(w.near.err.text, "the caller's pause failed"));
+	assert_int_equal(tide_set_count(w.set), PAGES);
 	assert_false(w.far.runs);
 	end_world(&w);
 }
@@ -660,6 +740,8 @@ int main(void)
 		cmocka_unit_test(receiver_refuses),
 		cmocka_unit_test(does_not_converge),
 		cmocka_unit_test(late_write_is_refused),
+		cmocka_unit_test(options_of_other_versions),
+		cmocka_unit_test(silent_callbacks),
 		cmocka_unit_test(cancel_rolls_back),
 	};
 

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "rounds/options.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* The first version ended here; none was smaller. */
+#define LEAST_BYTES (offsetof(struct tide_precopy_options, cancel) + \
+		     sizeof(const bool *))
+
+void tide_precopy_defaults(struct tide_precopy_options *options)
+{
+	*options = (struct tide_precopy_options){
+		.struct_size = sizeof(*options),
+		.page_bytes = TIDE_PAGE_BYTES,
+		.downtime_target_ns = 300000000u,
+		.stall_timeout_ns = 10000000000u,
+		.max_rounds = 30,
+		.max_throttle_percent = 99,
+		.checksum = true,
+	};
+}
+
+static bool all_zero(const unsigned char *at, size_t len)
+{
+	while (len && !*at) {
+		at++;
+		len--;
+	}
+	return !len;
+}
+
+int tide__options_take(struct tide_precopy_options *own,
+		       const struct tide_precopy_options *theirs,
+		       struct tide_error *err)
+{
+	size_t size = theirs->struct_size;
+	size_t known = size < sizeof(*own) ? size : sizeof(*own);
+	const char *fault = NULL;
+
+	tide_precopy_defaults(own);
+	if (size < LEAST_BYTES)
+		fault = "begin with tide_precopy_defaults";
+	else if (!all_zero((const unsigned char *)theirs + known, size - known))
+		fault = "some are set that this version does not know";
+	if (!fault)
+		memcpy(own, theirs, known);
+	own->struct_size = sizeof(*own);
+	if (!fault && own->page_bytes != TIDE_PAGE_BYTES)
+		fault = "pages have 4096 bytes";
+	if (!fault && !own->stall_timeout_ns)
+		fault = "a stall timeout of 0 is none";
+	if (!fault)
+		return 0;
+	return tide_error_set(err, -EINVAL, "precopy", TIDE_NO_OFFSET,
+			      "options: %s", fault);
+}
