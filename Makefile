@@ -4,12 +4,13 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 
-.PHONY: help run test tsan fuzz campaign bench deps build install clean
+.PHONY: help run test tsan fuzz campaign soak bench deps build install clean
 help:
 	@echo 'make run      set up, build, and watch a running VM move (the demo)'
 	@echo 'make test     set up, build, and run every test'
 	@echo 'make tsan     the tests with threads, under ThreadSanitizer'
 	@echo 'make campaign crashes and kills, all of them, with five seeds'
+	@echo 'make soak     the tests with threads on a loaded machine, ROUNDS=200'
 	@echo 'make fuzz     a minute of each fuzz target, seeded from real images'
 	@echo 'make bench    set up, build, and measure'
 	@echo 'make deps     install the missing Debian packages, configure'
@@ -33,7 +34,7 @@ test: deps
 
 # A build of its own: sanitized objects do not mix with others.
 TSAN_TESTS = dirty_threads producers slots precopy_slots precopy disk queue \
-	qcow2 qcow2_queue control
+	qcow2 qcow2_queue control sink move rearm
 tsan: deps
 	@[ -f build-tsan/build.ninja ] || meson setup build-tsan \
 		-Db_sanitize=thread -Db_lundef=false -Dc_args=-Wno-tsan >/dev/null
@@ -58,6 +59,13 @@ campaign: deps
 			TIDEMARK=$(CURDIR)/$(BUILD)/tidemark \
 			bash tests/sh/nbd-stress.sh || exit 1; \
 	done
+
+	@scripts/mutate
+
+ROUNDS ?= 200
+soak: deps
+	@ninja -C $(BUILD) --quiet
+	@scripts/soak $(BUILD) $(ROUNDS)
 
 bench: build
 	@meson test -C $(BUILD) --no-rebuild --benchmark --verbose

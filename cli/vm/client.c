@@ -164,8 +164,10 @@ static int run_migrate(const struct cli_parsed *p)
 		json_dumpf(result, stdout, JSON_INDENT(2));
 		putchar('\n');
 	} else if (code == CLI_OK) {
-		printf("moved: %.1f ms down, %.1f MB in %.0f ms\n",
+		printf("moved: %.1f ms down%s, %.1f MB in %.0f ms\n",
 		       client_real(result, "downtime_ms"),
+		       json_is_true(json_object_get(result, "target_missed"))
+			       ? " (longer than asked)" : "",
 		       (double)client_integer(result, "bytes_sent") / 1e6,
 		       client_real(result, "total_ms"));
 	}

@@ -160,10 +160,12 @@ static json_t *result_json(const struct moving *m,
 			   const struct tide_error *err)
 {
 	json_t *j = json_pack(
-	    "{s:s, s:i, s:I, s:I, s:f, s:f, s:I}", "outcome",
+	    "{s:s, s:i, s:I, s:I, s:f, s:f, s:b, s:f, s:I}", "outcome",
 	    outcome_name(r->outcome), "rounds", r->rounds, "pages",
 	    (json_int_t)r->pages, "bytes_sent", (json_int_t)r->bytes_sent,
-	    "downtime_ms", (double)r->downtime_ns / 1e6, "total_ms",
+	    "downtime_ms", (double)r->downtime_ns / 1e6,
+	    "predicted_downtime_ms", (double)r->predicted_downtime_ns / 1e6,
+	    "target_missed", r->target_missed, "total_ms",
 	    (double)r->total_ns / 1e6, "reports_dropped",
 	    (json_int_t)m->client->dropped);
 
