@@ -29,12 +29,27 @@ static uint64_t max(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
+static uint64_t rate_of(uint64_t bytes, uint64_t ns)
+{
+	return (uint64_t)((double)bytes * 1e9 / (double)(ns + 1)) + 1;
+}
+
 void tide__policy_learn(struct tide__policy *p, uint64_t bytes, uint64_t ns,
 			uint64_t turn_ns)
 {
-	if (bytes > BUSY_BYTES || !p->wire_bytes_per_s)
-		p->wire_bytes_per_s =
-		    (uint64_t)((double)bytes * 1e9 / (double)(ns + 1)) + 1;
+	/*
+	 * A small round is mostly waiting; without that it shows at least a
+	 * bound from below, to go by until there was a busy one.
+	 */
+	if (bytes > BUSY_BYTES) {
+		p->wire_bytes_per_s = rate_of(bytes, ns);
+		p->was_busy = true;
+	} else if (!p->was_busy) {
+		p->wire_bytes_per_s = max(p->wire_bytes_per_s,
+					  rate_of(bytes, ns > turn_ns
+							     ? ns - turn_ns
+							     : 0));
+	}
 	if (!p->turn_ns || turn_ns < p->turn_ns)
 		p->turn_ns = turn_ns;
 }

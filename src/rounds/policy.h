@@ -17,6 +17,7 @@ struct tide__policy {
 	unsigned int max_throttle_percent;	/* 0: the guest cannot, or may not */
 	/* Learned from the rounds before. */
 	uint64_t wire_bytes_per_s;	/* what the last busy round reached */
+	bool was_busy;			/* there was one */
 	uint64_t turn_ns;		/* the quickest answer of the sink */
 	uint64_t peak_pages_per_s;	/* of writes, fading */
 	/* The state. */

@@ -139,16 +139,22 @@ static void learns(void **state)
 	struct tide__left left = { .pages_per_s = 1000 };
 
 	(void)state;
-	tide__policy_learn(&p, 1000, MS, 5);
-	assert_int_equal(p.wire_bytes_per_s, 1000000);
+	/* Small rounds: the best of them, without the waiting. */
+	tide__policy_learn(&p, 1000, 2 * MS, MS + 1);
+	assert_int_equal(p.wire_bytes_per_s, 1000001);
+	assert_int_equal(p.turn_ns, MS + 1);
+	tide__policy_learn(&p, 10, 2 * MS, MS + 2);
+	assert_int_equal(p.wire_bytes_per_s, 1000001);
+	assert_int_equal(p.turn_ns, MS + 1);
+	tide__policy_learn(&p, 1 << 20, 4, 5);
+	assert_int_equal(p.wire_bytes_per_s, 1048576000000001);
 	assert_int_equal(p.turn_ns, 5);
-	/* Small rounds teach nothing of the wire once it is known. */
-	tide__policy_learn(&p, 1 << 20, MS, 4);
-	assert_int_equal(p.wire_bytes_per_s, 1000000);
-	assert_int_equal(p.turn_ns, 4);
-	tide__policy_learn(&p, (1 << 20) + 1, MS, 9);
-	assert_int_equal(p.wire_bytes_per_s, 1048575952);
-	assert_int_equal(p.turn_ns, 4);
+	/* A busy round is worth more than all of them. */
+	tide__policy_learn(&p, (1 << 20) + 1, MS - 1, 9);
+	assert_int_equal(p.wire_bytes_per_s, 1048577001);
+	assert_int_equal(p.turn_ns, 5);
+	tide__policy_learn(&p, 1 << 20, 4, 5);
+	assert_int_equal(p.wire_bytes_per_s, 1048577001);
 	/* The peak of writes fades by a quarter a round. */
 	tide__policy_judge(&p, &left);
 	assert_int_equal(p.peak_pages_per_s, 1000);
