@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 
 #include <stddef.h>
+#include <string.h>
 
 const struct cli_command *const cli_commands[] = {
 	&cli_demo,
@@ -28,3 +29,19 @@ const struct cli_command *const cli_commands[] = {
 	&cli_completion,
 	NULL,
 };
+
+const struct cli_group cli_groups[] = {
+	{ "vm", "Run a guest of the reference VMM, move it, look after it" },
+	{ "qcow2", "Look into qcow2 images, check, repair and guard them" },
+	{ "trace", "Record, look into and play traces of dirty pages" },
+	{ NULL, NULL },
+};
+
+bool cli_in_group(const struct cli_command *command,
+		  const struct cli_group *group)
+{
+	size_t n = strlen(group->name);
+
+	return !strncmp(command->name, group->name, n) &&
+	       command->name[n] == ' ';
+}

@@ -6,6 +6,8 @@
 #ifndef CLI_COMMANDS_H
 #define CLI_COMMANDS_H
 
+#include <stdbool.h>
+
 /* Exit codes, the same for every subcommand and documented in tidemark(1). */
 enum cli_exit {
 	CLI_OK = 0,		/* done, and everything asked for was verified */
@@ -31,9 +33,20 @@ struct cli_command {
 
 extern const struct cli_command *const cli_commands[];	/* ends with NULL */
 
+/* The first word of nested commands. */
+struct cli_group {
+	const char *name;
+	const char *summary;
+};
+
+extern const struct cli_group cli_groups[];	/* ends with name NULL */
+
+bool cli_in_group(const struct cli_command *command,
+		  const struct cli_group *group);
+
 extern const struct cli_command cli_demo, cli_sources, cli_vm_run,
-    cli_vm_receive, cli_vm_migrate, cli_vm_status, cli_vm_stop, cli_vm_resume, cli_vm_verify,
-    cli_bench, cli_completion,
+    cli_vm_receive, cli_vm_migrate, cli_vm_status, cli_vm_stop, cli_vm_resume,
+    cli_vm_verify, cli_bench, cli_completion,
     cli_scan, cli_serve, cli_trace_info, cli_trace_replay, cli_trace_record;
 extern const struct cli_command cli_qcow2_info, cli_qcow2_check,
     cli_qcow2_map, cli_qcow2_repair, cli_qcow2_guard, cli_qcow2_create;

@@ -18,6 +18,25 @@ static void usage(FILE *to)
 	fprintf(to, "\n'tidemark COMMAND --help' tells more.\n");
 }
 
+static void group_usage(FILE *to, const struct cli_group *group)
+{
+	fprintf(to, "usage: tidemark %s COMMAND [OPTIONS]\n\n%s.\n\n"
+		"commands:\n", group->name, group->summary);
+	for (const struct cli_command *const *c = cli_commands; *c; c++)
+		if (cli_in_group(*c, group))
+			fprintf(to, "  %-14s %s\n", (*c)->name, (*c)->summary);
+	fprintf(to, "\n'tidemark %s COMMAND --help' tells more.\n",
+		group->name);
+}
+
+static const struct cli_group *group_named(const char *name)
+{
+	for (const struct cli_group *g = cli_groups; g->name; g++)
+		if (!strcmp(g->name, name))
+			return g;
+	return NULL;
+}
+
 /* How many words of argv name the command @c; 0 if they do not. */
 static int words_matching(const struct cli_command *c, int argc, char **argv)
 {
@@ -54,6 +73,27 @@ static int run(const struct cli_command *command, int argc, char **argv)
 	return finish(command->name, code);
 }
 
+/* A group by itself is answered with what is in it. */
+static int no_command(int argc, char **argv)
+{
+	const struct cli_group *group = argc >= 2 ? group_named(argv[1]) : NULL;
+
+	if (group && argc >= 3 && !strcmp(argv[2], "--help")) {
+		group_usage(stdout, group);
+		return finish("--help", CLI_OK);
+	}
+	if (group && argc >= 3)
+		fprintf(stderr, "tidemark: no command '%s %s'\n", argv[1],
+			argv[2]);
+	else if (argc >= 2 && !group)
+		fprintf(stderr, "tidemark: no command '%s'\n", argv[1]);
+	if (group)
+		group_usage(stderr, group);
+	else
+		usage(stderr);
+	return CLI_USAGE;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc >= 2 && !strcmp(argv[1], "--help")) {
@@ -71,8 +111,5 @@ int main(int argc, char **argv)
 		if (words)
 			return run(*c, argc - words, argv + words);
 	}
-	if (argc >= 2)
-		fprintf(stderr, "tidemark: no command '%s'\n", argv[1]);
-	usage(stderr);
-	return CLI_USAGE;
+	return no_command(argc, argv);
 }

@@ -2,12 +2,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # An installed Tidemark serves a stranger: header, pkg-config, shared and static
 # library are found where they were installed, a program builds against each
-# and runs, and no internal symbol shows.
+# and runs, no internal symbol shows, and shells find their completion.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
 DESTDIR=$dir meson install -C "$BUILD" --no-rebuild >"$dir/log"
+for f in bash-completion/completions/tidemark zsh/site-functions/_tidemark \
+	fish/vendor_completions.d/tidemark.fish; do
+	[ -s "$(find "$dir" -path "*/share/$f")" ] || { echo "no $f"; exit 1; }
+done
 pc=$(find "$dir" -name tidemark.pc)
 prefix=$dir$(sed -n 's/^prefix=//p' "$pc")
 export PKG_CONFIG_PATH=${pc%/*}
