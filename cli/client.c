@@ -101,18 +101,16 @@ static void print_stalls(const json_t *stalls)
 	}
 }
 
-void client_print_status(const json_t *status, bool json)
+void client_print_status(const json_t *status)
 {
-	if (json) {
-		json_dumpf(status, stdout, JSON_INDENT(2));
-		putchar('\n');
-		return;
-	}
+	char reason[CLI_SHOWN];
+
 	printf("state: %s\naccel: %s\nsource: %s\n",
 	       client_text(status, "state"), client_text(status, "accel"),
 	       client_text(status, "source"));
 	if (*client_text(status, "reason"))
-		printf("reason: %s\n", client_text(status, "reason"));
+		printf("reason: %s\n",
+		       cli_show(reason, client_text(status, "reason")));
 	if (json_object_get(status, "memory_bytes"))
 		printf("memory: %lld MiB\nvcpus: %lld\npattern: %s\n"
 		       "pages written: %lld\n",

@@ -18,7 +18,7 @@ json_t *client_migrate_request(const struct cli_parsed *p, const char *to);
 json_t *client_migrate(int fd, json_t *request,
 		       void (*on_round)(void *opaque, const json_t *round),
 		       void *opaque);
-void client_print_status(const json_t *status, bool json);
+void client_print_status(const json_t *status);
 
 const char *client_text(const json_t *object, const char *name);	/* "" */
 long long client_integer(const json_t *object, const char *name);

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "cli/client.h"
+#include "cli/json_out.h"
 #include "cli/progress.h"
 #include "cli/vm/options.h"
 #include "cli/wire.h"
@@ -36,6 +37,7 @@ struct demo {
 	char to[160];		/* where the receiver listens */
 	pid_t near, far;
 	json_t *rounds;
+	bool lost;		/* a round could not be kept */
 	bool json;
 };
 
@@ -172,8 +174,9 @@ static void on_round(void *opaque, const json_t *round)
 {
 	struct demo *d = opaque;
 
-	if (json_is_true(json_object_get(round, "finished")))
-		json_array_append(d->rounds, (json_t *)round);
+	if (json_is_true(json_object_get(round, "finished")) &&
+	    json_array_append(d->rounds, (json_t *)round))
+		d->lost = true;
 	if (!d->json)
 		progress_round(round);
 }
@@ -188,36 +191,46 @@ static bool is_true(const json_t *object, const char *name)
 	return json_is_true(json_object_get(object, name));
 }
 
-static void report(const struct demo *d, const json_t *result,
-		   const json_t *verdict, const json_t *near,
-		   const json_t *far, bool verified)
+static double hash_ms(const json_t *far)
 {
-	double hash_ms = (double)client_integer(far, "hash_ns") / 1e6;
-	double down = client_real(result, "downtime_ms") - hash_ms;
+	return (double)client_integer(far, "hash_ns") / 1e6;
+}
 
-	if (d->json) {
-		json_t *j = json_pack(
-		    "{s:s, s:s, s:s, s:O, s:f, s:f, s:f, s:O, s:b, s:O, s:O}",
-		    "accel", d->config.accel == VM_ACCEL_KVM ? "kvm"
-							     : "process",
-		    "source", tide_source_kind_name(d->config.source),
-		    "pattern", cli_text(d->p, "pattern"), "rounds", d->rounds,
-		    "downtime_ms", down, "hashing_ms", hash_ms, "total_ms",
-		    client_real(result, "total_ms"), "bytes_sent",
-		    json_object_get(result, "bytes_sent"), "verified",
-		    verified, "verdict", verdict, "stalls",
-		    json_object_get(near, "stalls"));
+static int report_json(const struct demo *d, const json_t *result,
+		       const json_t *verdict, const json_t *near,
+		       const json_t *far, bool verified)
+{
+	struct cli_json j;
 
-		json_dumpf(j, stdout, JSON_INDENT(2));
-		putchar('\n');
-		json_decref(j);
-		return;
-	}
+	cli_json_begin(&j, stdout);
+	cli_json_object(&j, NULL);
+	cli_json_text(&j, "accel",
+		      d->config.accel == VM_ACCEL_KVM ? "kvm" : "process");
+	cli_json_text(&j, "source", tide_source_kind_name(d->config.source));
+	cli_json_text(&j, "pattern", cli_text(d->p, "pattern"));
+	cli_json_value(&j, "rounds", d->rounds);
+	cli_json_real(&j, "downtime_ms",
+		      client_real(result, "downtime_ms") - hash_ms(far));
+	cli_json_real(&j, "hashing_ms", hash_ms(far));
+	cli_json_real(&j, "total_ms", client_real(result, "total_ms"));
+	cli_json_value(&j, "bytes_sent", json_object_get(result, "bytes_sent"));
+	cli_json_bool(&j, "verified", verified);
+	cli_json_value(&j, "verdict", verdict);
+	cli_json_value(&j, "stalls", json_object_get(near, "stalls"));
+	cli_json_close(&j);
+	j.failed |= d->lost;
+	return cli_json_end(&j, d->p->command);
+}
+
+static void report(const json_t *result, const json_t *verdict,
+		   const json_t *near, const json_t *far, bool verified)
+{
 	printf("moved: guest stood still for %.1f ms (and %.1f ms more while "
-	       "the demo hashed its RAM)\n", down, hash_ms);
+	       "the demo hashed its RAM)\n", client_real(result, "downtime_ms") - hash_ms(far),
+	       hash_ms(far));
 	printf("sent:  %.1f MB in %.0f ms, %lld pages in %lld rounds\n",
 	       (double)client_integer(result, "bytes_sent") / 1e6,
-	       client_real(result, "total_ms") - hash_ms,
+	       client_real(result, "total_ms") - hash_ms(far),
 	       client_integer(result, "pages"),
 	       client_integer(result, "rounds"));
 	printf("guest: verified %lld pages that it wrote, %lld bad",
@@ -240,6 +253,7 @@ static int prove(struct demo *d, int near_fd, int far_fd, const json_t *result)
 {
 	const struct timespec work = { 0, 300000000 };
 	json_t *near = ask(near_fd, "status"), *far, *verdict;
+	int code = CLI_OK;
 	bool verified;
 
 	nanosleep(&work, NULL);		/* it shall write there, too */
@@ -250,15 +264,17 @@ static int prove(struct demo *d, int near_fd, int far_fd, const json_t *result)
 		   client_integer(near, "memory_hash") &&
 		   client_integer(near, "memory_hash") ==
 		       client_integer(far, "memory_hash");
-	if (near && far && verdict)
-		report(d, result, verdict, near, far, verified);
+	if (near && far && verdict && d->json)
+		code = report_json(d, result, verdict, near, far, verified);
+	else if (near && far && verdict)
+		report(result, verdict, near, far, verified);
 	if (verdict && json_object_get(verdict, "error"))
 		cli_fail(d->p->command, CLI_UNVERIFIED, "%s",
 			 client_text(verdict, "error"));
 	json_decref(near);
 	json_decref(far);
 	json_decref(verdict);
-	return verified ? CLI_OK : CLI_UNVERIFIED;
+	return code != CLI_OK ? code : verified ? CLI_OK : CLI_UNVERIFIED;
 }
 
 static int move(struct demo *d, int near_fd, int far_fd)

@@ -134,6 +134,50 @@ void cli_json_text(struct cli_json *j, const char *key, const char *text)
 		put(j, "null");
 }
 
+static void put_members(struct cli_json *j, const json_t *value)
+{
+	const char *name;
+	json_t *member;
+	size_t i;
+
+	json_object_foreach((json_t *)value, name, member)
+		cli_json_value(j, name, member);
+	json_array_foreach(value, i, member)
+		cli_json_value(j, NULL, member);
+	cli_json_close(j);
+}
+
+void cli_json_value(struct cli_json *j, const char *key, const json_t *value)
+{
+	if (j->failed)
+		return;
+	if (json_is_object(value) || json_is_array(value)) {
+		open_level(j, key, json_is_array(value));
+		if (!j->failed)
+			put_members(j, value);
+	} else if (json_is_integer(value)) {
+		lead(j, key);
+		if (fprintf(j->to, "%" JSON_INTEGER_FORMAT,
+			    json_integer_value(value)) < 0)
+			j->failed = true;
+	} else if (json_is_real(value)) {
+		cli_json_real(j, key, json_real_value(value));
+	} else if (json_is_boolean(value)) {
+		cli_json_bool(j, key, json_is_true(value));
+	} else {
+		cli_json_text(j, key, json_string_value(value));
+	}
+}
+
+int cli_json_answer(const json_t *value, const struct cli_command *command)
+{
+	struct cli_json j;
+
+	cli_json_begin(&j, stdout);
+	cli_json_value(&j, NULL, value);
+	return cli_json_end(&j, command);
+}
+
 int cli_json_end(struct cli_json *j, const struct cli_command *command)
 {
 	put(j, "\n");

@@ -8,6 +8,7 @@
 #ifndef CLI_JSON_OUT_H
 #define CLI_JSON_OUT_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -35,10 +36,14 @@ void cli_json_close(struct cli_json *j);
 void cli_json_number(struct cli_json *j, const char *key, uint64_t value);
 void cli_json_real(struct cli_json *j, const char *key, double value);
 void cli_json_bool(struct cli_json *j, const char *key, bool value);
+/* A value that came as JSON, whole; NULL becomes null. */
+void cli_json_value(struct cli_json *j, const char *key, const json_t *value);
 /* NULL becomes null. */
 void cli_json_text(struct cli_json *j, const char *key, const char *text);
 
 /* The answer is whole and written: CLI_OK; else says so, CLI_FAILED. */
 int cli_json_end(struct cli_json *j, const struct cli_command *command);
+/* A whole answer that came as JSON. */
+int cli_json_answer(const json_t *value, const struct cli_command *command);
 
 #endif

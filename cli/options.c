@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
+
 #define LONGEST_MS 3600000u
 
 static unsigned int count_of(const struct cli_command *command)
@@ -240,15 +242,22 @@ uint64_t cli_number(const struct cli_parsed *p, const char *name)
 	return bytes;
 }
 
+const char *cli_show(char to[CLI_SHOWN], const char *text)
+{
+	tide__text_show(to, CLI_SHOWN, text, strlen(text));
+	return to;
+}
+
 int cli_fail(const struct cli_command *command, int code, const char *format,
 	     ...)
 {
+	char text[CLI_SHOWN], shown[CLI_SHOWN];
 	va_list args;
 
-	fprintf(stderr, "tidemark %s: ", command->name);
 	va_start(args, format);
-	vfprintf(stderr, format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	fputc('\n', stderr);
+	fprintf(stderr, "tidemark %s: %s\n", command->name,
+		cli_show(shown, text));
 	return code;
 }

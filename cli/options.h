@@ -57,7 +57,16 @@ void cli_range(const struct cli_option *option, uint64_t *least,
 /* Parse "64K", "1G", "4096": false if it is no size. */
 bool cli_parse_size(const char *text, uint64_t *bytes);
 
-/* Error of a command to stderr: "tidemark demo: reason". Returns @code. */
+#define CLI_SHOWN 4096
+
+/*
+ * Text that somebody else chose (an image, a peer, a recording), for a person
+ * to read: see base/text.h. Returns @to.
+ */
+const char *cli_show(char to[CLI_SHOWN], const char *text);
+
+/* Error of a command to stderr: "tidemark demo: reason". Returns @code.
+ * Whatever names and texts of others are in it are shown as by cli_show. */
 int cli_fail(const struct cli_command *command, int code, const char *format,
 	     ...) __attribute__((format(printf, 3, 4)));
 

@@ -3,9 +3,9 @@
  * tidemark sources: which ways of tracking writes work on this host, and why
  * the others do not.
  */
-#include <jansson.h>
 #include <stdio.h>
 
+#include "cli/json_out.h"
 #include "cli/options.h"
 #include "tidemark/source.h"
 
@@ -16,19 +16,25 @@ static const char *const watches[TIDE_SOURCE_KINDS] = {
 	[TIDE_SOURCE_UFFD] = "userfaultfd-WP async, PAGEMAP_SCAN",
 };
 
-static void print_json(int rc[], struct tide_error err[])
+static int print_json(const struct cli_parsed *p, const int rc[],
+		      const struct tide_error err[])
 {
-	json_t *list = json_array();
+	struct cli_json j;
 
-	for (int i = 0; i < TIDE_SOURCE_KINDS; i++)
-		json_array_append_new(list, json_pack("{s:s, s:b, s:s}",
-		    "source", tide_source_kind_name((enum tide_source_kind)i),
-		    "works", rc[i] == 0, "reason", rc[i] ? err[i].text : ""));
-	json_t *all = json_pack("{s:o}", "sources", list);
-
-	json_dumpf(all, stdout, JSON_INDENT(2));
-	putchar('\n');
-	json_decref(all);
+	cli_json_begin(&j, stdout);
+	cli_json_object(&j, NULL);
+	cli_json_array(&j, "sources");
+	for (int i = 0; i < TIDE_SOURCE_KINDS; i++) {
+		cli_json_object(&j, NULL);
+		cli_json_text(&j, "source",
+			      tide_source_kind_name((enum tide_source_kind)i));
+		cli_json_bool(&j, "works", rc[i] == 0);
+		cli_json_text(&j, "reason", rc[i] ? err[i].text : "");
+		cli_json_close(&j);
+	}
+	cli_json_close(&j);
+	cli_json_close(&j);
+	return cli_json_end(&j, p->command);
 }
 
 static int run(const struct cli_parsed *p)
@@ -40,10 +46,8 @@ static int run(const struct cli_parsed *p)
 		tide_error_clear(&err[i]);
 		rc[i] = tide_source_probe((enum tide_source_kind)i, &err[i]);
 	}
-	if (cli_flag(p, "json")) {
-		print_json(rc, err);
-		return CLI_OK;
-	}
+	if (cli_flag(p, "json"))
+		return print_json(p, rc, err);
 	for (int i = 0; i < TIDE_SOURCE_KINDS; i++)
 		printf("%-11s %-5s %s\n",
 		       tide_source_kind_name((enum tide_source_kind)i),

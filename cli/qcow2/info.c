@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/text.h"
 #include "qcow2/format/bitmaps.h"
 #include "qcow2/format/snapshots.h"
 #include "cli/qcow2/image.h"
@@ -16,15 +15,14 @@ struct out {
 
 static void put_text(struct out *o, const char *key, const char *text)
 {
-	char shown[4 * 1024 + 1];
+	char shown[CLI_SHOWN];
 
 	if (o->json) {
 		cli_json_text(&o->j, key, text);
 		return;
 	}
 	/* Names come from the image. */
-	tide__text_show(shown, sizeof(shown), text, strlen(text));
-	printf("%s: %s\n", key, shown);
+	printf("%s: %s\n", key, cli_show(shown, text));
 }
 
 static void put_number(struct out *o, const char *key, uint64_t value)
@@ -97,15 +95,13 @@ static void put_header(struct out *o, const struct qcow2_image *image)
 /* One of a list: an object, or words on a line. */
 static void item_text(struct out *o, const char *key, const char *text)
 {
-	char shown[4 * 1024 + 1];
+	char shown[CLI_SHOWN];
 
 	if (o->json) {
 		cli_json_text(&o->j, key, text);
 		return;
 	}
-	tide__text_show(shown, sizeof(shown), text ? text : "",
-			text ? strlen(text) : 0);
-	printf(" %s=%s", key, shown);
+	printf(" %s=%s", key, cli_show(shown, text ? text : ""));
 }
 
 static void item_number(struct out *o, const char *key, uint64_t value)

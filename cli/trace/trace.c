@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "cli/client.h"
+#include "cli/json_out.h"
 #include "cli/options.h"
 #include "tidemark/dirty.h"
 #include "tidemark/scan.h"
@@ -69,40 +70,65 @@ static const char *text_of(const struct trace *t, const char *key)
 	return text ? text : "";
 }
 
-static json_t *rounds_json(const struct trace *t, uint64_t gap, struct sums *s,
-			   uint64_t *all)
+/* What one round holds; the sums, and @all, grow by it. */
+static void add_round(const struct trace *t, uint32_t i, uint64_t gap,
+		      struct sums *s, uint64_t *all, struct cli_json *j)
 {
-	json_t *list = json_array();
+	uint64_t pages = tide_bitmap_count(t->round[i], t->pages), covered;
+	uint64_t runs = count_runs(t->round[i], t->pages, gap, &covered);
 
+	tide_bitmap_union(all, t->round[i], t->pages);
+	s->pages += pages;
+	s->runs += runs;
+	s->least = pages < s->least ? pages : s->least;
+	s->most = pages > s->most ? pages : s->most;
+	if (!j)
+		return;
+	cli_json_object(j, NULL);
+	cli_json_number(j, "round", i);
+	cli_json_number(j, "pages", pages);
+	cli_json_number(j, "ranges", runs);
+	cli_json_number(j, "covered", covered);
+	cli_json_close(j);
+}
+
+static void add_rounds(const struct trace *t, uint64_t gap, struct sums *s,
+		       uint64_t *all, struct cli_json *j)
+{
 	s->least = UINT64_MAX;
-	for (uint32_t i = 0; i < t->rounds; i++) {
-		uint64_t pages = tide_bitmap_count(t->round[i], t->pages);
-		uint64_t covered;
-		uint64_t runs = count_runs(t->round[i], t->pages, gap,
-					   &covered);
-
-		tide_bitmap_union(all, t->round[i], t->pages);
-		s->pages += pages;
-		s->runs += runs;
-		s->least = pages < s->least ? pages : s->least;
-		s->most = pages > s->most ? pages : s->most;
-		json_array_append_new(list, json_pack(
-		    "{s:i, s:I, s:I, s:I}", "round", (int)i, "pages",
-		    (json_int_t)pages, "ranges", (json_int_t)runs, "covered",
-		    (json_int_t)covered));
-	}
+	for (uint32_t i = 0; i < t->rounds; i++)
+		add_round(t, i, gap, s, all, j);
 	s->all = tide_bitmap_count(all, t->pages);
-	return list;
+}
+
+static int info_json(const struct cli_parsed *p, const struct trace *t,
+		     uint64_t gap, uint64_t *all)
+{
+	struct sums s = { 0 };
+	struct cli_json j;
+
+	cli_json_begin(&j, stdout);
+	cli_json_object(&j, NULL);
+	cli_json_text(&j, "workload", text_of(t, "workload"));
+	cli_json_number(&j, "pages", t->pages);
+	cli_json_number(&j, "page_bytes", t->page_bytes);
+	cli_json_array(&j, "rounds");
+	add_rounds(t, gap, &s, all, &j);
+	cli_json_close(&j);
+	cli_json_number(&j, "ever_written", s.all);
+	cli_json_close(&j);
+	return cli_json_end(&j, p->command);
 }
 
 static void print_info(const struct trace *t, const struct sums *s,
 		       uint64_t gap)
 {
 	double rounds = t->rounds;
+	char workload[CLI_SHOWN], about[CLI_SHOWN];
 
-	printf("%s%s%s\n", text_of(t, "workload"),
+	printf("%s%s%s\n", cli_show(workload, text_of(t, "workload")),
 	       *text_of(t, "description") ? ": " : "",
-	       text_of(t, "description"));
+	       cli_show(about, text_of(t, "description")));
 	printf("%" PRIu64 " pages of %" PRIu64 " bytes, %u rounds\n", t->pages,
 	       t->page_bytes, t->rounds);
 	printf("written a round: %.1f (%" PRIu64 " to %" PRIu64 "), %.2f %% "
@@ -120,7 +146,6 @@ static int run_info(const struct cli_parsed *p)
 	struct sums s = { 0 };
 	struct trace t;
 	int code = load(p, &t);
-	json_t *rounds;
 
 	if (code != CLI_OK)
 		return code;
@@ -129,24 +154,15 @@ static int run_info(const struct cli_parsed *p)
 		trace_free(&t);
 		return cli_fail(p->command, CLI_FAILED, "no memory");
 	}
-	rounds = rounds_json(&t, gap, &s, all);
 	if (cli_flag(p, "json")) {
-		json_t *j = json_pack(
-		    "{s:s, s:I, s:I, s:I, s:O}", "workload",
-		    text_of(&t, "workload"), "pages", (json_int_t)t.pages,
-		    "page_bytes", (json_int_t)t.page_bytes, "ever_written",
-		    (json_int_t)s.all, "rounds", rounds);
-
-		json_dumpf(j, stdout, JSON_INDENT(2));
-		putchar('\n');
-		json_decref(j);
+		code = info_json(p, &t, gap, all);
 	} else {
+		add_rounds(&t, gap, &s, all, NULL);
 		print_info(&t, &s, gap);
 	}
-	json_decref(rounds);
 	free(all);
 	trace_free(&t);
-	return CLI_OK;
+	return code;
 }
 
 /* --- replay --- */
@@ -202,22 +218,31 @@ static void replay_round(struct tide_set *set, const struct trace *t,
 	tide_epoch_commit(epoch);
 }
 
-static void print_replay(const struct cli_parsed *p, const struct trace *t,
-			 const struct sums *s)
+static int replay_json(const struct cli_parsed *p, const struct trace *t,
+		       const struct sums *s)
+{
+	double rounds = t->rounds, pages = s->pages ? (double)s->pages : 1;
+	struct cli_json j;
+
+	cli_json_begin(&j, stdout);
+	cli_json_object(&j, NULL);
+	cli_json_text(&j, "workload", text_of(t, "workload"));
+	cli_json_number(&j, "rounds", t->rounds);
+	cli_json_number(&j, "pages", s->pages);
+	cli_json_number(&j, "ranges", s->runs);
+	cli_json_real(&j, "mark_ns_per_page", (double)s->mark_ns / pages);
+	cli_json_real(&j, "cut_us_per_round", (double)s->cut_ns / rounds / 1e3);
+	cli_json_real(&j, "read_us_per_round",
+		      (double)s->read_ns / rounds / 1e3);
+	cli_json_number(&j, "wrong_pages", s->wrong);
+	cli_json_close(&j);
+	return cli_json_end(&j, p->command);
+}
+
+static void print_replay(const struct trace *t, const struct sums *s)
 {
 	double rounds = t->rounds, pages = s->pages ? (double)s->pages : 1;
 
-	if (cli_flag(p, "json")) {
-		printf("{ \"workload\": \"%s\", \"rounds\": %u, \"pages\": %"
-		       PRIu64 ", \"ranges\": %" PRIu64 ", \"mark_ns_per_page\""
-		       ": %.2f, \"cut_us_per_round\": %.2f, "
-		       "\"read_us_per_round\": %.2f, \"wrong_pages\": %" PRIu64
-		       " }\n", text_of(t, "workload"), t->rounds, s->pages,
-		       s->runs, (double)s->mark_ns / pages,
-		       (double)s->cut_ns / rounds / 1e3,
-		       (double)s->read_ns / rounds / 1e3, s->wrong);
-		return;
-	}
 	printf("%u rounds, %" PRIu64 " pages, %" PRIu64 " ranges: marking "
 	       "%.1f ns a page; cut %.1f us, reading %.1f us a round\n",
 	       t->rounds, s->pages, s->runs, (double)s->mark_ns / pages,
@@ -244,8 +269,12 @@ static int run_replay(const struct cli_parsed *p)
 	} else {
 		for (uint32_t i = 0; i < t.rounds; i++)
 			replay_round(set, &t, i, left, &s);
-		print_replay(p, &t, &s);
-		code = s.wrong ? CLI_UNVERIFIED : CLI_OK;
+		if (cli_flag(p, "json"))
+			code = replay_json(p, &t, &s);
+		else
+			print_replay(&t, &s);
+		if (code == CLI_OK && s.wrong)
+			code = CLI_UNVERIFIED;
 	}
 	tide_set_destroy(set);
 	free(left);
@@ -291,7 +320,7 @@ static int run_record(const struct cli_parsed *p)
 		code = cli_fail(p->command, CLI_REFUSED, "%s",
 				client_text(reply, "error"));
 	else if (cli_flag(p, "json"))
-		json_dumpf(reply, stdout, JSON_INDENT(2)), putchar('\n');
+		code = cli_json_answer(reply, p->command);
 	else
 		printf("%lld rounds, %lld pages written\n",
 		       client_integer(reply, "rounds"),

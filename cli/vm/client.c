@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cli/client.h"
+#include "cli/json_out.h"
 #include "cli/progress.h"
 #include "cli/vm/options.h"
 #include "cli/wire.h"
@@ -26,9 +27,10 @@ static int print_verdict(const struct cli_parsed *p, const json_t *verdict)
 {
 	bool good = json_is_true(json_object_get(verdict, "verified"));
 
+	int code = CLI_OK;
+
 	if (cli_flag(p, "json")) {
-		json_dumpf(verdict, stdout, JSON_INDENT(2));
-		putchar('\n');
+		code = cli_json_answer(verdict, p->command);
 	} else {
 		printf("%lld pages verified, %lld bad; disk: %lld writes, "
 		       "%lld reads, %lld bad\n",
@@ -38,7 +40,7 @@ static int print_verdict(const struct cli_parsed *p, const json_t *verdict)
 		       client_integer(verdict, "disk_reads"),
 		       client_integer(verdict, "disk_bad"));
 	}
-	return good ? CLI_OK : CLI_UNVERIFIED;
+	return code != CLI_OK ? code : good ? CLI_OK : CLI_UNVERIFIED;
 }
 
 /* One request, one answer; printed as it is. */
@@ -63,8 +65,11 @@ static int simple(const struct cli_parsed *p, json_t *request)
 	if (json_object_get(reply, "error"))
 		code = cli_fail(p->command, CLI_REFUSED, "%s",
 				client_text(reply, "error"));
+	else if (!strcmp(p->command->name, "vm status") &&
+		 cli_flag(p, "json"))
+		code = cli_json_answer(reply, p->command);
 	else if (!strcmp(p->command->name, "vm status"))
-		client_print_status(reply, cli_flag(p, "json"));
+		client_print_status(reply);
 	else if (!strcmp(p->command->name, "vm verify"))
 		code = print_verdict(p, reply);
 	json_decref(reply);
@@ -139,7 +144,7 @@ static int run_migrate(const struct cli_parsed *p)
 	const char *to = p->argc == 1 ? p->argv[0] : NULL;
 	struct tide_error err;
 	json_t *result;
-	int fd, code;
+	int fd, code, written = CLI_OK;
 
 	if (!to)
 		return cli_fail(p->command, CLI_USAGE,
@@ -161,8 +166,7 @@ static int run_migrate(const struct cli_parsed *p)
 	progress_end();
 	code = code_for(result);
 	if (cli_flag(p, "json")) {
-		json_dumpf(result, stdout, JSON_INDENT(2));
-		putchar('\n');
+		written = cli_json_answer(result, p->command);
 	} else if (code == CLI_OK) {
 		printf("moved: %.1f ms down%s, %.1f MB in %.0f ms\n",
 		       client_real(result, "downtime_ms"),
@@ -176,7 +180,7 @@ static int run_migrate(const struct cli_parsed *p)
 			 client_text(result, "origin"),
 			 client_text(result, "error"));
 	json_decref(result);
-	return code;
+	return code != CLI_OK ? code : written;
 }
 
 static const struct cli_option status_options[] = { OPT_CONTROL, OPT_JSON,
