@@ -4,11 +4,12 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 
-.PHONY: help run test tsan fuzz campaign soak bench deps build install clean
+.PHONY: help run test asan tsan fuzz campaign soak bench deps build install clean
 help:
 	@echo 'make run      set up, build, and watch a running VM move (the demo)'
 	@echo 'make test     set up, build, and run every test'
 	@echo 'make tsan     the tests with threads, under ThreadSanitizer'
+	@echo 'make asan     all tests, under ASan and UBSan'
 	@echo 'make campaign crashes and kills, all of them, with five seeds'
 	@echo 'make soak     the tests with threads on a loaded machine, ROUNDS=200'
 	@echo 'make fuzz     a minute of each fuzz target, seeded from real images'
@@ -41,6 +42,16 @@ tsan: deps
 	@ninja -C build-tsan --quiet
 	@TSAN_OPTIONS='halt_on_error=1 exitcode=66' \
 		scripts/run-tests build-tsan $(TSAN_TESTS)
+
+# What limits memory does not do so here, and strangers' programs are not
+# linked to it: the tests know (SANITIZED).
+asan: deps
+	@[ -f build-asan/build.ninja ] || meson setup build-asan \
+		-Db_sanitize=address,undefined -Db_lundef=false >/dev/null
+	@ninja -C build-asan --quiet
+	@ASAN_OPTIONS='detect_leaks=1 halt_on_error=1' \
+		UBSAN_OPTIONS='halt_on_error=1 print_stacktrace=1' \
+		scripts/run-tests build-asan
 
 # Builds on its own, in build-fuzz, with clang.
 fuzz:

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,7 @@
 
 #define DISK_BYTES (16 << 20)
 #define WAIT_MS 15000
+#define LINE_BYTES 1024
 #define ARGS 32
 
 struct demo {
@@ -74,26 +76,41 @@ static pid_t spawn(char *const argv[], int out)
 	_exit(127);
 }
 
-/* --name=value for the child's command line; freed with the process. */
-static char *argument(const char *name, const char *value)
-{
-	char *text = NULL;
+/* A child's command line; its texts stand one behind the other. */
+struct line {
+	char *argv[ARGS];
+	unsigned int count;
+	char text[LINE_BYTES];
+	size_t used;
+	bool full;
+};
 
-	if (asprintf(&text, "--%s=%s", name, value) < 0)
-		return NULL;
-	return text;
+static void add(struct line *l, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+static void add(struct line *l, const char *format, ...)
+{
+	size_t room = sizeof(l->text) - l->used;
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(l->text + l->used, room, format, args);
+	va_end(args);
+	if (n < 0 || (size_t)n >= room || l->count + 1 >= ARGS) {
+		l->full = true;
+		return;
+	}
+	l->argv[l->count++] = l->text + l->used;
+	l->used += (size_t)n + 1;
 }
 
-static unsigned int host_arguments(const struct demo *d, char **argv,
-				   unsigned int n)
+static void add_host(const struct demo *d, struct line *l)
 {
-	argv[n++] = argument("accel", d->config.accel == VM_ACCEL_KVM
-					  ? "kvm" : "process");
-	argv[n++] = argument("source",
-			     tide_source_kind_name(d->config.source));
+	add(l, "--accel=%s",
+	    d->config.accel == VM_ACCEL_KVM ? "kvm" : "process");
+	add(l, "--source=%s", tide_source_kind_name(d->config.source));
 	if (d->disk[0])
-		argv[n++] = argument("disk", d->disk);
-	return n;
+		add(l, "--disk=%s", d->disk);
 }
 
 static pid_t start_near(const struct demo *d)
@@ -101,26 +118,24 @@ static pid_t start_near(const struct demo *d)
 	static const char *const passed[] = { "memory", "slots", "vcpus",
 					      "pattern", "rate", "footprint",
 					      "seed" };
-	char *argv[ARGS] = { "tidemark", "vm", "run" };
-	unsigned int n = 3;
+	struct line l = { .argv = { "tidemark", "vm", "run",
+				    "--serial=/dev/null" }, .count = 4 };
 
-	argv[n++] = argument("control", d->near_control);
-	argv[n++] = "--serial=/dev/null";
-	n = host_arguments(d, argv, n);
+	add(&l, "--control=%s", d->near_control);
+	add_host(d, &l);
 	for (unsigned int i = 0; i < sizeof(passed) / sizeof(*passed); i++)
-		argv[n++] = argument(passed[i], cli_text(d->p, passed[i]));
+		add(&l, "--%s=%s", passed[i], cli_text(d->p, passed[i]));
 	if (cli_flag(d->p, "hole"))
-		argv[n++] = "--hole";
-	return spawn(argv, STDERR_FILENO);
+		add(&l, "--hole");
+	return l.full ? -1 : spawn(l.argv, STDERR_FILENO);
 }
 
 /* Starts the receiver and reads from it where it listens. */
 static pid_t start_far(struct demo *d)
 {
-	char *argv[ARGS] = { "tidemark", "vm", "receive", "--hash",
-				"--once" };
-	char listen[128], line[160] = "";
-	unsigned int n = 5;
+	struct line l = { .argv = { "tidemark", "vm", "receive", "--hash",
+				    "--once" }, .count = 5 };
+	char line[160] = "";
 	int out[2];
 	pid_t pid;
 	FILE *f;
@@ -128,15 +143,13 @@ static pid_t start_far(struct demo *d)
 	if (pipe2(out, O_CLOEXEC))
 		return -1;
 	if (cli_flag(d->p, "tcp"))
-		snprintf(listen, sizeof(listen), "tcp:127.0.0.1:0");
+		add(&l, "--listen=tcp:127.0.0.1:0");
 	else
-		snprintf(listen, sizeof(listen), "unix:%s/wire", d->dir);
-	argv[n++] = argument("control", d->far_control);
-	argv[n++] = argument("listen", listen);
-	argv[n++] = argument("stall-timeout",
-			     cli_text(d->p, "stall-timeout"));
-	n = host_arguments(d, argv, n);
-	pid = spawn(argv, out[1]);
+		add(&l, "--listen=unix:%s/wire", d->dir);
+	add(&l, "--control=%s", d->far_control);
+	add(&l, "--stall-timeout=%s", cli_text(d->p, "stall-timeout"));
+	add_host(d, &l);
+	pid = l.full ? -1 : spawn(l.argv, out[1]);
 	close(out[1]);
 	f = fdopen(out[0], "r");
 	if (f && fgets(line, sizeof(line), f) &&
@@ -388,8 +401,7 @@ static void announce(const struct demo *d)
 static int run(const struct cli_parsed *p)
 {
 	struct sigaction act = { .sa_handler = on_signal };
-	struct demo d = { .p = p, .json = cli_flag(p, "json"),
-			  .rounds = json_array() };
+	struct demo d = { .p = p, .json = cli_flag(p, "json") };
 	const char *tmp = getenv("TMPDIR");
 	struct tide_error err;
 	int code = CLI_FAILED;
@@ -405,6 +417,7 @@ static int run(const struct cli_parsed *p)
 				strerror(errno));
 	snprintf(d.near_control, sizeof(d.near_control), "%s/near", d.dir);
 	snprintf(d.far_control, sizeof(d.far_control), "%s/far", d.dir);
+	d.rounds = json_array();
 	sigaction(SIGINT, &act, NULL);
 	sigaction(SIGTERM, &act, NULL);
 	announce(&d);

@@ -141,8 +141,10 @@ static int run(const struct cli_parsed *p)
 	if (vm_create_incoming(&vm, &config, &err))
 		return cli_fail(p->command, CLI_FAILED, "%s: %s", err.origin,
 				err.text);
-	if (wire_listen(listen, &at, &err))
+	if (wire_listen(listen, &at, &err)) {
+		vm_destroy(vm);
 		return cli_fail(p->command, CLI_FAILED, "%s", err.text);
+	}
 	bound = wire_bound_address(at.fd, listen);
 	printf("listening on %s\n", bound ? bound : listen);
 	fflush(stdout);

@@ -88,18 +88,22 @@ static uint32_t put_chunk_head(const struct nbd_request *r, uint8_t *at,
 			       uint16_t type, uint64_t length, bool last)
 {
 	struct nbd_structured_reply_head *narrow = (void *)at;
-	struct nbd_extended_reply_head *wide = (void *)at;
 
-	tide__put_be(narrow->flags, last ? NBD_REPLY_FLAG_DONE : 0, 2);
-	tide__put_be(narrow->type, type, 2);
-	tide__put_be(narrow->cookie, r->cookie, 8);
 	if (r->conn->headers == NBD_EXTENDED) {
+		struct nbd_extended_reply_head *wide = (void *)at;
+
 		tide__put_be(wide->magic, NBD_EXTENDED_REPLY_MAGIC, 4);
+		tide__put_be(wide->flags, last ? NBD_REPLY_FLAG_DONE : 0, 2);
+		tide__put_be(wide->type, type, 2);
+		tide__put_be(wide->cookie, r->cookie, 8);
 		tide__put_be(wide->offset, r->offset, 8);
 		tide__put_be(wide->length, length, 8);
 		return sizeof(*wide);
 	}
 	tide__put_be(narrow->magic, NBD_STRUCTURED_REPLY_MAGIC, 4);
+	tide__put_be(narrow->flags, last ? NBD_REPLY_FLAG_DONE : 0, 2);
+	tide__put_be(narrow->type, type, 2);
+	tide__put_be(narrow->cookie, r->cookie, 8);
 	tide__put_be(narrow->length, length, 4);
 	return sizeof(*narrow);
 }

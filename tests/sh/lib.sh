@@ -18,6 +18,11 @@ fail() {
 	exit 1
 }
 
+# Memory at most, in KiB; a sanitizer's build cannot be limited so.
+limit_memory() {
+	[ -n "${SANITIZED:-}" ] || ulimit -v "$1"
+}
+
 # until_true SECONDS COMMAND...: poll until the command succeeds.
 until_true() {
 	local n=$(($1 * 50))

@@ -41,12 +41,12 @@ with open('b.q', 'wb') as f:
     f.truncate(7 * cs)
 P
 (
-	ulimit -v 200000
+	limit_memory 200000
 	"$TIDEMARK" qcow2 map --guest --json b.q 2>err | head -c 3000000 | tail -c 200 >some
 ) || true
 grep -q '"type"' some || fail "map --guest below a memory limit: $(cat err)"
 (
-	ulimit -v 200000
+	limit_memory 200000
 	"$TIDEMARK" qcow2 map --guest b.q 2>err | awk '
 		NR > 1 { if ($1 != at) exit 1; at += $2; n++ }
 		END { print n, at; exit at != 2 ^ 38 }'

@@ -65,7 +65,7 @@ for what in l2-everywhere small-clusters snapshots one-l1 refblocks; do
 		start=$(date +%s%N)
 		# shellcheck disable=SC2086
 		(
-			ulimit -v 262144
+			limit_memory 262144
 			exec timeout $seconds "$TIDEMARK" qcow2 $verb "$dir/x.qcow2"
 		) >"$dir/out" 2>"$dir/err"
 		code=$?

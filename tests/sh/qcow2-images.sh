@@ -10,7 +10,7 @@ command -v zstd >/dev/null || { echo "SKIP: no zstd"; exit 77; }
 # check IMAGE: its exit status, within 10 s and 1 GiB of memory.
 check() {
 	(
-		ulimit -v 1048576
+		limit_memory 1048576
 		timeout 10 "$TIDEMARK" qcow2 check --json "$1"
 	) >"$dir/out" 2>"$dir/err"
 }

@@ -14,7 +14,7 @@ cd "$SRC"
 $cc -std=gnu11 -O2 -static -D_GNU_SOURCE -fno-strict-aliasing \
 	-Wall -Wextra -Wno-missing-field-initializers \
 	-Itests/cross -Iinclude -Isrc -o "$dir/scan_test" \
-	tests/unit/scan_test.c src/base/error.c \
+	tests/unit/scan_test.c src/base/error.c src/base/text.c \
 	src/bits/{bitmap,kernels,scalar,neon,scan}.c
 qemu-aarch64 "$dir/scan_test" | tee "$dir/out"
 grep -qx '# neon' "$dir/out"

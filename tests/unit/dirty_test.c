@@ -64,7 +64,8 @@ static void do_merge(struct world *w)
 		words[i] = seed_next(&w->rng) & seed_next(&w->rng);
 	tide_set_merge_bitmap(w->set, first, words, count);
 	for (uint64_t i = 0; i < count; i++)
-		model_live[first + i] |= words[i / 64] >> (i % 64) & 1;
+		if (words[i / 64] >> (i % 64) & 1)
+			model_live[first + i] = 1;
 }
 
 static void do_cut(struct world *w)

@@ -109,10 +109,17 @@ span(void *map, uint64_t gpa)
 	return slot_span_of(b->a.slots, b->a.n, line, gpa);
 }
 
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,popcnt"))), \
+			     apply_to = function)
+SLOTMAP_LOOKUPS(span)
+#pragma clang attribute pop
+#else
 #pragma GCC push_options
 #pragma GCC target("avx2,popcnt")
 SLOTMAP_LOOKUPS(span)
 #pragma GCC pop_options
+#endif
 
 static void *create(const struct tide_slot *slots, uint32_t n)
 {
