@@ -2,6 +2,8 @@
 /* Drawing the tables; plain SVG, readable on white and on dark paper. */
 #include "plot.h"
 
+#include "cli/output.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdbool.h>
@@ -193,16 +195,20 @@ static void put_line(FILE *f, const struct axes *a, const char *table,
 	put_text(f, WIDTH - RIGHT + 46, legend + 4, "", a->name[name]);
 }
 
-static int write_table(const char *folder, const char *table)
+static int write_table(const char *folder, const char *table, bool force,
+		       struct tide_error *err)
 {
 	struct axes a = find_axes(table);
+	struct output_file out;
 	char path[4096];
+	int ret;
 	FILE *f;
 
 	snprintf(path, sizeof(path), "%s/%s.svg", folder, table);
-	f = fopen(path, "w");
-	if (!f)
-		return -errno;
+	ret = output_open(&out, path, force, err);
+	if (ret < 0)
+		return ret;
+	f = out.file;
 	fprintf(f, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d "
 		   "%d\" font-family=\"sans-serif\" font-size=\"12\">\n"
 		   "<style>text{fill:#444}.grid{stroke:#8884}"
@@ -216,10 +222,10 @@ static int write_table(const char *folder, const char *table)
 	for (int n = a.names - 1; n >= 0; n--)
 		put_line(f, &a, table, n);
 	fputs("</svg>\n", f);
-	return fclose(f) ? -errno : 0;
+	return output_close(&out, err);
 }
 
-int bench_plot_write(const char *folder)
+int bench_plot_write(const char *folder, bool force, struct tide_error *err)
 {
 	int ret = 0;
 
@@ -229,7 +235,8 @@ int bench_plot_write(const char *folder)
 		for (size_t k = 0; k < i && !seen; k++)
 			seen = !strcmp(points[k].table, points[i].table);
 		if (!seen)
-			ret = write_table(folder, points[i].table);
+			ret = write_table(folder, points[i].table, force,
+					  err);
 	}
 	free(points);
 	points = NULL;

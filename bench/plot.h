@@ -6,13 +6,17 @@
 #ifndef BENCH_PLOT_H
 #define BENCH_PLOT_H
 
+#include <stdbool.h>
+
+#include "tidemark/error.h"
+
 /* Remember a point; tables, rows and names are copied. */
 void bench_plot_add(const char *table, const char *row, const char *name,
 		    double median_ns, double low_ns, double high_ns);
 /*
  * Write FOLDER/TABLE.svg for each table that has points, and forget them. 0,
- * or -errno.
+ * or -errno with the path. A picture that is there is replaced if @force.
  */
-int bench_plot_write(const char *folder);
+int bench_plot_write(const char *folder, bool force, struct tide_error *err);
 
 #endif

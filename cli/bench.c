@@ -9,6 +9,7 @@
 #include "bench/benches.h"
 #include "bench/plot.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "tidemark/scan.h"
 
 static const struct table {
@@ -86,12 +87,11 @@ static int run(const struct cli_parsed *p)
 	code = run_tables(p->argc ? p->argv[0] : NULL, &o);
 	plots = cli_text(p, "plots");
 	if (plots) {
-		int rc = bench_plot_write(plots);
+		struct tide_error err;
 
-		if (rc < 0)
-			return cli_fail(p->command, CLI_FAILED,
-					"plots into %s: %s", plots,
-					strerror(-rc));
+		if (bench_plot_write(plots, cli_flag(p, "force"), &err) < 0)
+			return cli_fail(p->command, CLI_FAILED, "%s",
+					err.text);
 	}
 	return code;
 }
@@ -103,6 +103,7 @@ static const struct cli_option options[] = {
 	  "repetitions, odd; 0: 9, or 3 with --quick" },
 	{ "plots", "FOLDER", CLI_TEXT, NULL,
 	  "also draw each table as FOLDER/TABLE.svg" },
+	OPT_FORCE,
 	{ "image", "FILE", CLI_TEXT, NULL,
 	  "disk: this image, which is overwritten, not ones made for it" },
 	{ "format", "FMT", CLI_TEXT, NULL, "disk: the image's: raw or qcow2" },

@@ -2,11 +2,14 @@
 /* tidemark qcow2 create: a new image. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "disk/disk.h"
 #include "qcow2/driver/create.h"
 #include "cli/options.h"
+#include "cli/output.h"
 
 /* log2 of a power of two, or 99. */
 static uint32_t log2_of(uint64_t value)
@@ -50,6 +53,48 @@ static int choose_size(const struct cli_parsed *p,
 	return CLI_OK;
 }
 
+/*
+ * In the place of the image that is at @path: made beside it, and not if
+ * somebody has it open, whose writes would go nowhere.
+ */
+static int replace(const char *path, const struct qcow2_create_options *o,
+		   struct tide_error *err)
+{
+	struct tide_disk_options writable = { .writable = true };
+	struct tide_disk *old;
+	char *beside;
+	int ret = tide_disk_open_file(path, &writable, &old, err);
+
+	if (ret < 0)
+		return ret;
+	if (asprintf(&beside, "%s.%d.tmp", path, (int)getpid()) < 0) {
+		ret = tide_error_set(err, -ENOMEM, "output", TIDE_NO_OFFSET,
+				     "no memory");
+	} else {
+		ret = qcow2_create(beside, o, err);
+		if (ret == 0 && rename(beside, path) < 0) {
+			ret = tide_error_set(err, -errno, "output",
+					     TIDE_NO_OFFSET, "%s: %s", path,
+					     strerror(errno));
+			unlink(beside);
+		}
+		free(beside);
+	}
+	tide_disk_close(old, NULL);
+	return ret;
+}
+
+static int create(const char *path, const struct qcow2_create_options *o,
+		  bool force, struct tide_error *err)
+{
+	int ret = output_check(path, force, err);
+
+	if (ret < 0)
+		return ret;
+	return force && access(path, F_OK) == 0 ? replace(path, o, err) :
+						  qcow2_create(path, o, err);
+}
+
 static int run(const struct cli_parsed *p)
 {
 	struct qcow2_create_options o = {
@@ -77,9 +122,10 @@ static int run(const struct cli_parsed *p)
 	code = choose_size(p, &o);
 	if (code != CLI_OK)
 		return code;
-	if (qcow2_create(p->argv[0], &o, &err) < 0)
+	code = create(p->argv[0], &o, cli_flag(p, "force"), &err);
+	if (code < 0)
 		return cli_fail(p->command,
-				err.code == -EINVAL ? CLI_USAGE : CLI_FAILED, "%s",
+				code == -EINVAL ? CLI_USAGE : CLI_FAILED, "%s",
 				err.text);
 	if (cli_flag(p, "json"))
 		printf("{ \"created\": true, \"size_bytes\": %llu }\n",
@@ -103,6 +149,7 @@ static const struct cli_option options[] = {
 	{ "backing-format", "NAME", CLI_TEXT, NULL, "raw or qcow2" },
 	{ "data-file", "FILE", CLI_TEXT, NULL,
 	  "keep the guest's data in this file, created if need be" },
+	OPT_FORCE,
 	{ "json", NULL, CLI_FLAG, NULL, "print one JSON object" },
 	{ NULL, NULL, CLI_FLAG, NULL, NULL },
 };

@@ -4,6 +4,7 @@
  * are used for the same; as text, JSON or a picture. Or, with --guest, where
  * the disk of the guest lies.
  */
+#include "cli/output.h"
 #include "cli/qcow2/map.h"
 
 #include <errno.h>
@@ -203,6 +204,7 @@ static const struct cli_option options[] = {
 	{ "json", NULL, CLI_FLAG, NULL, "print one JSON object" },
 	QCOW2_FORCE_SHARE,
 	{ "svg", "FILE", CLI_TEXT, NULL, "draw a picture into a file" },
+	OPT_FORCE,
 	{ "guest", NULL, CLI_FLAG, NULL,
 	  "where the disk of the guest lies, not what lies in the file" },
 	{ NULL, NULL, CLI_FLAG, NULL, NULL },

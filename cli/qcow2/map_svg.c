@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/output.h"
 #include "cli/qcow2/map.h"
 
 #define COLUMNS 128u
@@ -149,17 +150,15 @@ int qcow2_map_svg(const struct cli_parsed *p, const struct qcow2_image *image,
 		.cluster_bytes = qcow2_cluster_bytes(&image->header),
 		.per_cell = census->clusters / MAX_CELLS + 1,
 	};
-	int bad;
+	struct output_file out;
+	struct tide_error err;
 
 	pic.cells = (census->clusters + pic.per_cell - 1) / pic.per_cell;
-	pic.f = fopen(path, "w");
-	if (!pic.f)
-		return cli_fail(p->command, CLI_FAILED, "%s: %s", path,
-				strerror(errno));
+	if (output_open(&out, path, cli_flag(p, "force"), &err))
+		return cli_fail(p->command, CLI_FAILED, "%s", err.text);
+	pic.f = out.file;
 	draw(&pic);
-	bad = ferror(pic.f);
-	if (fclose(pic.f) || bad)
-		return cli_fail(p->command, CLI_FAILED, "%s: not written",
-				path);
+	if (output_close(&out, &err))
+		return cli_fail(p->command, CLI_FAILED, "%s", err.text);
 	return CLI_OK;
 }

@@ -10,7 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <zstd.h>
+
+#include "cli/output.h"
 
 #define BLOCK 512u
 #define MOST_ROUNDS 10000u
@@ -237,15 +240,56 @@ void trace_free(struct trace *t)
 	memset(t, 0, sizeof(*t));
 }
 
+/* 1: it was there, 0: it was not; -errno: it is, and stays. */
+static int clear_one(const char *folder, const char *name, bool force,
+		     struct tide_error *err)
+{
+	char path[4096];
+	int ret;
+
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	if (access(path, F_OK) && errno == ENOENT)
+		return 0;
+	ret = output_check(path, force, err);
+	if (ret == 0 && unlink(path) < 0)
+		ret = tide_error_set(err, -errno, "trace", TIDE_NO_OFFSET,
+				     "%s: %s", path, strerror(errno));
+	return ret < 0 ? ret : 1;
+}
+
+int trace_clear(const char *folder, bool force, struct tide_error *err)
+{
+	/* The manifest first: without it the rest is no trace. */
+	int ret = clear_one(folder, "manifest.json", force, err);
+	char name[32];
+
+	if (ret >= 0)
+		ret = clear_one(folder, "rounds.tar.zst", force, err);
+	if (ret >= 0)
+		ret = 1;
+	/* Rounds of a longer one would be taken for ours. */
+	for (uint32_t n = 0; ret > 0 && n < MOST_ROUNDS; n++) {
+		trace_round_name(name, n);
+		ret = clear_one(folder, name, force, err);
+	}
+	return ret < 0 ? ret : 0;
+}
+
 int trace_write_manifest(const char *folder, json_t *manifest,
 			 struct tide_error *err)
 {
+	struct output_file out;
 	char path[4096];
+	int ret;
 
 	snprintf(path, sizeof(path), "%s/manifest.json", folder);
-	if (json_dump_file(manifest, path, JSON_INDENT(1)))
+	ret = output_open(&out, path, false, err);
+	if (ret < 0)
+		return ret;
+	if (json_dumpf(manifest, out.file, JSON_INDENT(1))) {
+		output_drop(&out);
 		return tide_error_set(err, -EIO, "trace", TIDE_NO_OFFSET,
-				      "%s cannot be written: %s", path,
-				      strerror(errno));
-	return 0;
+				      "%s cannot be written", path);
+	}
+	return output_close(&out, err);
 }

@@ -9,6 +9,7 @@
 #define CLI_TRACE_FILE_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "tidemark/error.h"
@@ -26,6 +27,8 @@ void trace_free(struct trace *t);
 
 /* For who writes one: the name of round @n, and the manifest. */
 void trace_round_name(char name[32], uint32_t n);
+/* @folder holds no recording; one that is there is removed if @force. */
+int trace_clear(const char *folder, bool force, struct tide_error *err);
 int trace_write_manifest(const char *folder, json_t *manifest,
 			 struct tide_error *err);
 

@@ -307,8 +307,8 @@ static int run_record(const struct cli_parsed *p)
 		return cli_fail(p->command, CLI_FAILED, "%s", err.text);
 	}
 	reply = client_ask(fd, json_pack(
-	    "{s:s, s:s, s:I, s:I}", "command", "record", "folder", folder,
-	    "rounds", (json_int_t)cli_number(p, "rounds"), "interval_ms",
+	    "{s:s, s:s, s:b, s:I, s:I}", "command", "record", "folder", folder,
+	    "force", cli_flag(p, "force"), "rounds", (json_int_t)cli_number(p, "rounds"), "interval_ms",
 	    (json_int_t)cli_number(p, "interval")), -1);
 	close(fd);
 	free(folder);
@@ -345,6 +345,8 @@ static const struct cli_option record_options[] = {
 	{ "control", "PATH", CLI_TEXT, NULL, "the VM's control socket" },
 	{ "rounds", "N", CLI_COUNT, "20", "rounds to record", 1, 10000 },
 	{ "interval", "MS", CLI_MILLISECONDS, "100", "length of a round", 1 },
+	{ "force", NULL, CLI_FLAG, NULL,
+	  "replace a recording that is in the folder already" },
 	{ "json", NULL, CLI_FLAG, NULL, "print one JSON object" },
 	{ NULL, NULL, CLI_FLAG, NULL, NULL },
 };

@@ -48,7 +48,7 @@ static int write_round(struct record *r, uint32_t n, struct tide_error *err)
 
 	trace_round_name(name, n);
 	snprintf(path, sizeof(path), "%s/%s", r->folder, name);
-	file = fopen(path, "wb");
+	file = fopen(path, "wbx"); /* never over another */
 	bad = !file || fwrite(r->words, 1, bytes, file) != bytes;
 	if (file && fclose(file))
 		bad = true;
@@ -156,10 +156,13 @@ json_t *daemon_record(const struct control_request *asked)
 		ret = err.code;
 	if (ret < 0)
 		return control_error(&err);
+	ret = trace_clear(r.folder,
+			  json_is_true(json_object_get(request, "force")),
+			  &err);
 	r.pages = tide_slots_top_bytes(vm_slots(d->vm)) / 4096;
 	r.words = calloc((r.pages + 63) / 64, sizeof(*r.words));
 	r.rounds = json_array();
-	if (!r.words || !r.rounds)
+	if (ret == 0 && (!r.words || !r.rounds))
 		ret = tide_error_set(&err, -ENOMEM, "trace", TIDE_NO_OFFSET,
 				     "no memory to record");
 	if (ret == 0)

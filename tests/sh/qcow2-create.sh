@@ -68,5 +68,5 @@ refuses 'backing-format' 1G --backing=base.raw
 refuses '32 MiB' 64T --cluster-size=512
 touch there
 "$TIDEMARK" qcow2 create there 1G 2>err && fail "a file was overwritten"
-grep -qi 'exists' err || fail "$(cat err)"
+grep -qi 'there is there already' err || fail "$(cat err)"
 echo "$n images"

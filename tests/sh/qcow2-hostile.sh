@@ -61,7 +61,7 @@ for what in l2-everywhere small-clusters snapshots one-l1 refblocks; do
 		grep -q "File too large" "$dir/err" && { echo "SKIP: no files of 8 TiB here"; exit 77; }
 		fail "$what: $(cat "$dir/err")"
 	}
-	for verb in info "map --svg=$dir/p.svg" "map --guest" repair check; do
+	for verb in info "map --force --svg=$dir/p.svg" "map --guest" repair check; do
 		start=$(date +%s%N)
 		# shellcheck disable=SC2086
 		(

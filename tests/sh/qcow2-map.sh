@@ -56,7 +56,7 @@ one() {
 	"$TIDEMARK" qcow2 map --guest --json "$image" >"$dir/g" || fail "$name: map --guest"
 	qemu-img map --output=json "$image" >"$dir/q" 2>/dev/null || { echo "# $name: qemu-img map does not open it"; return; }
 	python3 "$dir/guest.py" "$dir/g" "$dir/q" || fail "$name: guest map"
-	"$TIDEMARK" qcow2 map --svg="$dir/p.svg" "$image" || fail "$name: svg"
+	"$TIDEMARK" qcow2 map --force --svg="$dir/p.svg" "$image" || fail "$name: svg"
 	python3 -c 'import sys, xml.dom.minidom as m; m.parse(sys.argv[1])' "$dir/p.svg" || fail "$name: svg is no XML"
 	grep -q "L1 table" "$dir/p.svg" || fail "$name: the picture lacks the L1 table"
 	echo "ok - $name"

@@ -207,22 +207,35 @@ static int create_data(const char *path, const char *name, uint64_t size,
 	const char *slash = strrchr(path, '/');
 	struct stat st;
 	char *full;
+	bool made = true;
 	int fd, ret = 0;
 
 	if (name[0] == '/' || !slash)
 		full = strdup(name);
 	else if (asprintf(&full, "%.*s/%s", (int)(slash - path), path, name) < 0)
 		full = NULL;
-	fd = full ? open(full, O_RDWR | O_CREAT | O_CLOEXEC, 0644) : -1;
+	fd = full ? open(full, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644) :
+		    -1;
+	if (full && fd < 0 && errno == EEXIST) {
+		made = false;
+		fd = open(full, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	}
 	if (fd < 0 || fstat(fd, &st) < 0)
 		ret = tide_error_set(err, full ? -errno : -ENOMEM, "qcow2",
 				     TIDE_NO_OFFSET, "data file %s: %s", name,
 				     strerror(errno));
-	else if ((uint64_t)st.st_size < size && ftruncate(fd, (off_t)size) < 0)
+	else if (!made && S_ISREG(st.st_mode) && (uint64_t)st.st_size < size)
+		ret = tide_error_set(err, -EINVAL, "qcow2", TIDE_NO_OFFSET,
+				     "data file %s is there already, and with "
+				     "%llu bytes shorter than the disk", full,
+				     (unsigned long long)st.st_size);
+	else if (made && ftruncate(fd, (off_t)size) < 0)
 		ret = tide_error_set(err, -errno, "qcow2", TIDE_NO_OFFSET,
 				     "data file %s: %s", full, strerror(errno));
 	if (fd >= 0)
 		close(fd);
+	if (made && fd >= 0 && ret < 0)
+		unlink(full);
 	free(full);
 	return ret;
 }
