@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "cli/client.h"
+#include "cli/vm/options.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -35,17 +36,15 @@ json_t *client_ask(int fd, json_t *request, int timeout_ms)
 
 json_t *client_migrate_request(const struct cli_parsed *p, const char *to)
 {
-	return json_pack(
-	    "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "command",
-	    "migrate", "to", to, "channels",
-	    (json_int_t)cli_number(p, "channels"), "zstd",
-	    (json_int_t)cli_number(p, "zstd"), "bandwidth",
-	    (json_int_t)cli_number(p, "bandwidth"), "downtime_ms",
-	    (json_int_t)cli_number(p, "downtime"), "stall_ms",
-	    (json_int_t)cli_number(p, "stall-timeout"), "max_rounds",
-	    (json_int_t)cli_number(p, "max-rounds"), "max_throttle",
-	    (json_int_t)cli_number(p, "max-throttle"), "stop_anyway",
-	    cli_flag(p, "stop-anyway"));
+	json_t *request = json_pack("{s:s, s:s, s:b}", "command", "migrate",
+				    "to", to, "stop_anyway",
+				    cli_flag(p, "stop-anyway"));
+
+	if (request && vm_move_request(p, request)) {
+		json_decref(request);
+		request = NULL;
+	}
+	return request;
 }
 
 json_t *client_migrate(int fd, json_t *request,

@@ -92,50 +92,21 @@ static int connect_all(const char *to, int *fds, unsigned int count,
 	return 0;
 }
 
-/* A member of the request, or -EINVAL with what it may be. */
-static int number(const json_t *request, const char *name, uint64_t least,
-		  uint64_t most, uint64_t *value, struct tide_error *err)
-{
-	const json_t *j = json_object_get(request, name);
-	json_int_t given = json_integer_value(j);
-
-	if (!j)
-		return 0;
-	if (!json_is_integer(j) || given < 0 || (uint64_t)given < least ||
-	    (uint64_t)given > most)
-		return tide_error_set(err, -EINVAL, "vm", TIDE_NO_OFFSET,
-				      "%s is a number from %llu to %llu", name,
-				      (unsigned long long)least,
-				      (unsigned long long)most);
-	*value = (uint64_t)given;
-	return 0;
-}
-
 static int options_from(const json_t *request, struct tide_precopy_options *o,
 			uint64_t *channels, struct tide_error *err)
 {
-	uint64_t downtime, stall, zstd = 0, rounds, throttle;
+	uint64_t downtime, stall, zstd, rounds, throttle;
 	int ret;
 
 	tide_precopy_defaults(o);
-	downtime = o->downtime_target_ns / 1000000;
-	stall = o->stall_timeout_ns / 1000000;
-	rounds = o->max_rounds;
-	throttle = o->max_throttle_percent;
-	*channels = 1;
-	if ((ret = number(request, "channels", 1, TIDE_PRECOPY_MAX_CHANNELS,
-			  channels, err)) ||
-	    (ret = number(request, "bandwidth", 0, INT64_MAX,
-			  &o->bandwidth_bytes_per_s, err)) ||
-	    (ret = number(request, "downtime_ms", 0, MOVE_MOST_MS, &downtime,
-			  err)) ||
-	    (ret = number(request, "stall_ms", MOVE_LEAST_STALL_MS,
-			  MOVE_MOST_MS, &stall, err)) ||
-	    (ret = number(request, "zstd", 0, MOVE_MOST_ZSTD, &zstd, err)) ||
-	    (ret = number(request, "max_rounds", 1, MOVE_MOST_ROUNDS, &rounds,
-			  err)) ||
-	    (ret = number(request, "max_throttle", 0, MOVE_MOST_THROTTLE,
-			  &throttle, err)))
+	if ((ret = vm_move_number(request, "channels", channels, err)) ||
+	    (ret = vm_move_number(request, "bandwidth",
+				  &o->bandwidth_bytes_per_s, err)) ||
+	    (ret = vm_move_number(request, "downtime", &downtime, err)) ||
+	    (ret = vm_move_number(request, "stall-timeout", &stall, err)) ||
+	    (ret = vm_move_number(request, "zstd", &zstd, err)) ||
+	    (ret = vm_move_number(request, "max-rounds", &rounds, err)) ||
+	    (ret = vm_move_number(request, "max-throttle", &throttle, err)))
 		return ret;
 	o->downtime_target_ns = downtime * 1000000;
 	o->stall_timeout_ns = stall * 1000000;

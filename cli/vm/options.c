@@ -51,3 +51,61 @@ int vm_options_guest(const struct cli_parsed *p, struct vm_config *config,
 	config->seed = cli_number(p, "seed");
 	return 0;
 }
+
+static const struct cli_option move_options[] = { OPT_MOVE("300"), OPT_END };
+
+/* Where a number of the command line stands in a request. */
+static const struct {
+	const char *option, *member;
+} members[] = {
+	{ "channels", "channels" },	{ "zstd", "zstd" },
+	{ "bandwidth", "bandwidth" },	{ "downtime", "downtime_ms" },
+	{ "stall-timeout", "stall_ms" }, { "max-rounds", "max_rounds" },
+	{ "max-throttle", "max_throttle" },
+};
+
+#define MEMBERS (sizeof(members) / sizeof(*members))
+
+static const char *member_of(const char *option)
+{
+	unsigned int i = 0;
+
+	while (strcmp(members[i].option, option))
+		i++;
+	return members[i].member;
+}
+
+int vm_move_number(const json_t *request, const char *option, uint64_t *value,
+		   struct tide_error *err)
+{
+	const char *member = member_of(option);
+	const json_t *j = json_object_get(request, member);
+	json_int_t given = json_integer_value(j);
+	const struct cli_option *o = move_options;
+	uint64_t least, most;
+
+	while (strcmp(o->name, option))
+		o++;
+	cli_range(o, &least, &most);
+	if (!j && cli_parse_size(o->usual, value))
+		return 0;
+	if (!json_is_integer(j) || given < 0 || (uint64_t)given < least ||
+	    (uint64_t)given > most)
+		return tide_error_set(err, -EINVAL, "vm", TIDE_NO_OFFSET,
+				      "%s is a number from %llu to %llu",
+				      member, (unsigned long long)least,
+				      (unsigned long long)most);
+	*value = (uint64_t)given;
+	return 0;
+}
+
+int vm_move_request(const struct cli_parsed *p, json_t *request)
+{
+	for (unsigned int i = 0; i < MEMBERS; i++)
+		if (json_object_set_new(
+			request, members[i].member,
+			json_integer((json_int_t)cli_number(
+			    p, members[i].option))))
+			return -ENOMEM;
+	return 0;
+}

@@ -3,8 +3,11 @@
 #ifndef CLI_VM_OPTIONS_H
 #define CLI_VM_OPTIONS_H
 
+#include <jansson.h>
+
 #include "cli/options.h"
 #include "tidemark/error.h"
+#include "tidemark/precopy.h"
 #include "vm/vm.h"
 
 #define OPT_CONTROL                                                            \
@@ -33,31 +36,40 @@
 	{ "footprint", "SIZE", CLI_SIZE, "0",                                  \
 	  "memory that the guest works on; 0: all of it" },                    \
 	{ "seed", "N", CLI_COUNT, "1", "seed of the guest's random numbers" }
-/* What a move may be asked for, on the command line and in JSON alike. */
-#define MOVE_MOST_ZSTD 19
-#define MOVE_LEAST_STALL_MS 100
-#define MOVE_MOST_ROUNDS 10000
-#define MOVE_MOST_THROTTLE 99
-#define MOVE_MOST_MS 3600000
-
+/*
+ * What a move may be asked for, on the command line and in JSON alike: ranges
+ * and defaults of requests come from here (vm_move_number).
+ */
+#define OPT_STALL                                                              \
+	{ "stall-timeout", "MS", CLI_MILLISECONDS, "10000",                    \
+	  "give up when no byte moves for so long", 100 }
 #define OPT_MOVE(downtime_ms)                                                               \
-	{ "channels", "N", CLI_COUNT, "1", "connections to send over", 1, 64 },       \
+	{ "channels", "N", CLI_COUNT, "1", "connections to send over", 1,       \
+	  TIDE_PRECOPY_MAX_CHANNELS },       \
 	{ "zstd", "LEVEL", CLI_COUNT, "0", "compress pages; 0: do not", 0,\
-	  MOVE_MOST_ZSTD },      \
+	  19 },      \
 	{ "bandwidth", "SIZE", CLI_SIZE, "0",                                  \
 	  "bytes per second at most; 0: no limit" },                           \
 	{ "downtime", "MS", CLI_MILLISECONDS, downtime_ms,                           \
 	  "stop the guest once this would be its downtime" },                  \
-	{ "stall-timeout", "MS", CLI_MILLISECONDS, "10000",                    \
-	  "give up when no byte moves for so long", MOVE_LEAST_STALL_MS },     \
+	OPT_STALL,                                                             \
 	{ "max-rounds", "N", CLI_COUNT, "30",                                  \
 	  "rounds before the verdict 'will not converge'", 1,                   \
-	  MOVE_MOST_ROUNDS },                   \
+	  10000 },                   \
 	{ "max-throttle", "PERCENT", CLI_COUNT, "99",                          \
 	  "slow the guest down by so much at most; 0: never", 0,                \
-	  MOVE_MOST_THROTTLE },                \
+	  99 },                \
 	{ "stop-anyway", NULL, CLI_FLAG, NULL,                                 \
 	  "stop the guest even if the downtime will be missed" }
+
+/*
+ * The value of --@option in a "migrate" request, where its name may differ
+ * (docs/control-socket.md), or its default. 0; -EINVAL with what it may be.
+ */
+int vm_move_number(const json_t *request, const char *option, uint64_t *value,
+		   struct tide_error *err);
+/* The numbers of the command line into @request. 0 or -ENOMEM. */
+int vm_move_request(const struct cli_parsed *p, json_t *request);
 
 /* "auto" resolved for this host. 0 or -errno with the reason. */
 int vm_options_host(const struct cli_parsed *p, struct vm_config *config,
