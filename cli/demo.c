@@ -239,7 +239,8 @@ static void report(const json_t *result, const json_t *verdict,
 		   const json_t *near, const json_t *far, bool verified)
 {
 	printf("moved: guest stood still for %.1f ms (and %.1f ms more while "
-	       "the demo hashed its RAM)\n", client_real(result, "downtime_ms") - hash_ms(far),
+	       "the demo hashed its RAM)\n",
+	       client_real(result, "downtime_ms") - hash_ms(far),
 	       hash_ms(far));
 	printf("sent:  %.1f MB in %.0f ms, %lld pages in %lld rounds\n",
 	       (double)client_integer(result, "bytes_sent") / 1e6,

@@ -18,7 +18,7 @@ enum cli_kind {
 	CLI_TEXT,
 	CLI_COUNT,	/* a number */
 	CLI_SIZE,	/* bytes: 4096, 64K, 1G */
-	CLI_MILLISECONDS,	/* at most an hour, unless it says another most */
+	CLI_MILLISECONDS,	/* at most an hour, unless it says a most */
 };
 
 struct cli_option {

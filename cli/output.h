@@ -13,7 +13,8 @@
 #include "tidemark/error.h"
 
 #define OPT_FORCE                                                              \
-	{ "force", NULL, CLI_FLAG, NULL, "replace a file that is there already" }
+	{ "force", NULL, CLI_FLAG, NULL,                                       \
+	  "replace a file that is there already" }
 
 struct output_file {
 	FILE *file; /* write here */

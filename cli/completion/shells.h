@@ -19,7 +19,7 @@ void completion_fish(void);
 const char *completion_last_word(const struct cli_command *command);
 /* Its value is the name of a file, a folder or a socket. */
 bool completion_is_path(const struct cli_option *option);
-/* @text in single quotes, for a shell that writes a quote in them as @escape. */
+/* @text in single quotes; @escape is how the shell writes a quote in them. */
 void completion_quoted(const char *text, const char *escape);
 
 #endif

@@ -134,7 +134,8 @@ static int run(const struct cli_parsed *p)
 }
 
 static const struct cli_option options[] = {
-	{ "cluster-size", "SIZE", CLI_SIZE, "64K", "512 bytes to 2M", 512, 2u << 20 },
+	{ "cluster-size", "SIZE", CLI_SIZE, "64K", "512 bytes to 2M", 512,
+	  2u << 20 },
 	{ "version", "N", CLI_COUNT, "3", "2 or 3", 2, 3 },
 	{ "refcount-bits", "N", CLI_COUNT, "16",
 	  "bits of a refcount: 1, 2, 4 ... 64" },

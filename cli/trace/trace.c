@@ -308,7 +308,8 @@ static int run_record(const struct cli_parsed *p)
 	}
 	reply = client_ask(fd, json_pack(
 	    "{s:s, s:s, s:b, s:I, s:I}", "command", "record", "folder", folder,
-	    "force", cli_flag(p, "force"), "rounds", (json_int_t)cli_number(p, "rounds"), "interval_ms",
+	    "force", cli_flag(p, "force"), "rounds",
+	    (json_int_t)cli_number(p, "rounds"), "interval_ms",
 	    (json_int_t)cli_number(p, "interval")), -1);
 	close(fd);
 	free(folder);

@@ -192,8 +192,9 @@ static const struct cli_option resume_options[] = {
 	  "run a guest whose migration had no answer; see the manual" },
 	OPT_END,
 };
-static const struct cli_option migrate_options[] = { OPT_CONTROL, OPT_MOVE("300"),
-						     OPT_JSON, OPT_END };
+static const struct cli_option migrate_options[] = {
+	OPT_CONTROL, OPT_MOVE("300"), OPT_JSON, OPT_END,
+};
 
 const struct cli_command cli_vm_status = {
 	.name = "vm status",

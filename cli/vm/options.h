@@ -23,16 +23,16 @@
 	{ "disk", "PATH", CLI_TEXT, NULL,                                      \
 	  "raw file behind the guest's disk; both sides name the same" }
 #define OPT_GUEST                                                              \
-	{ "memory", "SIZE", CLI_SIZE, "256M", "guest RAM", 4u << 20,\
-	  16ull << 40 },                   \
-	{ "slots", "N", CLI_COUNT, "2", "memory slots that RAM is cut into",\
-	  1, 512 },\
+	{ "memory", "SIZE", CLI_SIZE, "256M", "guest RAM", 4u << 20,           \
+	  16ull << 40 },                                                       \
+	{ "slots", "N", CLI_COUNT, "2", "memory slots that RAM is cut into",   \
+	  1, 512 },                                                            \
 	{ "hole", NULL, CLI_FLAG, NULL, "leave a gap between the slots" },     \
-	{ "vcpus", "N", CLI_COUNT, "2", "virtual CPUs", 1, 8 },              \
+	{ "vcpus", "N", CLI_COUNT, "2", "virtual CPUs", 1, 8 },                \
 	{ "pattern", "NAME", CLI_TEXT, "hotset",                               \
 	  "idle, sequential, uniform, hotset, zipf or mixed" },                \
 	{ "rate", "N", CLI_COUNT, "20000",                                     \
-	  "pages written per second; 0: as fast as it goes", 0, 1u << 30 },                 \
+	  "pages written per second; 0: as fast as it goes", 0, 1u << 30 },    \
 	{ "footprint", "SIZE", CLI_SIZE, "0",                                  \
 	  "memory that the guest works on; 0: all of it" },                    \
 	{ "seed", "N", CLI_COUNT, "1", "seed of the guest's random numbers" }
@@ -43,22 +43,22 @@
 #define OPT_STALL                                                              \
 	{ "stall-timeout", "MS", CLI_MILLISECONDS, "10000",                    \
 	  "give up when no byte moves for so long", 100 }
-#define OPT_MOVE(downtime_ms)                                                               \
-	{ "channels", "N", CLI_COUNT, "1", "connections to send over", 1,       \
-	  TIDE_PRECOPY_MAX_CHANNELS },       \
-	{ "zstd", "LEVEL", CLI_COUNT, "0", "compress pages; 0: do not", 0,\
-	  19 },      \
+#define OPT_MOVE(downtime_ms)                                                  \
+	{ "channels", "N", CLI_COUNT, "1", "connections to send over", 1,      \
+	  TIDE_PRECOPY_MAX_CHANNELS },                                         \
+	{ "zstd", "LEVEL", CLI_COUNT, "0", "compress pages; 0: do not", 0,     \
+	  19 },                                                                \
 	{ "bandwidth", "SIZE", CLI_SIZE, "0",                                  \
 	  "bytes per second at most; 0: no limit" },                           \
-	{ "downtime", "MS", CLI_MILLISECONDS, downtime_ms,                           \
+	{ "downtime", "MS", CLI_MILLISECONDS, downtime_ms,                     \
 	  "stop the guest once this would be its downtime" },                  \
 	OPT_STALL,                                                             \
 	{ "max-rounds", "N", CLI_COUNT, "30",                                  \
-	  "rounds before the verdict 'will not converge'", 1,                   \
-	  10000 },                   \
+	  "rounds before the verdict 'will not converge'", 1,                  \
+	  10000 },                                                             \
 	{ "max-throttle", "PERCENT", CLI_COUNT, "99",                          \
-	  "slow the guest down by so much at most; 0: never", 0,                \
-	  99 },                \
+	  "slow the guest down by so much at most; 0: never", 0,               \
+	  99 },                                                                \
 	{ "stop-anyway", NULL, CLI_FLAG, NULL,                                 \
 	  "stop the guest even if the downtime will be missed" }
 
