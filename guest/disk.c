@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The guest's disk driver: one virtio queue, polled, one request at a time.
+ * The guest's disk driver: one virtio queue, one request at a time, no
+ * interrupts: what was notified has been served.
  *
  * Each step writes one block of 4 KiB with a record as in RAM (its "page" is
  * the block's number) and reads another one back that was written earlier,
@@ -86,9 +87,12 @@ static int transfer(const struct guest_memory *memory, struct disk *disk,
 	/* Pairs with the device's acquire of the index. */
 	__atomic_store_n(&disk->avail.idx, next, __ATOMIC_RELEASE);
 	machine_mmio_write(VIRTIO_QUEUE_NOTIFY, 0);
-	/* Pairs with the device's release: data and status are there. */
-	while (__atomic_load_n(&disk->used.idx, __ATOMIC_ACQUIRE) != next)
-		;
+	/*
+	 * The device serves a notify to its end, so it is done or never will be
+	 * (a broken queue). Pairs with its release of data and status.
+	 */
+	if (__atomic_load_n(&disk->used.idx, __ATOMIC_ACQUIRE) != next)
+		return 0;
 	return (disk->status & 0xff) == VIRTIO_BLK_OK;
 }
 

@@ -52,7 +52,10 @@ void vm__disk_close(struct vm *vm)
 	vm->disk.fd = -1;
 }
 
-/* Guest memory [gpa, +len) if it lies in one slot, else NULL. */
+/*
+ * Guest memory [gpa, +len) if it lies in one slot, else NULL. The VMM's own
+ * page steers threads of the host where they play the guest: never by DMA.
+ */
 static void *guest_at(struct vm *vm, uint64_t gpa, uint64_t len)
 {
 	struct tide_slot_piece piece;
@@ -60,7 +63,7 @@ static void *guest_at(struct vm *vm, uint64_t gpa, uint64_t len)
 
 	vm__addresses_note(vm, "dma", gpa, len);
 	if (tide_slots_split(vm->slots, gpa, len, &piece, 1, &covered) != 1 ||
-	    covered != len)
+	    covered != len || vm__is_control(gpa, len))
 		return NULL;
 	return piece.host;
 }
@@ -161,12 +164,16 @@ static void complete(struct vm *vm, struct virtq_used *used, uint16_t head)
 	vm__mark(vm, vm->disk.device, sizeof(*used));
 }
 
-/* With memory held: what guest_at gives stays where it is. */
+/*
+ * With memory held: what guest_at gives stays where it is. What another vCPU
+ * adds meanwhile has a notify of its own; so this one ends, and a pause too.
+ */
 static void serve_queue(struct vm *vm)
 {
 	struct vm_disk *disk = &vm->disk;
 	struct virtq_avail *avail = guest_at(vm, disk->driver, sizeof(*avail));
 	struct virtq_used *used = guest_at(vm, disk->device, sizeof(*used));
+	uint16_t end;
 
 	if (!disk->queue_ready || disk->fd < 0)
 		return;
@@ -175,7 +182,12 @@ static void serve_queue(struct vm *vm)
 		return;
 	}
 	/* Pairs with the driver's release of the index. */
-	while ((uint16_t)disk->last_avail != tide__load_acquire(&avail->idx)) {
+	end = tide__load_acquire(&avail->idx);
+	if ((uint16_t)(end - disk->last_avail) > disk->queue_num) {
+		disk->status |= NEEDS_RESET;	/* more than a ring can hold */
+		return;
+	}
+	while ((uint16_t)disk->last_avail != end) {
 		uint16_t head = avail->ring[(uint16_t)disk->last_avail %
 					    disk->queue_num];
 

@@ -124,6 +124,10 @@ void vm__fail(struct vm *vm, const struct tide_error *err);
 /* The guest wrote @pages: sleep as rate and throttle ask. */
 void vm__pace(struct vm_vcpu *vcpu, uint32_t pages);
 
+/* control_page.c: may threads work by it; does [gpa, +len) touch it? */
+int vm__check_control(const struct vm *vm, struct tide_error *err);
+bool vm__is_control(uint64_t gpa, uint64_t len);
+
 /* state.c: may an incoming guest have these slots? */
 int vm__check_incoming(const struct vm *vm, const struct tide_slot *wanted,
 		       size_t count, struct tide_error *err);

@@ -68,7 +68,13 @@ static int process_slot(struct vm *vm, const struct tide_slot *slot,
 static void process_run(struct vm_vcpu *vcpu)
 {
 	struct guest_memory memory = { vcpu->vm->base };
+	struct tide_error err;
 
+	/* Too small for its vCPUs, say: the guest dies of it, not we. */
+	if (vm__check_control(vcpu->vm, &err)) {
+		vm__fail(vcpu->vm, &err);
+		return;
+	}
 	playing = vcpu;
 	guest_work(&memory, vcpu->number);
 }
@@ -93,13 +99,12 @@ static int process_save(struct vm *vm, void *state, struct tide_error *err)
 static int process_load(struct vm *vm, const void *state, size_t len,
 			struct tide_error *err)
 {
-	(void)vm;
 	(void)state;
 	if (len)
 		return tide_error_set(err, -EPROTO, "vm-state", TIDE_NO_OFFSET,
 				      "%zu bytes of vCPU state for a guest "
 				      "that has none", len);
-	return 0;
+	return vm__check_control(vm, err);
 }
 
 const struct vm_machine_ops vm__process_ops = {

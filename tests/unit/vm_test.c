@@ -269,6 +269,90 @@ static void damaged_state_is_refused(void **state)
 	vm_destroy(b);
 }
 
+/* What a sender may write into the page by which threads of ours work. */
+static const char *spoil(struct guest_control *c, unsigned int how)
+{
+	switch (how) {
+	case 0:
+		c->region[0].first = 0x7000000;
+		return "region";
+	case 1:
+		c->region[0].first = GUEST_CONTROL / GUEST_PAGE_BYTES;
+		return "region";
+	case 2:
+		c->region[c->regions - 1].count += 1 << 20;
+		return "region";
+	case 3:
+		c->region[0].first = UINT64_MAX / GUEST_PAGE_BYTES + 2;
+		return "region";
+	case 4:
+		c->region[0].count = 0;
+		return "too few";
+	case 5:
+		c->work_pages = 1 << 24;
+		return "versions";
+	case 6:
+		c->work_pages = 0;
+		return "counts";
+	case 7:
+		c->regions = GUEST_MAX_REGIONS + 1;
+		return "counts";
+	case 8:
+		c->vcpus = 0;
+		return "not the page";
+	case 9:
+		c->pattern = GUEST_PATTERNS;
+		return "not the page";
+	case 10:
+		c->disk_blocks = 1;
+		return "disk";
+	default:
+		return NULL;
+	}
+}
+
+static void control_page_is_checked(void **state)
+{
+	struct tide_slot slots[16], to;
+	const char *fault = "";
+	struct tide_error err;
+	struct vm_config c;
+	uint64_t from = 0;
+	size_t n = 0, len;
+	struct vm *a, *b;
+	void *blob;
+
+	(void)state;
+	config_for(&c, GUEST_UNIFORM, VM_ACCEL_PROCESS);
+	a = start(&c);
+	vm_pause(a, NULL);
+	while (tide_slots_next(vm_slots(a), from, &slots[n])) {
+		from = slots[n].gpa_bytes + slots[n].len_bytes;
+		n++;
+	}
+	assert_int_equal(vm_save_state(a, &blob, &len, NULL), 0);
+	for (unsigned int how = 0; fault; how++) {
+		int rc;
+
+		assert_int_equal(vm_create_incoming(&b, &c, NULL), 0);
+		assert_int_equal(vm_prepare_incoming(b, slots, n, NULL), 0);
+		for (size_t i = 0; i < n; i++) {
+			tide_slots_find_id(vm_slots(b), slots[i].id, &to);
+			memcpy(to.host, slots[i].host, to.len_bytes);
+		}
+		tide_slots_find_id(vm_slots(b), slots[0].id, &to);
+		fault = spoil((void *)((char *)to.host + GUEST_CONTROL), how);
+		rc = vm_load_state(b, blob, len, &err);
+		if (!fault)
+			assert_int_equal(rc, 0);
+		else if (rc >= 0 || !strstr(err.text, fault))
+			fail_msg("%u: %d, %s", how, rc, rc ? err.text : "");
+		vm_destroy(b);
+	}
+	free(blob);
+	vm_destroy(a);
+}
+
 static void slots_come_and_go(void **state)
 {
 	struct vm_config c;
@@ -305,6 +389,7 @@ int main(void)
 		cmocka_unit_test(state_moves_kvm),
 		cmocka_unit_test(state_moves_process),
 		cmocka_unit_test(damaged_state_is_refused),
+		cmocka_unit_test(control_page_is_checked),
 		cmocka_unit_test(slots_come_and_go),
 	};
 
