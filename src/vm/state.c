@@ -166,7 +166,8 @@ static int check_head(const struct vm *vm, const struct head *h, size_t len,
 	else if (h->vcpus < 1 || h->vcpus > GUEST_MAX_VCPUS ||
 		 h->pattern >= GUEST_PATTERNS ||
 		 h->source >= TIDE_SOURCE_KINDS || h->queue_num < 1 ||
-		 h->queue_num > 8)
+		 h->queue_num > 8 || (h->queue_num & (h->queue_num - 1)) ||
+		 h->queue_ready > 1 || h->last_avail > UINT16_MAX)
 		fault = "a field is out of bounds";
 	else if (h->accel != (uint32_t)vm->config.accel)
 		fault = "the other side runs on another accel";
@@ -202,7 +203,7 @@ static void take_head(struct vm *vm, const struct head *h)
 	d->driver_features_sel = h->driver_features_sel;
 	d->queue_num = h->queue_num;
 	d->queue_ready = h->queue_ready;
-	d->last_avail = h->last_avail & 0xffff;
+	d->last_avail = h->last_avail;
 }
 
 int vm_load_state(struct vm *vm, const void *state, size_t len,

@@ -3,6 +3,7 @@
  * The reference VMM: every pattern runs and verifies; a VM loaded from state
  * and memory goes on; a page that is torn or old is found; software marks.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -269,6 +270,59 @@ static void damaged_state_is_refused(void **state)
 	vm_destroy(b);
 }
 
+/* Each byte of the head: refused, or the guest can be paused and destroyed. */
+static void every_byte_of_the_head(void **state)
+{
+	struct tide_slot slots[16], to;
+	unsigned int refused = 0;
+	struct tide_error err;
+	char *disk = make_disk();
+	struct vm_config c;
+	uint64_t from = 0;
+	size_t n = 0, len;
+	struct vm *a, *b;
+	char *blob;
+
+	(void)state;
+	config_for(&c, GUEST_MIXED, VM_ACCEL_PROCESS);
+	c.disk_path = disk;
+	a = start(&c);
+	msleep(20);
+	vm_pause(a, NULL);
+	while (tide_slots_next(vm_slots(a), from, &slots[n])) {
+		from = slots[n].gpa_bytes + slots[n].len_bytes;
+		n++;
+	}
+	assert_int_equal(vm_save_state(a, (void **)&blob, &len, NULL), 0);
+	for (size_t at = 0; at < len; at++) {
+		int rc;
+
+		blob[at] ^= 0x13;
+		assert_int_equal(vm_create_incoming(&b, &c, NULL), 0);
+		assert_int_equal(vm_prepare_incoming(b, slots, n, NULL), 0);
+		/* the low pages steer; the others may be empty */
+		tide_slots_find_id(vm_slots(b), slots[0].id, &to);
+		memcpy(to.host, slots[0].host, 2 << 20);
+		rc = vm_load_state(b, blob, len, &err);
+		if (rc) {
+			assert_int_equal(rc, -EPROTO);
+			refused++;
+		} else {
+			vm_resume(b, NULL);
+			msleep(1);
+			vm_pause(b, NULL);
+		}
+		vm_destroy(b);
+		blob[at] ^= 0x13;
+	}
+	assert_true(refused >= 50 && refused < len);
+	print_message("%u of %zu bytes refused\n", refused, len);
+	free(blob);
+	vm_destroy(a);
+	unlink(disk);
+	free(disk);
+}
+
 /* What a sender may write into the page by which threads of ours work. */
 static const char *spoil(struct guest_control *c, unsigned int how)
 {
@@ -389,6 +443,7 @@ int main(void)
 		cmocka_unit_test(state_moves_kvm),
 		cmocka_unit_test(state_moves_process),
 		cmocka_unit_test(damaged_state_is_refused),
+		cmocka_unit_test(every_byte_of_the_head),
 		cmocka_unit_test(control_page_is_checked),
 		cmocka_unit_test(slots_come_and_go),
 	};
