@@ -323,6 +323,46 @@ static void every_byte_of_the_head(void **state)
 	free(disk);
 }
 
+/* Each byte of the rings: a broken queue holds neither thread nor pause. */
+static void every_byte_of_the_rings(void **state)
+{
+	struct tide_slot slots[16], to;
+	char *disk = make_disk(), *blob, *queue;
+	struct vm_config c;
+	uint64_t from = 0;
+	size_t n = 0, len;
+	struct vm *a, *b;
+
+	(void)state;
+	config_for(&c, GUEST_MIXED, VM_ACCEL_PROCESS);
+	c.disk_path = disk;
+	a = start(&c);
+	msleep(20);
+	vm_pause(a, NULL);
+	while (tide_slots_next(vm_slots(a), from, &slots[n])) {
+		from = slots[n].gpa_bytes + slots[n].len_bytes;
+		n++;
+	}
+	assert_int_equal(vm_save_state(a, (void **)&blob, &len, NULL), 0);
+	for (size_t at = 0; at < 0x400; at += 5) {
+		assert_int_equal(vm_create_incoming(&b, &c, NULL), 0);
+		assert_int_equal(vm_prepare_incoming(b, slots, n, NULL), 0);
+		tide_slots_find_id(vm_slots(b), slots[0].id, &to);
+		memcpy(to.host, slots[0].host, 2 << 20);
+		queue = (char *)to.host + GUEST_QUEUE;
+		queue[at] ^= 0x55;
+		assert_int_equal(vm_load_state(b, blob, len, NULL), 0);
+		vm_resume(b, NULL);
+		msleep(2);
+		vm_pause(b, NULL);
+		vm_destroy(b);
+	}
+	free(blob);
+	vm_destroy(a);
+	unlink(disk);
+	free(disk);
+}
+
 /* What a sender may write into the page by which threads of ours work. */
 static const char *spoil(struct guest_control *c, unsigned int how)
 {
@@ -444,6 +484,7 @@ int main(void)
 		cmocka_unit_test(state_moves_process),
 		cmocka_unit_test(damaged_state_is_refused),
 		cmocka_unit_test(every_byte_of_the_head),
+		cmocka_unit_test(every_byte_of_the_rings),
 		cmocka_unit_test(control_page_is_checked),
 		cmocka_unit_test(slots_come_and_go),
 	};
