@@ -227,7 +227,7 @@ static void poison(uint64_t target)
 	l2 = get_be(fd, l1) & L1_OFFSET_MASK;
 	if (target == UINT64_MAX)
 		target = l2;
-	put_be(fd, l2, target | L2_COPIED);
+	put_be(fd, l2, target | QCOW2_ENTRY_COPIED);
 	close(fd);
 }
 

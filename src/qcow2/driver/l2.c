@@ -17,8 +17,6 @@
 #include "base/bytes.h"
 #include "qcow2/driver/qcow2.h"
 
-#define L2_RESERVED 0x3f000000000001feull
-
 /* Where in the file the L2 entry for @offset is; 0: no table. */
 static int locate(struct qcow2 *q, uint64_t offset, uint64_t *at,
 		  struct tide_error *err)
@@ -75,24 +73,24 @@ static int decode(struct qcow2 *q, const uint8_t *at, uint64_t offset,
 	uint32_t sub = 0;
 
 	memset(e, 0, sizeof(*e));
-	if (entry & L2_COMPRESSED) {
+	if (entry & QCOW2_ENTRY_PACKED) {
 		e->type = QCOW2_PACKED;
 		e->entry = entry;
 		return 0;
 	}
-	e->copied = (entry & L2_COPIED) != 0;
+	e->copied = (entry & QCOW2_ENTRY_COPIED) != 0;
 	e->host_offset = host + (offset & (q->cluster_bytes - 1));
 	/* With an external data file, cluster 0 is a good host. */
 	e->has_host = host != 0 || (q->external && e->copied);
-	if ((host & (q->cluster_bytes - 1)) || entry & L2_RESERVED ||
-	    (q->extended && entry & L2_ZERO))
+	if ((host & (q->cluster_bytes - 1)) || entry & QCOW2_ENTRY_RESERVED ||
+	    (q->extended && entry & QCOW2_ENTRY_ZERO))
 		return qcow2_mark_corrupt(q, err, host,
 					  "the L2 entry for guest offset %llu "
 					  "is %#llx, which is not valid",
 					  (unsigned long long)offset,
 					  (unsigned long long)entry);
 	if (!q->extended) {
-		e->type = entry & L2_ZERO && q->header.version >= 3 ?
+		e->type = entry & QCOW2_ENTRY_ZERO && q->header.version >= 3 ?
 				  QCOW2_ZERO :
 			  e->has_host ? QCOW2_DATA :
 					QCOW2_UNALLOCATED;
@@ -264,7 +262,7 @@ static int own_table(struct qcow2 *q, uint64_t l1_index, struct tide_error *err)
 	}
 	if (old)
 		qcow2_free_later(q, old, 1, TIDE_KIND_L2, false);
-	qcow2_table_set(&q->l1, l1_index, offset | L2_COPIED);
+	qcow2_table_set(&q->l1, l1_index, offset | QCOW2_ENTRY_COPIED);
 	return 0;
 }
 
@@ -281,7 +279,7 @@ int qcow2_l2_writable(struct qcow2 *q, uint64_t offset,
 				      q->disk.path,
 				      (unsigned long long)q->l1.count,
 				      (unsigned long long)offset);
-	if (!(q->l1.entries[l1_index] & L2_COPIED))
+	if (!(q->l1.entries[l1_index] & QCOW2_ENTRY_COPIED))
 		ret = own_table(q, l1_index, err);
 	if (ret == 0)
 		ret = locate(q, offset, &at, err);
@@ -298,7 +296,7 @@ bool qcow2_l2_writable_cached(struct qcow2 *q, uint64_t offset,
 	uint64_t l1_index = offset >> (q->cluster_bits + q->l2_bits), at;
 
 	if (locate(q, offset, &at, NULL) < 0 || !at ||
-	    !(q->l1.entries[l1_index] & L2_COPIED))
+	    !(q->l1.entries[l1_index] & QCOW2_ENTRY_COPIED))
 		return false;
 	if (!qcow2_pin_cached(&q->cache, at, &entry->pin))
 		return false;
@@ -310,7 +308,7 @@ void qcow2_release_entry(struct qcow2 *q, uint64_t entry, bool punch)
 {
 	uint64_t offset = entry & QCOW2_OFFSET_MASK, length, first, last;
 
-	if (entry & L2_COMPRESSED) {
+	if (entry & QCOW2_ENTRY_PACKED) {
 		if (qcow2_packed_span(q, entry, &offset, &length) < 0)
 			return;
 		first = offset >> q->cluster_bits;

@@ -24,13 +24,11 @@
 
 #include "disk/disk.h"
 #include "qcow2/driver/cache.h"
-#include "qcow2/format/header.h"
 #include "qcow2/driver/ranges.h"
+#include "qcow2/format/entry.h"
+#include "qcow2/format/header.h"
 #include "tidemark/kinds.h"
 
-#define L2_COPIED (1ull << 63)
-#define L2_COMPRESSED (1ull << 62)
-#define L2_ZERO 1ull
 #define L1_OFFSET_MASK QCOW2_OFFSET_MASK
 #define ALL_SUBCLUSTERS 0xffffffffull
 #define NO_KIND TIDE_KIND_COUNT

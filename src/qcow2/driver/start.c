@@ -70,7 +70,7 @@ static int land(struct qcow2 *q, struct qcow2_flight *f, int result)
 
 		qcow2_release_entry(q, tide__get_be(at, 8), false);
 		tide__put_be(at, (f->host + (i << q->cluster_bits)) |
-					 L2_COPIED, 8);
+					 QCOW2_ENTRY_COPIED, 8);
 	}
 	if (result == 0)
 		qcow2_pin_dirty(&q->cache, &f->entry.pin);

@@ -237,7 +237,7 @@ static int link_chunk(struct qcow2 *q, struct chunk *c,
 
 		if (c->fresh)
 			qcow2_release_entry(q, tide__get_be(at, 8), false);
-		tide__put_be(at, host | L2_COPIED, 8);
+		tide__put_be(at, host | QCOW2_ENTRY_COPIED, 8);
 	}
 	qcow2_pin_dirty(&q->cache, &entry->pin);
 	return 0;

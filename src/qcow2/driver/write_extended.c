@@ -46,8 +46,8 @@ static int plan(struct qcow2 *q, struct target *t, const uint8_t *at,
 	t->to = round_up(offset + length, unit);
 	host = t->old_entry & QCOW2_OFFSET_MASK;
 	t->host = q->external ? t->base : host;
-	if (!(t->old_entry & L2_COMPRESSED) &&
-	    (q->external || (host && t->old_entry & L2_COPIED))) {
+	if (!(t->old_entry & QCOW2_ENTRY_PACKED) &&
+	    (q->external || (host && t->old_entry & QCOW2_ENTRY_COPIED))) {
 		t->fresh = false;
 	} else {
 		t->fresh = true;
@@ -126,7 +126,7 @@ int qcow2_write_subclusters(struct qcow2 *q, uint64_t offset, const void *buf,
 	if (ret == 0) {
 		if (t.fresh)
 			qcow2_release_entry(q, t.old_entry, false);
-		tide__put_be(entry.at, t.host | L2_COPIED, 8);
+		tide__put_be(entry.at, t.host | QCOW2_ENTRY_COPIED, 8);
 		tide__put_be(entry.at + 8, t.bits, 8);
 		qcow2_pin_dirty(&q->cache, &entry.pin);
 	}

@@ -78,7 +78,7 @@ static bool wipe_entry(struct qcow2 *q, const struct wipe *w, uint64_t offset,
 	uint64_t old = tide__get_be(at, 8), entry = 0, bits = 0;
 	/* Version 2 cannot say "zero" of a cluster that it keeps. */
 	bool keep = !w->unmap && q->header.version >= 3 &&
-		    !(old & L2_COMPRESSED) && old & L2_COPIED;
+		    !(old & QCOW2_ENTRY_PACKED) && old & QCOW2_ENTRY_COPIED;
 	bool plain_zero = !w->forget &&
 			  (!w->discard || qcow2_backed(q, offset));
 
@@ -86,11 +86,11 @@ static bool wipe_entry(struct qcow2 *q, const struct wipe *w, uint64_t offset,
 	    qcow2_backed(q, offset))
 		return false;
 	if (keep)
-		entry = old & ~L2_ZERO;
+		entry = old & ~QCOW2_ENTRY_ZERO;
 	if (q->extended)
 		bits = plain_zero ? ALL_SUBCLUSTERS << 32 : 0;
 	else if (plain_zero && q->header.version >= 3)
-		entry |= L2_ZERO;
+		entry |= QCOW2_ENTRY_ZERO;
 	if (entry == old && !q->extended)
 		return false;
 	if (!keep)
