@@ -6,6 +6,7 @@
  *   begin  -> refused -------------------------------> finished
  *          -> the driver's start (the ring, children) -> finished
  *          -> a worker ------------------------------> finished
+ *          -> parked, until another thread says ------> finished, or begin
  *   finished -> done, called here and only here
  *
  * done is called from one loop, never from within another done: a callback
@@ -136,6 +137,22 @@ void tide_io_to_worker(struct tide_io *io)
 		tide_io_complete(io, tide__io_run(io));
 }
 
+bool tide_io_park(struct tide_io *io)
+{
+	return tide__pool_expect(io);
+}
+
+void tide_io_unpark(struct tide_io *io, int result)
+{
+	io->result = result;
+	tide__pool_push(io);
+}
+
+void tide_io_again(struct tide_io *io)
+{
+	tide_io_unpark(io, TIDE__AGAIN);
+}
+
 /* 0: go on; 1: nothing to do; or -errno. */
 static int check(const struct tide_io *io)
 {
@@ -153,7 +170,7 @@ static int check(const struct tide_io *io)
 	return ret ? ret : !io->length_bytes;
 }
 
-static void begin(struct tide_io *io)
+void tide__io_begin(struct tide_io *io)
 {
 	const struct tide_disk_ops *ops = io->disk->ops;
 	int ret = check(io);
@@ -168,7 +185,7 @@ static void start_waiting(struct tide_queue *q)
 {
 	while (q->waiting.head && q->begun < q->depth) {
 		q->begun++;
-		begin(io_list_take(&q->waiting));
+		tide__io_begin(io_list_take(&q->waiting));
 	}
 }
 
@@ -198,7 +215,7 @@ void tide_io_start_child(struct tide_queue *queue, struct tide_disk *below,
 {
 	child->queue = queue;
 	child->disk = below;
-	begin(child);
+	tide__io_begin(child);
 }
 
 void tide_queue_submit(struct tide_queue *queue, struct tide_disk *d,

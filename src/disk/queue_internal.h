@@ -3,6 +3,7 @@
 #ifndef TIDE_DISK_QUEUE_INTERNAL_H
 #define TIDE_DISK_QUEUE_INTERNAL_H
 
+#include <limits.h>
 #include <liburing.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -10,6 +11,9 @@
 #include "disk/queue.h"
 
 struct tide__pool;
+
+/* The result of a parked request that is to be begun again. */
+#define TIDE__AGAIN INT_MIN
 
 /* Lanes of the pool: what is in one is carried out one after the other. */
 #define LANES 4u
@@ -65,6 +69,9 @@ struct tide_queue {
 	uint64_t event_count;
 };
 
+/* queue.c: check @io, and start it below or on a worker. */
+void tide__io_begin(struct tide_io *io);
+
 /* queue_uring.c. create: -errno where io_uring is refused. */
 int tide__uring_create(struct tide_queue *q, uint32_t entries);
 void tide__uring_destroy(struct tide_queue *q);
@@ -83,6 +90,9 @@ bool tide__pool_give(struct tide_queue *q, struct tide_io *io);
  * what would only wait for each other. A worker takes many with one wakeup.
  */
 void tide__pool_give_in_order(struct tide_io *io);
+/* The pool's stack will bring @io back: push, from any thread. */
+bool tide__pool_expect(struct tide_io *io);
+void tide__pool_push(struct tide_io *io);
 /* Tell the pool of the lanes. */
 void tide__pool_turn(struct tide_queue *q);
 void tide__pool_collect(struct tide_queue *q);

@@ -229,6 +229,24 @@ bool tide__pool_give(struct tide_queue *q, struct tide_io *io)
 	return true;
 }
 
+bool tide__pool_expect(struct tide_io *io)
+{
+	if (!pool_of(io->queue))
+		return false;
+	io->queue->in_workers++;
+	return true;
+}
+
+/* Under the lock: the queue may be destroyed as soon as @io is seen there. */
+void tide__pool_push(struct tide_io *io)
+{
+	struct tide__pool *pool = io->queue->pool;
+
+	pthread_mutex_lock(&pool->lock);
+	push_done(pool, io, io);
+	pthread_mutex_unlock(&pool->lock);
+}
+
 void tide__pool_give_in_order(struct tide_io *io)
 {
 	struct tide_queue *q = io->queue;
@@ -305,7 +323,10 @@ void tide__pool_collect(struct tide_queue *q)
 	for (; io; io = next) {
 		next = io->next;
 		q->in_workers--;
-		tide_io_complete(io, io->result);
+		if (io->result == TIDE__AGAIN)
+			tide__io_begin(io);
+		else
+			tide_io_complete(io, io->result);
 	}
 }
 

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -535,6 +536,121 @@ static void test_children(void **state)
 	w->d = h.below;
 }
 
+/* A disk whose requests end on another thread: the last bit says how. */
+#define PARKED 64
+#define PARKINGS 20000u
+
+struct parker {
+	struct tide_disk disk;
+	pthread_mutex_t lock;
+	pthread_cond_t more;
+	struct tide_io *parked[PARKED];
+	uint32_t count, agains;
+	bool stop;
+};
+
+static bool parker_start(struct tide_disk *d, struct tide_io *io)
+{
+	struct parker *p = (struct parker *)d;
+
+	assert_true(tide_io_park(io));
+	pthread_mutex_lock(&p->lock);
+	p->parked[p->count++] = io;
+	pthread_cond_signal(&p->more);
+	pthread_mutex_unlock(&p->lock);
+	return true;
+}
+
+/* Every third is begun again; the others end with what their offset says. */
+static void *unpark(void *arg)
+{
+	struct parker *p = arg;
+	uint32_t n = 0;
+
+	pthread_mutex_lock(&p->lock);
+	while (!p->stop) {
+		struct tide_io *io = p->count ? p->parked[--p->count] : NULL;
+
+		if (!io) {
+			pthread_cond_wait(&p->more, &p->lock);
+			continue;
+		}
+		if (++n % 3)
+			pthread_mutex_unlock(&p->lock);
+		if (n % 3) {
+			tide_io_unpark(io, -(int)io->offset_bytes);
+			pthread_mutex_lock(&p->lock);
+		} else {
+			p->agains++;
+			tide_io_again(io);
+		}
+	}
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+struct parked {
+	struct tide_io io;
+	uint32_t *left, *done;
+};
+
+static void park_next(struct tide_io *io)
+{
+	struct parked *k = io->opaque;
+
+	assert_int_equal(io->result, -(int)io->offset_bytes);
+	++*k->done;
+	if (*k->left) {
+		--*k->left;
+		io->offset_bytes = *k->left % 7;
+		tide_queue_submit(io->queue, io->disk, io);
+	}
+}
+
+/* Three threads end what the queue's own has parked; it sleeps on its fd. */
+static void test_parked(void **state)
+{
+	static const struct tide_disk_ops ops = { .name = "parker",
+						  .start = parker_start };
+	struct world *w = *state;
+	struct parker p = {
+		.disk = { .ops = &ops, .size_bytes = BYTES, .path = path },
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.more = PTHREAD_COND_INITIALIZER,
+	};
+	struct pollfd event = { .fd = tide_queue_fd(w->q), .events = POLLIN };
+	uint32_t left = PARKINGS - DEPTH, done = 0;
+	struct parked ios[DEPTH];
+	pthread_t threads[3];
+	char byte;
+
+	for (int i = 0; i < 3; i++)
+		pthread_create(&threads[i], NULL, unpark, &p);
+	for (int i = 0; i < DEPTH; i++) {
+		ios[i] = (struct parked){
+			.io = { .op = TIDE_IO_READ, .length_bytes = 1,
+				.buf = &byte, .done = park_next,
+				.opaque = &ios[i] },
+			.left = &left, .done = &done,
+		};
+		tide_queue_submit(w->q, &p.disk, &ios[i].io);
+	}
+	while (done < PARKINGS) {
+		assert_true(tide_queue_poll(w->q, false) >= 0);
+		if (done < PARKINGS && !tide_queue_poll(w->q, false))
+			assert_int_equal(poll(&event, 1, 10000), 1);
+	}
+	pthread_mutex_lock(&p.lock);
+	p.stop = true;
+	pthread_cond_broadcast(&p.more);
+	pthread_mutex_unlock(&p.lock);
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(done, PARKINGS);
+	assert_int_equal(tide_queue_pending(w->q), 0);
+	assert_true(p.agains > 0);
+}
+
 /* Parts of the same blocks and whole ones, all at once: none undoes another. */
 static void test_shared_blocks(void **state)
 {
@@ -578,6 +694,7 @@ int main(void)
 		BOTH(test_refused), BOTH(test_short_file),
 		BOTH(test_no_room), BOTH(test_failing_disk),
 		BOTH(test_fd), BOTH(test_fd_slept_upon), BOTH(test_children),
+		BOTH(test_parked),
 		DIRECT(test_random), DIRECT(test_short_file),
 		DIRECT(test_children), DIRECT(test_shared_blocks),
 	};
