@@ -74,9 +74,13 @@ static void *receive(void *opaque)
 
 	while ((rc = receive_once(r, &err)) && !r->once &&
 	       !tide__load_relaxed(&r->d->quit)) {
-		vm_forget_incoming(r->d->vm);
+		struct tide_error why = err;
+
+		rc = vm_forget_incoming(r->d->vm, &err);
+		if (rc)
+			break;
 		snprintf(text, sizeof(text), "a guest did not arrive: %s: %s; "
-			 "waiting for the next one", err.origin, err.text);
+			 "waiting for the next one", why.origin, why.text);
 		log_line(NULL, text);
 	}
 	daemon_set_state(r->d, rc ? DAEMON_FAILED : DAEMON_RUNNING,

@@ -150,10 +150,16 @@ int vm_prepare_incoming(struct vm *vm, const struct tide_slot *wanted,
 	return rc;
 }
 
-void vm_forget_incoming(struct vm *vm)
+int vm_forget_incoming(struct vm *vm, struct tide_error *err)
 {
+	vm__threads_end(vm);
+	vm->quit = false;
+	tide_error_clear(&vm->failure);
 	vm_change_incoming(vm, NULL, 0, NULL);
 	vm__memory_release(vm);
+	/* vCPUs go with their machine: KVM makes each of them but once. */
+	vm->ops->close(vm);
+	return vm->ops->open(vm, err);
 }
 
 static int check_head(const struct vm *vm, const struct head *h, size_t len,

@@ -143,7 +143,10 @@ int vm_load_state(struct vm *vm, const void *state, size_t len,
 
 /* Bytes of memory that this process could still get. */
 uint64_t vm_host_memory(void);
-/* An attempt to receive failed: the VM is empty again, for the next one. */
-void vm_forget_incoming(struct vm *vm);
+/*
+ * An attempt to receive failed, however far it came: the VM is empty again, for
+ * the next one, and nothing of the guest that did not arrive ever runs.
+ */
+int vm_forget_incoming(struct vm *vm, struct tide_error *err);
 
 #endif

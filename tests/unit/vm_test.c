@@ -3,6 +3,7 @@
  * The reference VMM: every pattern runs and verifies; a VM loaded from state
  * and memory goes on; a page that is torn or old is found; software marks.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -447,6 +448,102 @@ static void control_page_is_checked(void **state)
 	vm_destroy(a);
 }
 
+static unsigned int threads_here(void)
+{
+	DIR *dir = opendir("/proc/self/task");
+	unsigned int n = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n - 2;
+}
+
+/* One that was joined may stand in the list for a moment. */
+static void expect_threads(unsigned int n)
+{
+	for (int i = 0; i < 1000 && threads_here() != n; i++)
+		msleep(1);
+	assert_int_equal(threads_here(), n);
+}
+
+/* The guest of @a arrives at @b, up to where GO was due. */
+static void arrive(struct vm *a, struct vm *b)
+{
+	struct tide_slot slot, slots[16], to;
+	struct tide_error err;
+	uint64_t from = 0;
+	size_t n = 0, len;
+	void *blob;
+
+	while (tide_slots_next(vm_slots(a), from, &slot)) {
+		from = slot.gpa_bytes + slot.len_bytes;
+		slots[n++] = slot;
+	}
+	assert_int_equal(vm_save_state(a, &blob, &len, NULL), 0);
+	if (vm_prepare_incoming(b, slots, n, &err))
+		fail_msg("%s", err.text);
+	for (size_t i = 0; i < n; i++) {
+		assert_true(tide_slots_find_id(vm_slots(b), slots[i].id, &to));
+		memcpy(to.host, slots[i].host, to.len_bytes);
+	}
+	if (vm_load_state(b, blob, len, &err))
+		fail_msg("%s: %s", err.origin, err.text);
+	free(blob);
+}
+
+/*
+ * Guests of which GO never came, then one that comes: nothing of the others is
+ * left, in vCPUs, threads or reasons to be dead.
+ */
+static void the_next_one_after(enum vm_accel accel)
+{
+	struct vm_config c, many;
+	unsigned int threads;
+	struct vm *a, *lost, *b;
+
+	config_for(&c, GUEST_UNIFORM, accel);
+	many = c;
+	c.vcpus = 1;
+	many.vcpus = 8;
+	a = start(&c);
+	lost = start(&many);
+	msleep(20);
+	vm_pause(a, NULL);
+	vm_pause(lost, NULL);
+	threads = threads_here();
+	assert_int_equal(vm_create_incoming(&b, &c, NULL), 0);
+	for (unsigned int i = 0; i < 3; i++) {
+		arrive(lost, b);
+		expect_threads(threads + 8);
+		assert_int_equal(vm_forget_incoming(b, NULL), 0);
+		expect_threads(threads);
+		assert_int_equal(tide_slots_count(vm_slots(b)), 0);
+	}
+	arrive(a, b);
+	expect_threads(threads + 1);
+	assert_int_equal(vm_resume(b, NULL), 0);
+	msleep(20);
+	verify_ok(b);
+	vm_destroy(a);
+	vm_destroy(lost);
+	vm_destroy(b);
+}
+
+static void the_next_one_kvm(void **state)
+{
+	(void)state;
+	need_kvm();
+	the_next_one_after(VM_ACCEL_KVM);
+}
+
+static void the_next_one_process(void **state)
+{
+	(void)state;
+	the_next_one_after(VM_ACCEL_PROCESS);
+}
+
 static void slots_come_and_go(void **state)
 {
 	struct vm_config c;
@@ -486,6 +583,8 @@ int main(void)
 		cmocka_unit_test(every_byte_of_the_head),
 		cmocka_unit_test(every_byte_of_the_rings),
 		cmocka_unit_test(control_page_is_checked),
+		cmocka_unit_test(the_next_one_kvm),
+		cmocka_unit_test(the_next_one_process),
 		cmocka_unit_test(slots_come_and_go),
 	};
 
