@@ -38,7 +38,7 @@ int qcow2_image_reread(const struct cli_parsed *p, struct qcow2_image *image);
 void qcow2_image_close(struct qcow2_image *image);
 
 /* A check whose problems are kept up to a limit, and then said. */
-#define QCOW2_REPORT_PROBLEMS 200u
+#define QCOW2_REPORT_PROBLEMS (QCOW2_PROBLEM_COUNT * QCOW2_CHECK_SAID)
 struct qcow2_report {
 	struct qcow2_check check;
 	struct qcow2_problem *problems; /* owned */

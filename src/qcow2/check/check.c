@@ -25,6 +25,11 @@ const char *qcow2_problem_name(enum qcow2_problem_type type)
 	return type < QCOW2_PROBLEM_COUNT ? names[type] : "?";
 }
 
+bool check_will_say(const struct check *c, enum qcow2_problem_type type)
+{
+	return c->each && c->out.found[type] < QCOW2_CHECK_SAID;
+}
+
 void check_say(struct check *c, enum qcow2_problem_type type, uint64_t offset,
 	       const char *format, ...)
 {
@@ -32,9 +37,11 @@ void check_say(struct check *c, enum qcow2_problem_type type, uint64_t offset,
 	char raw[sizeof(p.text)];
 	va_list args;
 
-	c->out.found[type]++;
-	if (!c->each)
+	if (!check_will_say(c, type)) {
+		c->out.found[type]++;
 		return;
+	}
+	c->out.found[type]++;
 	va_start(args, format);
 	vsnprintf(raw, sizeof(raw), format, args);
 	va_end(args);

@@ -4,8 +4,8 @@
  * the refcounts that the image keeps; sections that overlap, references that
  * lead nowhere, wrong COPIED flags and leaks are said one by one.
  *
- * Reads only. Work and memory are bounded by the size of the file, whatever
- * it contains.
+ * Reads only. Work, memory and what is said are bounded by the size of the
+ * file, whatever it contains.
  */
 #ifndef TIDE_QCOW2_CHECK_CHECK_H
 #define TIDE_QCOW2_CHECK_CHECK_H
@@ -24,6 +24,9 @@ enum qcow2_problem_type {
 	QCOW2_PROBLEM_NOTE, /* no inconsistency, but worth saying */
 	QCOW2_PROBLEM_COUNT
 };
+
+/* Of each type so many are said; all are counted. */
+#define QCOW2_CHECK_SAID 200u
 
 struct qcow2_problem {
 	enum qcow2_problem_type type;
@@ -61,7 +64,8 @@ static inline uint64_t qcow2_check_corruptions(const struct qcow2_check *c)
 }
 
 /*
- * qcow2_check: @h as parsed tolerantly. @each may be NULL. @census, if not
+ * qcow2_check: @h as parsed tolerantly. @each may be NULL, and is called no
+ * more than QCOW2_CHECK_SAID times for a type. @census, if not
  * NULL, receives the counts (fini it on success). 0 if the image could be
  * checked, whatever was found; -errno if not.
  */

@@ -28,6 +28,8 @@ struct check {
 
 void check_say(struct check *c, enum qcow2_problem_type type, uint64_t offset,
 	       const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* False once so many of a type were said that the next is only counted. */
+bool check_will_say(const struct check *c, enum qcow2_problem_type type);
 int check_no_memory(struct check *c);
 /* Count references of all clusters of a range; says what overlaps. */
 int check_count(struct check *c, uint64_t offset, uint64_t bytes,

@@ -53,31 +53,28 @@ static int ignore(void *opaque, const struct qcow2_defect *d)
 	return 0;
 }
 
-/* Is it one that is to hold the new structures? */
-static bool is_own(const struct rebuild *b, uint64_t cluster)
+/* Is one of the clusters from @from to before @end to hold the new ones? */
+static bool has_own(const struct rebuild *b, uint64_t from, uint64_t end)
 {
 	uint64_t low = b->table_clusters, high = b->owns;
 
-	if (b->owns && cluster >= b->own[0] &&
-	    cluster < b->own[0] + b->table_clusters)
+	if (b->owns && from < b->own[0] + b->table_clusters && end > b->own[0])
 		return true;
 	while (low < high) {
 		uint64_t mid = low + (high - low) / 2;
 
-		if (b->own[mid] == cluster)
-			return true;
-		if (b->own[mid] < cluster)
+		if (b->own[mid] < from)
 			low = mid + 1;
 		else
 			high = mid;
 	}
-	return false;
+	return low < b->owns && b->own[low] < end;
 }
 
 static uint64_t count_of(const struct rebuild *b, uint64_t cluster)
 {
-	return is_own(b, cluster) ? 1 :
-				    qcow2_census_refs(&b->x->census, cluster);
+	return has_own(b, cluster, cluster + 1) ?
+		       1 : qcow2_census_refs(&b->x->census, cluster);
 }
 
 /* Does block @index count anything? */
@@ -87,9 +84,8 @@ static bool needed(const struct rebuild *b, uint64_t index)
 	uint32_t bits = qcow2_refblock_bits(&b->x->h);
 	uint64_t i = index << bits, end = (index + 1) << bits;
 
-	for (uint64_t k = 0; k < b->owns; k++)
-		if (b->own[k] >> bits == index)
-			return true;
+	if (has_own(b, i, end))
+		return true;
 	while (i < end && i < census->clusters) {
 		if (!census->pages[i / CENSUS_PAGE_CLUSTERS])
 			i = (i / CENSUS_PAGE_CLUSTERS + 1) *
