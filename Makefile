@@ -12,7 +12,7 @@ help:
 	@echo 'make asan     all tests, under ASan and UBSan'
 	@echo 'make campaign crashes and kills, all of them, with five seeds'
 	@echo 'make soak     the tests with threads on a loaded machine, ROUNDS=200'
-	@echo 'make fuzz     a minute of each fuzz target, seeded from real images'
+	@echo 'make fuzz     a minute of each fuzz target, seeded with what is real'
 	@echo 'make bench    set up, build, and measure'
 	@echo 'make deps     install the missing Debian packages, configure'
 	@echo 'make install  install the command, library, headers and manuals'

@@ -288,9 +288,11 @@ static int run(const struct cli_parsed *p)
 	static struct output o;
 	struct input in[2];
 	struct tide_error err;
-	int code = choose_output(p, &o), opened = 0, ret = 0;
+	int code, opened = 0, ret = 0;
 	uint64_t pages = cli_number(p, "pages"), gap = cli_number(p, "gap");
 
+	memset(&o, 0, sizeof(o));
+	code = choose_output(p, &o);
 	if (code != CLI_OK)
 		return code;
 	if (p->argc < 1 || p->argc > 2)

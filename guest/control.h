@@ -18,6 +18,7 @@
 #define GUEST_PAGE_BYTES 4096u
 #define GUEST_MAX_VCPUS 8u
 #define GUEST_MAX_REGIONS 16u
+#define GUEST_MAX_BATCH 256u
 
 /* Guest physical addresses; all of this must fit the first slot. */
 #define GUEST_GDT 0x1000u

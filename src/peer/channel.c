@@ -115,7 +115,8 @@ static void advance(struct iovec *iov, size_t done)
 	for (int i = 0; i < 2; i++) {
 		size_t n = done < iov[i].iov_len ? done : iov[i].iov_len;
 
-		iov[i].iov_base = (char *)iov[i].iov_base + n;
+		if (n)	/* there may be no payload, and nothing to add to */
+			iov[i].iov_base = (char *)iov[i].iov_base + n;
 		iov[i].iov_len -= n;
 		done -= n;
 	}

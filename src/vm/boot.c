@@ -108,8 +108,8 @@ static uint32_t batch_for(const struct vm_config *c)
 	/* Come back every two milliseconds or so; the VMM keeps the pace. */
 	uint64_t batch = c->rate_pages_per_s / c->vcpus / 500;
 
-	if (!c->rate_pages_per_s || batch > 256)
-		return 256;
+	if (!c->rate_pages_per_s || batch > GUEST_MAX_BATCH)
+		return GUEST_MAX_BATCH;
 	return batch ? (uint32_t)batch : 1;
 }
 

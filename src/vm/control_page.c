@@ -44,8 +44,9 @@ static const char *fault_of(const struct vm *vm, const struct guest_control *c)
 	if (c->magic != GUEST_MAGIC || c->vcpus != vm->config.vcpus ||
 	    c->pattern >= GUEST_PATTERNS)
 		return "it is not the page of this guest";
+	/* A thread can be paused only between two batches. */
 	if (c->regions > GUEST_MAX_REGIONS || c->work_pages > most ||
-	    c->work_pages < c->vcpus)
+	    c->work_pages < c->vcpus || c->batch > GUEST_MAX_BATCH)
 		return "its counts are out of bounds";
 	if (c->disk_blocks > vm->disk.bytes / GUEST_PAGE_BYTES)
 		return "its disk is larger than the disk here";

@@ -68,6 +68,13 @@ static void *guest_at(struct vm *vm, uint64_t gpa, uint64_t len)
 	return piece.host;
 }
 
+/* A part of the queue, which has to be aligned: else it is not atomic. */
+static void *ring_at(struct vm *vm, uint64_t gpa, uint64_t len,
+		     uint64_t alignment)
+{
+	return gpa % alignment ? NULL : guest_at(vm, gpa, len);
+}
+
 /* Whole transfer, or an errno. */
 static int transfer(int fd, void *buffer, size_t len, uint64_t at, bool out)
 {
@@ -119,8 +126,8 @@ static bool get_desc(struct vm *vm, uint16_t index, struct virtq_desc *desc)
 
 	if (index >= vm->disk.queue_num)
 		return false;
-	table = guest_at(vm, vm->disk.desc + index * sizeof(*desc),
-			 sizeof(*desc));
+	table = ring_at(vm, vm->disk.desc + index * sizeof(*desc),
+			sizeof(*desc), sizeof(*desc));
 	if (table)
 		*desc = *table;
 	return table != NULL;
@@ -130,8 +137,9 @@ static bool get_desc(struct vm *vm, uint16_t index, struct virtq_desc *desc)
 static bool serve(struct vm *vm, uint16_t head)
 {
 	struct virtq_desc desc[3];
-	const struct virtio_blk_header *header;
+	struct virtio_blk_header copy;	/* the guest may change its own */
 	uint8_t *status, result;
+	const void *header;
 
 	for (unsigned int i = 0; i < 3; i++) {
 		if (!get_desc(vm, head, &desc[i]))
@@ -140,13 +148,12 @@ static bool serve(struct vm *vm, uint16_t head)
 			return false;
 		head = desc[i].next;
 	}
-	header = guest_at(vm, desc[0].addr, sizeof(*header));
+	header = guest_at(vm, desc[0].addr, sizeof(copy));
 	status = guest_at(vm, desc[2].addr, 1);
-	if (!header || !status || desc[0].len < sizeof(*header) ||
+	if (!header || !status || desc[0].len < sizeof(copy) ||
 	    !desc[2].len || !(desc[2].flags & VIRTQ_WRITE))
 		return false;
-	struct virtio_blk_header copy = *header;	/* the guest may change it */
-
+	memcpy(&copy, header, sizeof(copy));
 	result = do_io(vm, &copy, &desc[1]);
 	*status = result;
 	vm__mark(vm, desc[2].addr, 1);
@@ -171,8 +178,9 @@ static void complete(struct vm *vm, struct virtq_used *used, uint16_t head)
 static void serve_queue(struct vm *vm)
 {
 	struct vm_disk *disk = &vm->disk;
-	struct virtq_avail *avail = guest_at(vm, disk->driver, sizeof(*avail));
-	struct virtq_used *used = guest_at(vm, disk->device, sizeof(*used));
+	struct virtq_avail *avail = ring_at(vm, disk->driver, sizeof(*avail),
+					    2);
+	struct virtq_used *used = ring_at(vm, disk->device, sizeof(*used), 4);
 	uint16_t end;
 
 	if (!disk->queue_ready || disk->fd < 0)

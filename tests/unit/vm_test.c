@@ -15,8 +15,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "../../guest/control.h"
-#include "vm/vm.h"
+#include "../../guest/virtio.h"
+#include "vm/internal.h"
 
 #define SECOND 1000000000ull
 
@@ -401,6 +401,9 @@ static const char *spoil(struct guest_control *c, unsigned int how)
 	case 10:
 		c->disk_blocks = 1;
 		return "disk";
+	case 11:
+		c->batch = UINT32_MAX;
+		return "counts";
 	default:
 		return NULL;
 	}
@@ -446,6 +449,53 @@ static void control_page_is_checked(void **state)
 	}
 	free(blob);
 	vm_destroy(a);
+}
+
+/* A register of the disk's, written as a guest does. */
+static void put_half(struct vm *vm, uint32_t offset, uint64_t gpa)
+{
+	vm__disk_write(vm, offset, (uint32_t)gpa);
+	vm__disk_write(vm, offset + 4, (uint32_t)(gpa >> 32));
+}
+
+/*
+ * Found by fuzzing: rings at odd addresses, where an index cannot be loaded at
+ * once. The specification wants them aligned.
+ */
+static void found_rings_that_are_not_aligned(void **state)
+{
+	static const uint32_t part[] = { VIRTIO_QUEUE_DESC, VIRTIO_QUEUE_DRIVER,
+					 VIRTIO_QUEUE_DEVICE };
+	static const uint64_t off[] = { 0, 8, 1, 2 };
+	const struct tide_slot wanted = { 0, 0, 0, 2 << 20, NULL };
+	char *disk = make_disk();
+	struct tide_slot slot;
+	struct vm_config c;
+
+	(void)state;
+	config_for(&c, GUEST_MIXED, VM_ACCEL_PROCESS);
+	c.disk_path = disk;
+	for (unsigned int bad = 0; bad < 4; bad++) {
+		struct virtq_avail *avail;
+		struct vm *vm;
+
+		assert_int_equal(vm_create_incoming(&vm, &c, NULL), 0);
+		assert_int_equal(vm_prepare_incoming(vm, &wanted, 1, NULL), 0);
+		assert_true(tide_slots_find_gpa(vm_slots(vm), 0, &slot));
+		for (unsigned int i = 0; i < 3; i++)
+			put_half(vm, part[i], GUEST_QUEUE + 0x400 * i +
+				 (bad == i + 1 ? off[bad] : 0));
+		/* A request that is there, whatever its descriptors say. */
+		avail = (void *)((char *)slot.host + GUEST_QUEUE + 0x400);
+		avail->idx = bad == 1;
+		vm__disk_write(vm, VIRTIO_QUEUE_READY, 1);
+		vm__disk_write(vm, VIRTIO_QUEUE_NOTIFY, 0);
+		assert_int_equal(vm__disk_read(vm, VIRTIO_STATUS),
+				 bad ? 64 : 0);
+		vm_destroy(vm);
+	}
+	unlink(disk);
+	free(disk);
 }
 
 static unsigned int threads_here(void)
@@ -583,6 +633,7 @@ int main(void)
 		cmocka_unit_test(every_byte_of_the_head),
 		cmocka_unit_test(every_byte_of_the_rings),
 		cmocka_unit_test(control_page_is_checked),
+		cmocka_unit_test(found_rings_that_are_not_aligned),
 		cmocka_unit_test(the_next_one_kvm),
 		cmocka_unit_test(the_next_one_process),
 		cmocka_unit_test(slots_come_and_go),
