@@ -35,7 +35,7 @@ test: deps
 
 # A build of its own: sanitized objects do not mix with others.
 TSAN_TESTS = dirty_threads producers slots precopy_slots precopy disk queue \
-	qcow2 qcow2_queue control sink move rearm
+	qcow2 qcow2_queue control sink move rearm cbt
 tsan: deps
 	@[ -f build-tsan/build.ninja ] || meson setup build-tsan \
 		-Db_sanitize=thread -Db_lundef=false -Dc_args=-Wno-tsan >/dev/null
@@ -66,6 +66,7 @@ campaign: deps
 			exit 1; \
 		CAMPAIGN=1 SEED=$$seed $(BUILD)/tests/unit/qcow2_queue_test || \
 			exit 1; \
+		CAMPAIGN=1 SEED=$$seed $(BUILD)/tests/unit/cbt_test || exit 1; \
 		CAMPAIGN=1 SEED=$$seed SRC=$(CURDIR) \
 			TIDEMARK=$(CURDIR)/$(BUILD)/tidemark \
 			bash tests/sh/nbd-stress.sh || exit 1; \
