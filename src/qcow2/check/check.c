@@ -155,6 +155,8 @@ static int each_defect(void *opaque, const struct qcow2_defect *d)
 	switch (d->section) {
 	case QCOW2_SECTION_REFCOUNT_TABLE:
 	case QCOW2_SECTION_REFCOUNT_BLOCK:
+		c->out.count_defects++;
+		break;
 	case QCOW2_SECTION_BITMAP_DIRECTORY:
 	case QCOW2_SECTION_BITMAP_TABLE:
 	case QCOW2_SECTION_BITMAP_DATA:

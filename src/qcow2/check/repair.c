@@ -195,7 +195,7 @@ static int repair_bits(struct repair *x)
 
 bool repair_counts_wrong(const struct repair *x)
 {
-	return x->h.flaws & QCOW2_FLAW_REFTABLE ||
+	return x->h.flaws & QCOW2_FLAW_REFTABLE || x->found.count_defects ||
 	       x->found.found[QCOW2_PROBLEM_REFCOUNT] ||
 	       x->found.found[QCOW2_PROBLEM_LEAK] ||
 	       x->found.found[QCOW2_PROBLEM_OVERLAP];

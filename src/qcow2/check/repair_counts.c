@@ -22,7 +22,8 @@ struct counts {
 	uint64_t *blocks; /* owned; offset of each block, 0: none */
 	uint64_t entries;
 	bool trusted;
-	uint64_t changed;
+	uint64_t changed; /* counts, */
+	uint64_t mended; /* entries of the table */
 };
 
 static uint64_t max_count(const struct repair *x)
@@ -44,30 +45,6 @@ static int too_narrow(struct repair *x, uint64_t cluster, uint64_t refs)
 			      1u << x->h.refcount_order);
 }
 
-static int each_place(void *opaque, const struct qcow2_place *p)
-{
-	struct counts *c = opaque;
-	bool block = p->section == QCOW2_SECTION_REFCOUNT_BLOCK;
-
-	if (!block && p->section != QCOW2_SECTION_REFCOUNT_TABLE)
-		return 0;
-	if (!repair_alone(c->x, p->offset_bytes, p->length_bytes, p->section))
-		c->trusted = false;
-	if (block && p->owner < c->entries)
-		c->blocks[p->owner] = p->offset_bytes;
-	return 0;
-}
-
-static int each_defect(void *opaque, const struct qcow2_defect *d)
-{
-	struct counts *c = opaque;
-
-	if (d->section == QCOW2_SECTION_REFCOUNT_TABLE ||
-	    d->section == QCOW2_SECTION_REFCOUNT_BLOCK)
-		c->trusted = false;
-	return 0;
-}
-
 /* Is any cluster of block @index in use? */
 static bool in_use(const struct repair *x, uint64_t index)
 {
@@ -85,6 +62,34 @@ static bool in_use(const struct repair *x, uint64_t index)
 		i++;
 	}
 	return false;
+}
+
+static int each_place(void *opaque, const struct qcow2_place *p)
+{
+	struct counts *c = opaque;
+	bool block = p->section == QCOW2_SECTION_REFCOUNT_BLOCK;
+
+	if (!block && p->section != QCOW2_SECTION_REFCOUNT_TABLE)
+		return 0;
+	if (!repair_alone(c->x, p->offset_bytes, p->length_bytes, p->section)) {
+		/* Where nothing is in use, it is the entry that is wrong. */
+		if (block && !in_use(c->x, p->owner))
+			return 0;
+		c->trusted = false;
+	}
+	if (block && p->owner < c->entries)
+		c->blocks[p->owner] = p->offset_bytes;
+	return 0;
+}
+
+static int each_defect(void *opaque, const struct qcow2_defect *d)
+{
+	struct counts *c = opaque;
+
+	/* An entry that leads nowhere is corrected, or missed: all_covered. */
+	if (d->section == QCOW2_SECTION_REFCOUNT_TABLE)
+		c->trusted = false;
+	return 0;
 }
 
 /* May what seems leaked be what some reference meant? */
@@ -150,6 +155,39 @@ static bool all_covered(const struct counts *c)
 	return true;
 }
 
+/* An entry of the table with reserved bits, or that is no block's. */
+static int each_entry(void *opaque, uint64_t index, uint64_t value,
+		      uint64_t at)
+{
+	struct counts *c = opaque;
+	uint8_t b[8];
+
+	if (value == c->blocks[index])
+		return 0;
+	c->mended++;
+	tide__put_be(b, c->blocks[index], 8);
+	return repair_write(c->x, at, b, 8);
+}
+
+/*
+ * The table is alone in its clusters, and every cluster in use has its block:
+ * what else is in an entry means nothing, and would be taken for a block once
+ * the file has grown so far.
+ */
+static int fix_entries(struct counts *c)
+{
+	struct repair *x = c->x;
+	int rc = qcow2_read_references(x->r, x->h.reftable_offset, c->entries,
+				       each_entry, c, x->err);
+
+	if (!rc && c->mended)
+		rc = repair_sync(x);
+	if (!rc && c->mended)
+		repair_say(x, "refcount table: %llu entries corrected",
+			   (unsigned long long)c->mended);
+	return rc;
+}
+
 int repair_counts(struct repair *x)
 {
 	struct counts c = { .x = x, .trusted = true };
@@ -165,9 +203,13 @@ int repair_counts(struct repair *x)
 	rc = qcow2_visit(x->r, &x->h, &v, x->err);
 	if (rc)
 		goto out;
-	if (c.trusted && c.entries && all_covered(&c))
-		rc = fix_in_place(&c);
-	else if (keeps_leaks(x))
+	if (c.trusted && c.entries && all_covered(&c)) {
+		rc = fix_entries(&c);
+		if (!rc && c.mended)
+			rc = repair_look(x);
+		if (!rc)
+			rc = fix_in_place(&c);
+	} else if (keeps_leaks(x))
 		repair_say(x, "kept: refcounts are not rebuilt while it is "
 			   "open what is in use");
 	else
