@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "cli/commands.h"
 #include "control/server.h"
 
 #define VERIFY_TIMEOUT_NS 60000000000ull
@@ -232,6 +234,12 @@ int daemon_serve(struct daemon *d, const char *path, struct tide_error *err)
 				     .opaque = d, .over = over };
 	int ret = control_serve(&o, err);
 
+	/* Somebody works on with @d and its VM: nothing may be taken down. */
+	if (ret == -ETIMEDOUT) {
+		fprintf(stderr, "tidemark: %s; ending without them\n",
+			err->text);
+		_exit(CLI_FAILED);
+	}
 	if (ret == 0 && daemon_state_of(d) == DAEMON_FAILED) {
 		*err = d->why;
 		ret = d->why.code;

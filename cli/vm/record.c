@@ -18,25 +18,31 @@
 #include "cli/trace/file.h"
 
 #define MOST_ROUNDS 10000
+#define SLICE_NS 50000000u
 
 struct record {
 	struct daemon *d;
+	const struct control_lines *client;
 	const char *folder;
 	uint64_t *words;
 	uint64_t pages, written;
 	json_t *rounds;
 };
 
-static void sleep_until(uint64_t ns)
+/* In pieces: false once the client has hung up, as it does at the end. */
+static bool sleep_until(const struct control_lines *client, uint64_t ns)
 {
-	uint64_t now = tide__now_ns();
-	struct timespec pause;
+	uint64_t now;
 
-	if (now >= ns)
-		return;
-	pause.tv_sec = (time_t)((ns - now) / 1000000000);
-	pause.tv_nsec = (long)((ns - now) % 1000000000);
-	nanosleep(&pause, NULL);
+	while ((now = tide__now_ns()) < ns) {
+		uint64_t left = ns - now < SLICE_NS ? ns - now : SLICE_NS;
+		struct timespec pause = { .tv_nsec = (long)left };
+
+		if (control_client_gone(client))
+			return false;
+		nanosleep(&pause, NULL);
+	}
+	return true;
 }
 
 static int write_round(struct record *r, uint32_t n, struct tide_error *err)
@@ -105,8 +111,13 @@ static int all_rounds(struct record *r, uint32_t rounds, uint64_t interval_ns,
 		ret = one_round(r, 0, false, start, err);
 	start = tide__now_ns();
 	for (uint32_t i = 0; ret == 0 && i < rounds; i++) {
-		sleep_until(start + (i + 1) * interval_ns);
-		ret = one_round(r, i, true, start, err);
+		if (!sleep_until(r->client, start + (i + 1) * interval_ns))
+			ret = tide_error_set(err, -ECANCELED, "trace",
+					     TIDE_NO_OFFSET, "round %u: the "
+					     "client hung up, or this VM is to "
+					     "end", i);
+		else
+			ret = one_round(r, i, true, start, err);
 	}
 	vm_track_stop(r->d->vm, NULL);
 	/* A later migration starts from "everything is dirty" by itself. */
@@ -139,12 +150,12 @@ json_t *daemon_record(const struct control_request *asked)
 							       "rounds"));
 	json_int_t ms = json_integer_value(json_object_get(request,
 							   "interval_ms"));
-	struct record r = { .d = d, .folder = json_string_value(
-					json_object_get(request, "folder")) };
+	struct record r = { .d = d, .client = asked->lines };
 	struct tide_error err;
 	json_t *reply;
 	int ret = 0;
 
+	r.folder = json_string_value(json_object_get(request, "folder"));
 	tide_error_clear(&err);
 	if (!r.folder || rounds < 1 || rounds > MOST_ROUNDS || ms < 1 ||
 	    ms > 3600000)

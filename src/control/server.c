@@ -9,14 +9,17 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "control/listener.h"
 
 #define IDLE_SECONDS 300
 #define TICK_MS 50
+#define END_MS 30000u
 
 struct connection {
 	struct connection *next;
@@ -24,14 +27,16 @@ struct connection {
 	int fd;
 };
 
+/* On the heap: a connection that does not end keeps it. */
 struct server {
-	const struct control_options *o;
+	struct control_options o;
 	struct control_listener listener;
-	int spare; /* a descriptor to give up when there are no more */
-	pthread_mutex_t lock; /* the list and its count */
+	int spare; /* a descriptor to give up when there are no more; or -1 */
+	pthread_mutex_t lock; /* all that follows */
 	pthread_cond_t left;
 	struct connection *connections;
 	unsigned int count;
+	bool abandoned; /* its last connection frees it */
 };
 
 /* The one mutable global: what a signal handler can reach. */
@@ -68,7 +73,7 @@ bool control_client_gone(const struct control_lines *lines)
 static json_t *answer(struct connection *c, struct control_lines *lines,
 		      const json_t *object)
 {
-	const struct control_options *o = c->server->o;
+	const struct control_options *o = &c->server->o;
 	const char *name = json_string_value(json_object_get(object,
 							     "command"));
 	struct control_request request = { lines, object, o->opaque };
@@ -107,10 +112,20 @@ static bool one_request(struct connection *c, struct control_lines *lines)
 	return ret == 0;
 }
 
+static void destroy(struct server *s)
+{
+	if (s->spare >= 0)
+		close(s->spare);
+	pthread_cond_destroy(&s->left);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
 static void leave(struct connection *c)
 {
 	struct server *s = c->server;
 	struct connection **at;
+	bool last;
 
 	pthread_mutex_lock(&s->lock);
 	for (at = &s->connections; *at != c;)
@@ -118,9 +133,12 @@ static void leave(struct connection *c)
 	*at = c->next;
 	close(c->fd); /* in the lock: hang_up must not hit another's number */
 	s->count--;
+	last = s->abandoned && !s->count;
 	pthread_cond_broadcast(&s->left);
 	pthread_mutex_unlock(&s->lock);
 	free(c);
+	if (last)
+		destroy(s);
 }
 
 static void *serve_connection(void *opaque)
@@ -160,20 +178,31 @@ static bool start(struct server *s, int fd)
 	return true;
 }
 
+/* Nothing that needs a name: there may be no /dev where we are. */
+static void keep_spare(struct server *s)
+{
+	if (s->spare < 0)
+		s->spare = eventfd(0, EFD_CLOEXEC);
+}
+
 /*
  * Out of descriptors: the spare one makes place for a moment, so that the
  * client is hung up on; else it would stand in the queue and wake us for ever.
+ * Should somebody be quicker to take the place, we have none and ask again at
+ * each tick.
  */
 static void turn_away(struct server *s)
 {
 	struct timespec pause = { .tv_nsec = TICK_MS * 1000000 };
 	int fd;
 
-	close(s->spare);
+	if (s->spare >= 0)
+		close(s->spare);
+	s->spare = -1;
 	fd = accept4(s->listener.fd, NULL, NULL, SOCK_CLOEXEC);
 	if (fd >= 0)
 		close(fd);
-	s->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	keep_spare(s);
 	nanosleep(&pause, NULL);
 }
 
@@ -183,7 +212,8 @@ static void accept_one(struct server *s)
 	bool started;
 
 	if (fd < 0) {
-		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
+		    errno == ENOBUFS)
 			turn_away(s);
 		return;
 	}
@@ -195,14 +225,35 @@ static void accept_one(struct server *s)
 		close(fd);
 }
 
-static void hang_up_on_all(struct server *s)
+/* Under the lock: until nobody is left, or @until_ns. */
+static void await_all(struct server *s, uint64_t until_ns)
 {
+	struct timespec ts = { (time_t)(until_ns / 1000000000u),
+			       (long)(until_ns % 1000000000u) };
+
+	while (s->count &&
+	       pthread_cond_timedwait(&s->left, &s->lock, &ts) == 0)
+		;
+}
+
+/* How many did not end. */
+static unsigned int hang_up_on_all(struct server *s)
+{
+	unsigned int left;
+	uint64_t now = tide__now_ns();
+	uint64_t limit_ns = (s->o.end_ms ? s->o.end_ms : END_MS) * 1000000ull;
+
 	pthread_mutex_lock(&s->lock);
 	for (struct connection *c = s->connections; c; c = c->next)
 		shutdown(c->fd, SHUT_RD); /* an answer may still go out */
-	while (s->count)
-		pthread_cond_wait(&s->left, &s->lock);
+	await_all(s, now + limit_ns / 2);
+	for (struct connection *c = s->connections; c; c = c->next)
+		shutdown(c->fd, SHUT_RDWR);
+	await_all(s, now + limit_ns);
+	left = s->count;
+	s->abandoned = left > 0;
 	pthread_mutex_unlock(&s->lock);
+	return left;
 }
 
 static void catch_signals(void)
@@ -214,30 +265,53 @@ static void catch_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+static struct server *new_server(const struct control_options *options)
+{
+	struct server *s = calloc(1, sizeof(*s));
+	pthread_condattr_t attr;
+
+	if (!s)
+		return NULL;
+	s->o = *options;
+	s->spare = -1;
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->left, &attr);
+	pthread_condattr_destroy(&attr);
+	return s;
+}
+
 int control_serve(const struct control_options *options,
 		  struct tide_error *err)
 {
-	struct server s = { .o = options };
-	int ret = control_listen(options->path, false, &s.listener, err);
+	struct server *s = new_server(options);
+	unsigned int left;
+	int ret;
 
-	if (ret < 0)
+	if (!s)
+		return tide_error_set(err, -ENOMEM, "control", TIDE_NO_OFFSET,
+				      "no memory for a control socket");
+	ret = control_listen(options->path, false, &s->listener, err);
+	if (ret < 0) {
+		destroy(s);
 		return ret;
-	fcntl(s.listener.fd, F_SETFL, O_NONBLOCK);
-	pthread_mutex_init(&s.lock, NULL);
-	pthread_cond_init(&s.left, NULL);
-	s.spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	}
+	fcntl(s->listener.fd, F_SETFL, O_NONBLOCK);
 	catch_signals();
 	while (!told_to_end && !options->over(options->opaque)) {
-		struct pollfd p = { .fd = s.listener.fd, .events = POLLIN };
+		struct pollfd p = { .fd = s->listener.fd, .events = POLLIN };
 
+		keep_spare(s);
 		if (poll(&p, 1, TICK_MS) > 0)
-			accept_one(&s);
+			accept_one(s);
 	}
-	control_listener_close(&s.listener);
-	hang_up_on_all(&s);
-	if (s.spare >= 0)
-		close(s.spare);
-	pthread_cond_destroy(&s.left);
-	pthread_mutex_destroy(&s.lock);
+	control_listener_close(&s->listener);
+	left = hang_up_on_all(s);
+	if (left)
+		return tide_error_set(err, -ETIMEDOUT, "control",
+				      TIDE_NO_OFFSET, "%u requests did not end",
+				      left);
+	destroy(s);
 	return 0;
 }

@@ -41,12 +41,15 @@ struct control_options {
 	void *opaque;
 	/* Asked every 50 ms, and after each request: is it over? */
 	bool (*over)(void *opaque);
+	unsigned int end_ms; /* for requests at the end; 0: 30 s */
 };
 
 /*
  * control_serve: until `over`, or SIGINT or SIGTERM. 0; or why the socket could
  * not be made. At the end the socket's name goes, every connection is hung up
- * on, and their threads are waited for: nobody uses @opaque afterwards.
+ * on (which a long request is to notice: control_client_gone), and their
+ * threads are waited for: nobody uses @opaque afterwards. -ETIMEDOUT: some did
+ * not end in time and still use it; all that can be done is to end the process.
  */
 int control_serve(const struct control_options *options,
 		  struct tide_error *err);

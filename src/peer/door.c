@@ -198,7 +198,8 @@ static void let_in(struct tide__door *d)
 
 	if (fd < 0) {
 		/* Without descriptors the queue stays: do not spin on it. */
-		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
+		    errno == ENOBUFS)
 			nanosleep(&pause, NULL);
 		return;
 	}

@@ -32,6 +32,22 @@ wait "$near" || fail "vm run ended with $?"
 [ -e near.lock ] && fail "the lock's name stayed"
 echo "ok - paths are not taken, and dead sockets are replaced"
 
+# --- a long request at the end ---
+start_near --slots=1
+mkdir long
+"$TIDEMARK" trace record --control="$dir/near" --rounds=100 --interval=60000 long >out 2>&1 &
+long=$!
+pids+=("$long")
+until_true 10 sh -c "'$TIDEMARK' vm status --control='$dir/near' --json | grep -q recording" ||
+	fail "no recording: $(cat out)"
+SECONDS=0
+"$TIDEMARK" vm stop --control="$dir/near"
+wait "$near" || fail "vm run ended with $?"
+[ $SECONDS -le 5 ] || fail "a recording held up the end for $SECONDS s"
+wait "$long" && fail "half a recording is none: $(cat out)"
+grep -q 'hung up' out || fail "the client is told: $(cat out)"
+echo "ok - a recording does not hold up the end"
+
 # --- a dead guest ---
 # a page for eight vCPUs: they fault in a guest, and refuse in threads
 dies() {

@@ -146,6 +146,7 @@ static void an_observer_that_sleeps_costs_nothing(void **state)
 /* --- the server --- */
 
 static bool quit; /* atomic */
+static unsigned int end_ms;
 
 static json_t *echo(const struct control_request *r)
 {
@@ -165,14 +166,29 @@ static bool over(void *opaque)
 	return __atomic_load_n(&quit, __ATOMIC_SEQ_CST);
 }
 
+static bool let_go; /* atomic */
+static unsigned int sleepers; /* atomic */
+
+/* One that does not look whether its client is there. */
+static json_t *sleep_on(const struct control_request *r)
+{
+	(void)r;
+	__atomic_add_fetch(&sleepers, 1, __ATOMIC_SEQ_CST);
+	while (!__atomic_load_n(&let_go, __ATOMIC_SEQ_CST))
+		usleep(1000);
+	__atomic_sub_fetch(&sleepers, 1, __ATOMIC_SEQ_CST);
+	return json_pack("{s:b}", "slept", 1);
+}
+
 static const struct control_verb verbs[] = {
-	{ "echo", echo }, { "stop", stop }, { NULL, NULL },
+	{ "echo", echo }, { "stop", stop }, { "sleep", sleep_on },
+	{ NULL, NULL },
 };
 
 static void *serve(void *opaque)
 {
 	struct control_options o = { .path = path, .verbs = verbs,
-				     .over = over };
+				     .over = over, .end_ms = end_ms };
 
 	return (void *)(intptr_t)control_serve(&o, opaque);
 }
@@ -299,6 +315,106 @@ static void rubbish_is_answered(void **state)
 	assert_int_equal(access(path, F_OK), -1);
 }
 
+static bool asleep(unsigned int n)
+{
+	for (int i = 0; i < 5000; i++) {
+		if (__atomic_load_n(&sleepers, __ATOMIC_SEQ_CST) == n)
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
+/* A request that does not end is not waited for without end. */
+static void the_end_has_a_limit(void **state)
+{
+	struct tide_error err;
+	pthread_t thread;
+	uint64_t start;
+	void *ret;
+	int fd;
+
+	(void)state;
+	quit = let_go = false;
+	end_ms = 300;
+	assert_int_equal(pthread_create(&thread, NULL, serve, &err), 0);
+	fd = dial();
+	/* And one behind it, which is there already and is not begun again. */
+	assert_true(send(fd, "{\"command\": \"sleep\"}\n{\"command\": "
+			     "\"echo\"}\n", 42, 0) == 42);
+	assert_true(asleep(1));
+	start = tide__now_ns();
+	__atomic_store_n(&quit, true, __ATOMIC_SEQ_CST);
+	pthread_join(thread, &ret);
+	assert_int_equal((intptr_t)ret, -ETIMEDOUT);
+	assert_string_equal(err.text, "1 requests did not end");
+	assert_true(tide__now_ns() - start >= 290000000u);
+	assert_int_equal(access(path, F_OK), -1);
+	/* What is left of it ends by itself, and gives all back (ASan). */
+	__atomic_store_n(&let_go, true, __ATOMIC_SEQ_CST);
+	assert_true(asleep(0));
+	close(fd);
+	usleep(100000);
+	/* One that does end within the limit is waited for. */
+	quit = let_go = false;
+	end_ms = 10000;
+	assert_int_equal(pthread_create(&thread, NULL, serve, &err), 0);
+	fd = dial();
+	assert_true(send(fd, "{\"command\": \"sleep\"}\n", 21, 0) == 21);
+	assert_true(asleep(1));
+	__atomic_store_n(&quit, true, __ATOMIC_SEQ_CST);
+	usleep(150000);
+	__atomic_store_n(&let_go, true, __ATOMIC_SEQ_CST);
+	pthread_join(thread, &ret);
+	assert_int_equal((intptr_t)ret, 0);
+	assert_int_equal(sleepers, 0);
+	close(fd);
+	end_ms = 0;
+}
+
+/*
+ * The spare descriptor is taken by somebody else while there are none: it is
+ * asked for again, and clients are hung up on meanwhile and after it.
+ */
+static void a_spare_that_was_lost(void **state)
+{
+	struct rlimit old, few;
+	struct tide_error err;
+	pthread_t thread;
+	int fd, held[3];
+
+	(void)state;
+	quit = false;
+	assert_int_equal(pthread_create(&thread, NULL, serve, &err), 0);
+	fd = dial();
+	expect(fd, "{\"command\": \"echo\"}\n", "");
+	for (int i = 0; i < 3; i++)
+		held[i] = socket(AF_UNIX, SOCK_STREAM, 0);
+	getrlimit(RLIMIT_NOFILE, &old);
+	few = old;
+	/* None may be opened at all, not even in the spare one's place. */
+	few.rlim_cur = 0;
+	setrlimit(RLIMIT_NOFILE, &few);
+	for (int i = 0; i < 3; i++) {
+		struct sockaddr_storage ss;
+		socklen_t length = sizeof(ss);
+
+		getpeername(fd, (struct sockaddr *)&ss, &length);
+		connect(held[i], (struct sockaddr *)&ss, length);
+		usleep(120000);
+	}
+	setrlimit(RLIMIT_NOFILE, &old);
+	usleep(120000);
+	/* The served one lives, and so do those that waited. */
+	expect(fd, "{\"command\": \"echo\"}\n", "");
+	expect(held[2], "{\"command\": \"echo\"}\n", "");
+	for (int i = 0; i < 3; i++)
+		close(held[i]);
+	expect(fd, "{\"command\": \"stop\"}\n", "");
+	pthread_join(thread, NULL);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -306,6 +422,8 @@ int main(void)
 		cmocka_unit_test(what_is_no_longer_ours_stays),
 		cmocka_unit_test(an_observer_that_sleeps_costs_nothing),
 		cmocka_unit_test(rubbish_is_answered),
+		cmocka_unit_test(the_end_has_a_limit),
+		cmocka_unit_test(a_spare_that_was_lost),
 	};
 
 	return cmocka_run_group_tests_name("control", tests, setup, teardown);
