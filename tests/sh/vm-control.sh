@@ -92,7 +92,8 @@ sleep 1
 kill -STOP "$client"
 until_true 60 sh -c "'$TIDEMARK' vm status --control='$dir/far' --json | grep -q '\"running\": true'" ||
 	fail "the guest did not arrive while its observer slept"
-[ "$(state "$dir/near")" = "moved False" ] || fail "$(state "$dir/near")"
+moved() { [ "$(state "$dir/near")" = "moved False" ]; }
+until_true 10 moved || fail "$(state "$dir/near")"
 kill -CONT "$client"
 wait "$client" || fail "the client, awake again: $(tail -3 migrate.out)"
 "$TIDEMARK" vm verify --control="$dir/far" >out || fail "not verified: $(cat out)"
