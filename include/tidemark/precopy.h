@@ -29,6 +29,7 @@
 #include "tidemark/dirty.h"
 #include "tidemark/error.h"
 #include "tidemark/slots.h"
+#include "tidemark/stream.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -78,6 +79,9 @@ struct tide_precopy_options {
 	bool checksum;			/* XXH3 of every payload; default true */
 	bool auto_stop_over_target;	/* stop anyway instead of giving up */
 	const bool *cancel;		/* set by a signal handler; NULL ok */
+	/* What carries the bytes of all channels; NULL: the bare sockets. */
+	const struct tide_stream_ops *stream_ops;
+	void *stream_opaque;		/* for stream_ops->of */
 };
 
 struct tide_precopy_ops {

@@ -27,8 +27,24 @@ void tide__channel_init(struct tide__channel *c, int fd, unsigned int number)
 	c->stall_ns = 10000000000ull;
 }
 
+int tide__channel_wrap(struct tide__channel *c,
+		       const struct tide_stream_ops *ops, void *opaque,
+		       struct tide_error *err)
+{
+	if (!ops)
+		return 0;
+	c->stream = ops->of(opaque, c->fd);
+	c->stream_ops = ops;
+	return c->stream ? 0 : tide_error_set(err, -EINVAL, origin,
+					      TIDE_NO_OFFSET, "channel %u has "
+					      "no stream", c->number);
+}
+
 void tide__channel_fini(struct tide__channel *c)
 {
+	if (c->stream)
+		c->stream_ops->end(c->stream);
+	c->stream = NULL;
 	free(c->payload);
 	c->payload = NULL;
 }
@@ -80,9 +96,14 @@ static uint64_t last_move(const struct tide__channel *c, uint64_t own_ns)
 	return own_ns;
 }
 
-/* Wait until the socket is ready for @events; the deadline moves with bytes. */
+/*
+ * Wait until the socket is ready for @events; the deadline moves with bytes. A
+ * stream may have nothing to give though its socket is ready: from the second
+ * wait in a row on (@again) that is no reason to be late. Once it is, since
+ * this process may have been stopped for long.
+ */
 static int await(const struct tide__channel *c, short events, uint64_t own_ns,
-		 const char *doing, struct tide_error *err)
+		 bool again, const char *doing, struct tide_error *err)
 {
 	for (;;) {
 		struct pollfd p = { .fd = c->fd, .events = events };
@@ -97,7 +118,7 @@ static int await(const struct tide__channel *c, short events, uint64_t own_ns,
 					      "channel %u: stopped because "
 					      "another part failed", c->number);
 		n = poll(&p, 1, SLICE_MS);
-		if (n > 0)
+		if (n > 0 && !again)
 			return 0;
 		if (n < 0 && errno != EINTR)
 			return lost(c, -errno, doing, err);
@@ -107,6 +128,8 @@ static int await(const struct tide__channel *c, short events, uint64_t own_ns,
 					      "channel %u: %s: no byte moved "
 					      "for %" PRIu64 " ms", c->number,
 					      doing, c->stall_ns / 1000000u);
+		if (n > 0)
+			return 0;
 	}
 }
 
@@ -122,28 +145,69 @@ static void advance(struct iovec *iov, size_t done)
 	}
 }
 
+static ssize_t put_some(struct tide__channel *c, struct iovec iov[2])
+{
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
+	ssize_t n;
+
+	if (c->stream_ops)
+		return c->stream ? c->stream_ops->send(c->stream, iov, 2)
+				 : -EPIPE;
+	n = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t get_some(struct tide__channel *c, void *to, size_t len)
+{
+	ssize_t n;
+
+	if (c->stream_ops)
+		return c->stream ? c->stream_ops->recv(c->stream, to, len)
+				 : -EPIPE;
+	n = recv(c->fd, to, len, MSG_DONTWAIT);
+	return n < 0 ? -errno : n;
+}
+
+/*
+ * What is out in part stays so: nothing may follow, lest it be read as the
+ * rest; and a stream may hold on to bytes that it could not send, which would
+ * go out with the next ones. After GO was given up that must not be.
+ */
+static int tear(struct tide__channel *c, size_t left, size_t whole, int rc)
+{
+	c->torn = left < whole || c->stream_ops;
+	return rc;
+}
+
 static int send_all(struct tide__channel *c, struct iovec iov[2],
 		    struct tide_error *err)
 {
+	size_t whole = iov[0].iov_len + iov[1].iov_len, left = whole;
 	uint64_t last = tide__now_ns();
+	bool again = false;
 
-	while (iov[0].iov_len + iov[1].iov_len) {
-		struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
-		ssize_t n = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (c->torn)
+		return lost(c, -EPIPE, "sending after a failure", err);
+	while (left) {
+		ssize_t n = put_some(c, iov);
 		int rc;
 
 		if (n >= 0) {
 			advance(iov, (size_t)n);
+			left -= (size_t)n;
 			tide__add_relaxed(&c->bytes_sent, (uint64_t)n);
 			last = tide__now_ns();
 			moved(c);
+			again = false;
 			continue;
 		}
-		if (errno != EAGAIN && errno != EINTR && errno != ENOBUFS)
-			return lost(c, -errno, "sending", err);
-		rc = await(c, POLLOUT, last, "sending", err);
+		if (n != -EAGAIN && n != -EINTR && n != -ENOBUFS)
+			return tear(c, left, whole,
+				    lost(c, (int)n, "sending", err));
+		rc = await(c, POLLOUT, last, again, "sending", err);
+		again = true;
 		if (rc)
-			return rc;
+			return tear(c, left, whole, rc);
 	}
 	return 0;
 }
@@ -192,11 +256,11 @@ static int receive_all(struct tide__channel *c, void *buffer, size_t len,
 		       struct tide_error *err)
 {
 	uint64_t last = tide__now_ns();
+	bool again = false;
 	size_t done = 0;
 
 	while (done < len) {
-		ssize_t n = recv(c->fd, (char *)buffer + done, len - done,
-				 MSG_DONTWAIT);
+		ssize_t n = get_some(c, (char *)buffer + done, len - done);
 		int rc;
 
 		if (n > 0) {
@@ -204,6 +268,7 @@ static int receive_all(struct tide__channel *c, void *buffer, size_t len,
 			tide__add_relaxed(&c->bytes_received, (uint64_t)n);
 			last = tide__now_ns();
 			moved(c);
+			again = false;
 			continue;
 		}
 		if (n == 0)
@@ -213,9 +278,10 @@ static int receive_all(struct tide__channel *c, void *buffer, size_t len,
 					      "closed the connection%s",
 					      c->number,
 					      done ? " inside a frame" : "");
-		if (errno != EAGAIN && errno != EINTR)
-			return lost(c, -errno, "receiving", err);
-		rc = await(c, POLLIN, last, "receiving", err);
+		if (n != -EAGAIN && n != -EINTR)
+			return lost(c, (int)n, "receiving", err);
+		rc = await(c, POLLIN, last, again, "receiving", err);
+		again = true;
 		if (rc)
 			return rc;
 	}
@@ -306,5 +372,6 @@ bool tide__channel_has_input(const struct tide__channel *c)
 {
 	struct pollfd p = { .fd = c->fd, .events = POLLIN };
 
-	return poll(&p, 1, 0) > 0;
+	return (c->stream && c->stream_ops->has_input(c->stream)) ||
+	       poll(&p, 1, 0) > 0;
 }

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "peer/frame.h"
+#include "tidemark/stream.h"
 
 /*
  * Signs of life of a migration, over all its channels: a channel that waits its
@@ -31,6 +32,8 @@ struct tide__liveness {
 
 struct tide__channel {
 	int fd;
+	const struct tide_stream_ops *stream_ops;	/* NULL: the socket */
+	void *stream;
 	unsigned int number;
 	bool checksum;		/* of payloads; heads always have one */
 	uint64_t stall_ns;
@@ -38,6 +41,7 @@ struct tide__channel {
 	const bool *cancel;	/* the caller's wish to end; NULL ok */
 	const bool *stop;	/* another channel failed; NULL ok */
 	bool keeps_alive;	/* ALIVE frames are agreed on */
+	bool torn;		/* a frame went out in part: none follows it */
 	uint64_t said_ns;	/* when the last frame was sent */
 	uint64_t sent, received;	/* frames */
 	uint64_t bytes_sent, bytes_received;
@@ -47,7 +51,12 @@ struct tide__channel {
 
 void tide__channel_init(struct tide__channel *channel, int fd,
 			unsigned int number);
-void tide__channel_fini(struct tide__channel *channel);	/* not the fd */
+/* Through a stream from here on; NULL ops: nothing. -EINVAL: there is none. */
+int tide__channel_wrap(struct tide__channel *channel,
+		       const struct tide_stream_ops *ops, void *opaque,
+		       struct tide_error *err);
+/* Ends the stream, too; not the fd. */
+void tide__channel_fini(struct tide__channel *channel);
 
 /*
  * Send one frame with @len bytes of payload; type, flags, first and pages are

@@ -28,7 +28,8 @@ static int take_channel(struct arrival *r,
 	c->stop = &r->order.stop;
 	c->alive = &r->alive;
 	r->channels++;
-	return 0;
+	return tide__channel_wrap(c, r->options.stream_ops,
+				  r->options.stream_opaque, err);
 }
 
 static int join(struct arrival *r, struct tide__channel *c,

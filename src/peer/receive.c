@@ -79,8 +79,8 @@ static void fini(struct arrival *r)
 {
 	tide__pulse_close(r->pulse);
 	for (unsigned int i = 0; i < r->channels; i++) {
-		close(r->channel[i].fd);
 		tide__channel_fini(&r->channel[i]);
+		close(r->channel[i].fd);
 	}
 	free(r->hello.slot);
 	free(r->state);

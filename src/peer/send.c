@@ -55,22 +55,29 @@ static void undo(struct session *s, struct tide_error *err)
 	tide__engine_resume(&s->engine);
 }
 
-static void open_channels(struct session *s, const int *fds, unsigned int count)
+static int open_channels(struct session *s, const int *fds, unsigned int count,
+			 struct tide_error *err)
 {
 	const struct tide_precopy_options *o = &s->engine.options;
+	int rc = 0;
 
 	s->channels = count;
 	s->alive.channel = s->channel;
 	s->alive.channels = &s->channels;
 	for (unsigned int i = 0; i < count; i++) {
 		struct tide__channel *c = &s->channel[i];
+		int ret;
 
 		tide__channel_init(c, fds[i], i);
 		c->stall_ns = o->stall_timeout_ns;
 		c->alive = &s->alive;
 		c->cancel = o->cancel;
 		c->stop = &s->engine.stop;
+		ret = tide__channel_wrap(c, o->stream_ops, o->stream_opaque,
+					 err);
+		rc = rc ? rc : ret;
 	}
+	return rc;
 }
 
 static void fini(struct session *s)
@@ -147,9 +154,10 @@ int tide_precopy_run(const int *channels, unsigned int count,
 	tide__slot_space_init(&s->space, slots, ops, opaque);
 	tide__engine_init(&s->engine, &s->space.space, &s->sink, set, ops,
 			  opaque, &own_options);
-	open_channels(s, channels, count);
 	tide_error_clear(&own);
-	rc = run(s, &result->outcome, &own);
+	rc = open_channels(s, channels, count, &own);
+	if (!rc)
+		rc = run(s, &result->outcome, &own);
 	if (rc && err)
 		*err = own;
 	fill_result(s, !rc, start, result);

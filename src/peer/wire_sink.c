@@ -99,6 +99,10 @@ static int join_channels(struct session *s, const struct tide__hello *h,
 					sizeof(h->id), err);
 		if (!rc)
 			rc = tide__channel_receive(&s->channel[i], &f, err);
+		if (!rc && f.type == TIDE__FRAME_REFUSED)
+			rc = tide_error_set(err, -EREMOTEIO, "receiver",
+					    TIDE_NO_OFFSET, "%s", (const char *)
+					    s->channel[i].payload);
 		if (!rc && f.type != TIDE__FRAME_JOINED)
 			rc = tide_error_set(err, -EPROTO, "precopy", i,
 					    "channel %u was answered with %s",
