@@ -14,6 +14,7 @@ static const char *const watches[TIDE_SOURCE_KINDS] = {
 	[TIDE_SOURCE_LOG_LEGACY] = "KVM dirty log, cleared by reading",
 	[TIDE_SOURCE_RING] = "KVM dirty ring",
 	[TIDE_SOURCE_UFFD] = "userfaultfd-WP async, PAGEMAP_SCAN",
+	[TIDE_SOURCE_FOREIGN] = "the same in another process, by ptrace",
 };
 
 static int print_json(const struct cli_parsed *p, const int rc[],

@@ -29,7 +29,8 @@ int vm_options_host(const struct cli_parsed *p, struct vm_config *config,
 		config->source = config->accel == VM_ACCEL_KVM
 				     ? TIDE_SOURCE_LOG_MANUAL
 				     : TIDE_SOURCE_UFFD;
-	else if (tide_source_kind_parse(source, &config->source))
+	else if (tide_source_kind_parse(source, &config->source) ||
+		 config->source == TIDE_SOURCE_FOREIGN)
 		return bad(err, "source", source);
 	config->disk_path = cli_text(p, "disk");
 	return 0;

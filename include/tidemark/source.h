@@ -40,6 +40,7 @@ enum tide_source_kind {
 	TIDE_SOURCE_LOG_LEGACY,	/* KVM dirty log, cleared by reading */
 	TIDE_SOURCE_RING,	/* KVM dirty ring */
 	TIDE_SOURCE_UFFD,	/* userfaultfd-WP async + PAGEMAP_SCAN */
+	TIDE_SOURCE_FOREIGN,	/* the same, on another process's memory */
 	TIDE_SOURCE_KINDS
 };
 
@@ -56,6 +57,12 @@ struct tide_source_vm {
 	 */
 	int (*set_logging)(void *opaque, const struct tide_slot *slot, bool on);
 	void *opaque;
+	/*
+	 * Foreign only: the process. The host addresses of its slots are
+	 * addresses in it. One of its threads is stopped for well under a
+	 * millisecond at tide_source_create; it keeps nothing of ours.
+	 */
+	int pid;
 };
 
 struct tide_source_stats {
@@ -64,11 +71,13 @@ struct tide_source_stats {
 	uint64_t assumed_dirty;	/* pages marked because nobody could vouch */
 	uint64_t last_harvest_ns;
 	uint64_t last_rearm_ns;
+	uint64_t stopped_ns;	/* foreign: how long its thread stood still */
 };
 
 struct tide_source;
 
-/* tide_source_kind_name: "log-manual", "log-legacy", "ring", "uffd". */
+/* tide_source_kind_name: "log-manual", "log-legacy", "ring", "uffd",
+ * "foreign". */
 const char *tide_source_kind_name(enum tide_source_kind kind);
 /* tide_source_kind_parse: the reverse. 0 or -EINVAL. */
 int tide_source_kind_parse(const char *name, enum tide_source_kind *kind);

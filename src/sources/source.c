@@ -36,6 +36,8 @@ static const struct {
 				     tide__probe_log_legacy },
 	[TIDE_SOURCE_RING] = { "ring", &tide__kvm_ring_ops, tide__probe_ring },
 	[TIDE_SOURCE_UFFD] = { "uffd", &tide__uffd_ops, tide__probe_uffd },
+	[TIDE_SOURCE_FOREIGN] = { "foreign", &tide__foreign_ops,
+				  tide__probe_foreign },
 };
 
 const char *tide_source_kind_name(enum tide_source_kind kind)

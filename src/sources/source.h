@@ -60,11 +60,13 @@ extern const struct tide__source_ops tide__kvm_log_manual_ops;
 extern const struct tide__source_ops tide__kvm_log_legacy_ops;
 extern const struct tide__source_ops tide__kvm_ring_ops;
 extern const struct tide__source_ops tide__uffd_ops;
+extern const struct tide__source_ops tide__foreign_ops;	/* src/attach */
 
 /* Probes, one per kind; what they check stands in their files. */
 int tide__probe_log_manual(struct tide_error *err);
 int tide__probe_log_legacy(struct tide_error *err);
 int tide__probe_ring(struct tide_error *err);
 int tide__probe_uffd(struct tide_error *err);
+int tide__probe_foreign(struct tide_error *err);
 
 #endif

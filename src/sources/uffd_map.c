@@ -27,24 +27,33 @@ static int open_fd(void)
 	return fd < 0 ? -errno : fd;
 }
 
-int tide__uffd_open(struct tide_error *err)
+int tide__uffd_enable(int uffd, struct tide_error *err)
 {
 	const uint64_t need = TIDE__UFFD_FEATURE_WP_UNPOPULATED |
 			      TIDE__UFFD_FEATURE_WP_ASYNC |
 			      TIDE__UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
 	struct tide__uffdio_api api = { .api = TIDE__UFFD_API,
 					.features = need };
+
+	if (!ioctl(uffd, TIDE__UFFDIO_API, &api))
+		return 0;
+	return tide_error_set(err, errno == EINVAL ? -EOPNOTSUPP : -errno,
+			      origin, TIDE_NO_OFFSET,
+			      "userfaultfd has no asynchronous write "
+			      "protection here (Linux 6.7 or later)");
+}
+
+int tide__uffd_open(struct tide_error *err)
+{
 	int fd = open_fd(), rc;
 
 	if (fd < 0)
 		return tide_error_set(err, fd, origin, TIDE_NO_OFFSET,
 				      "userfaultfd: %s", strerror(-fd));
-	if (ioctl(fd, TIDE__UFFDIO_API, &api) < 0) {
-		rc = errno == EINVAL ? -EOPNOTSUPP : -errno;
+	rc = tide__uffd_enable(fd, err);
+	if (rc) {
 		close(fd);
-		return tide_error_set(err, rc, origin, TIDE_NO_OFFSET,
-				      "userfaultfd has no asynchronous write "
-				      "protection here (Linux 6.7 or later)");
+		return rc;
 	}
 	return fd;
 }

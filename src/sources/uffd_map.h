@@ -14,6 +14,9 @@
 /* A userfaultfd with the features needed; fd, or -errno with the reason. */
 int tide__uffd_open(struct tide_error *err);
 
+/* Ask a fresh userfaultfd, also another process's, for them. 0 or -errno. */
+int tide__uffd_enable(int uffd, struct tide_error *err);
+
 /* Register and arm [host, +len): later writes are seen by a scan. */
 int tide__uffd_arm(int uffd, int pagemap, void *host, uint64_t len,
 		   struct tide_error *err);

@@ -171,7 +171,7 @@ static int check_head(const struct vm *vm, const struct head *h, size_t len,
 		fault = "it is not a state of this VMM's version";
 	else if (h->vcpus < 1 || h->vcpus > GUEST_MAX_VCPUS ||
 		 h->pattern >= GUEST_PATTERNS ||
-		 h->source >= TIDE_SOURCE_KINDS || h->queue_num < 1 ||
+		 h->source >= TIDE_SOURCE_FOREIGN || h->queue_num < 1 ||
 		 h->queue_num > 8 || (h->queue_num & (h->queue_num - 1)) ||
 		 h->queue_ready > 1 || h->last_avail > UINT16_MAX)
 		fault = "a field is out of bounds";

@@ -280,7 +280,8 @@ static void slots_come_and_go(void **state)
 	struct tide_error err;
 
 	(void)state;
-	for (unsigned int s = 0; s < TIDE_SOURCE_KINDS; s++)
+	/* The last one is for processes that are not ours. */
+	for (unsigned int s = 0; s < TIDE_SOURCE_FOREIGN; s++)
 		if (vm_accel_here() == VM_ACCEL_KVM &&
 		    !tide_source_probe((enum tide_source_kind)s, &err))
 			memory_comes_and_goes(VM_ACCEL_KVM,

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "attach/attach.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "attach/arch.h"
+#include "sources/uffd_map.h"
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#define PATIENCE_MS 400
+
+static int fail(const struct tide__attach *a, int rc, const char *what,
+		struct tide_error *err)
+{
+	return tide_error_set(err, rc, "attach", TIDE_NO_OFFSET,
+			      "process %d: %s: %s%s", a->target.pid, what,
+			      strerror(-rc), rc == -EACCES || rc == -EPERM ?
+			      "; it takes the same user or CAP_SYS_PTRACE" :
+			      "");
+}
+
+static int open_files(struct tide__attach *a, struct tide_error *err)
+{
+	char path[40];
+
+	a->pidfd = (int)syscall(SYS_pidfd_open, a->target.pid, 0);
+	if (a->pidfd < 0)
+		return fail(a, -errno, "pidfd_open", err);
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", a->target.pid);
+	a->pagemap = open(path, O_RDONLY | O_CLOEXEC);
+	if (a->pagemap < 0)
+		return fail(a, -errno, path, err);
+	return 0;
+}
+
+int tide__attach_open(struct tide__attach *a, int pid,
+		      const struct tide__borrow_step *step,
+		      struct tide_error *err)
+{
+	struct tide__borrowed got;
+	int rc;
+
+	*a = (struct tide__attach){ .pidfd = -1, .uffd = -1, .pagemap = -1 };
+	if (!tide__arch_supported)
+		return tide_error_set(err, -EOPNOTSUPP, "attach",
+				      TIDE_NO_OFFSET, "attaching is written "
+				      "for x86-64 and arm64 only");
+	rc = tide__target_look(&a->target, pid, pid, err);
+	if (!rc)
+		rc = tide__target_judge(&a->target, err);
+	if (!rc)
+		rc = open_files(a, err);
+	if (!rc) {
+		rc = tide__borrow_uffd(&got, &a->target, a->pidfd,
+				       PATIENCE_MS, step, err);
+		a->uffd = got.uffd;
+		a->stopped_ns = got.stopped_ns;
+	}
+	if (!rc)
+		rc = tide__uffd_enable(a->uffd, err);
+	if (rc)
+		tide__attach_close(a);
+	return rc;
+}
+
+void tide__attach_close(struct tide__attach *a)
+{
+	int *fds[] = { &a->uffd, &a->pagemap, &a->pidfd };
+
+	for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
+		if (*fds[i] >= 0)
+			close(*fds[i]);
+		*fds[i] = -1;
+	}
+}
+
+bool tide__attach_alive(const struct tide__attach *a)
+{
+	struct pollfd p = { a->pidfd, POLLIN, 0 };
+
+	return poll(&p, 1, 0) == 0;
+}
