@@ -70,6 +70,9 @@ campaign: deps
 		CAMPAIGN=1 SEED=$$seed SRC=$(CURDIR) \
 			TIDEMARK=$(CURDIR)/$(BUILD)/tidemark \
 			bash tests/sh/nbd-stress.sh || exit 1; \
+		KILLS=400 SEED=$$seed SRC=$(CURDIR) \
+			TIDEMARK=$(CURDIR)/$(BUILD)/tidemark \
+			bash tests/sh/cbt-serve.sh || exit 1; \
 	done
 
 	@scripts/mutate

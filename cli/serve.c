@@ -12,11 +12,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli/options.h"
 #include "cli/serve_sockets.h"
+#include "cli/serve_track.h"
+#include "base/atomic.h"
 #include "control/listener.h"
+#include "control/server.h"
 #include "disk/disk.h"
 #include "nbd/server.h"
 #include "nbd/stream_tls.h"
@@ -40,6 +44,21 @@ static const struct cli_option options[] = {
 	  "allow --listen on a network without TLS" },
 	{ "allow-uid", "LIST", CLI_TEXT, NULL,
 	  "let these users, or 'any', connect to Unix sockets" },
+	{ "control", "PATH", CLI_TEXT, NULL,
+	  "serve a control socket there: tidemark ctl, checkpoint, bitmap" },
+	{ "durability", "MODE", CLI_TEXT, "process",
+	  "process: no mark is lost to kill -9; power: nor to a power cut; "
+	  "none: do not track changes" },
+	{ "granularity", "SIZE", CLI_SIZE, "64K",
+	  "of the blocks that a new store tracks, a power of two",
+	  512, UINT64_C(1) << 31 },
+	{ "region", "SIZE", CLI_SIZE, "4M",
+	  "of an intent, a power of two (durability power)",
+	  UINT64_C(1) << 16, UINT64_C(1) << 30 },
+	{ "store", "PATH", CLI_TEXT, NULL,
+	  "of one disk, where its changes are kept; usually DISK.tidemark" },
+	{ "live-folder", "FOLDER", CLI_TEXT, NULL,
+	  "in a tmpfs, for the live bits; usually in /run or /dev/shm" },
 	{ "read-only", NULL, CLI_FLAG, NULL,
 	  "open the disks for reading, and refuse changes" },
 	{ "format", "NAME", CLI_TEXT, NULL,
@@ -67,8 +86,8 @@ static const struct cli_option options[] = {
 struct serve {
 	const struct cli_parsed *p;
 	struct nbd_server *server;
-	struct tide_disk *disks[MOST_DISKS];
-	int disk_count;
+	struct serve_disk list[MOST_DISKS];
+	struct serve_disks disks;
 	uint32_t uids[MOST_UIDS];
 	size_t uid_count;
 	struct tls_creds *creds;
@@ -190,6 +209,91 @@ static const char *split_name(const char *word, char name[256])
 	return path;
 }
 
+/* A power of two's logarithm; -1: it is none. */
+static int shift_of(uint64_t bytes)
+{
+	return bytes & (bytes - 1) ? -1 : __builtin_ctzll(bytes);
+}
+
+/* From the options; false: they do not fit together. */
+static bool tracking_options(const struct serve *s, struct cbt_options *o)
+{
+	int shift = shift_of(cli_number(s->p, "granularity"));
+	int region = shift_of(cli_number(s->p, "region"));
+	const char *mode = cli_text(s->p, "durability");
+
+	if (shift < 0 || region < 0 ||
+	    (strcmp(mode, "process") && strcmp(mode, "power")))
+		return false;
+	*o = (struct cbt_options){
+		.store_path = cli_text(s->p, "store"),
+		.live_folder = cli_text(s->p, "live-folder"),
+		.durability = *mode == 'p' && mode[1] == 'r' ? CBT_PROCESS
+							     : CBT_POWER,
+		.shift = (uint32_t)shift,
+		.region_shift = (uint32_t)region,
+	};
+	return true;
+}
+
+/*
+ * A server that was killed may still hold its locks for a moment: the kernel
+ * lets go of them when the last of its requests is over.
+ */
+#define TRIES 100
+static const struct timespec nap = { .tv_nsec = 20000000 };
+
+static int track_patiently(struct serve_disk *d, const struct cbt_options *o)
+{
+	int ret = serve_track(d, o);
+
+	for (int i = 0; ret == -EBUSY && i < TRIES; i++) {
+		nanosleep(&nap, NULL);
+		ret = serve_track(d, o);
+	}
+	return ret;
+}
+
+/* The disk is served in any case; what is wrong is said, and in status. */
+static int track(struct serve *s, struct serve_disk *d)
+{
+	struct cbt_options o;
+
+	if (!strcmp(cli_text(s->p, "durability"), "none") ||
+	    !d->disk->writable) {
+		snprintf(d->untracked, sizeof(d->untracked), "%s",
+			 d->disk->writable ? "durability is none"
+					   : "it is served for reading only");
+		return 0;
+	}
+	if (!tracking_options(s, &o))
+		return cli_fail(s->p->command, CLI_USAGE,
+				"--durability is process, power or none; "
+				"--granularity and --region are powers of two");
+	if (o.store_path && s->p->argc > 1)
+		return cli_fail(s->p->command, CLI_USAGE,
+				"--store is for one disk");
+	if (track_patiently(d, &o))
+		fprintf(stderr, "tidemark serve: %s is served UNTRACKED: %s\n",
+			d->name, d->untracked);
+	else if (*cbt_note(d->cbt))
+		fprintf(stderr, "tidemark serve: %s: %s\n", d->name,
+			cbt_note(d->cbt));
+	return 0;
+}
+
+static int open_patiently(const char *path, const struct tide_disk_options *o,
+			  struct tide_disk **disk, struct tide_error *err)
+{
+	int ret = tide_disk_open(path, o, disk, err);
+
+	for (int i = 0; ret == -EBUSY && i < TRIES; i++) {
+		nanosleep(&nap, NULL);
+		ret = tide_disk_open(path, o, disk, err);
+	}
+	return ret;
+}
+
 static int add_disk(struct serve *s, const char *word)
 {
 	const struct tide_disk_options o = {
@@ -197,27 +301,33 @@ static int add_disk(struct serve *s, const char *word)
 		.writable = !cli_flag(s->p, "read-only"),
 		.direct = cli_flag(s->p, "direct"),
 	};
-	struct tide_disk **disk = &s->disks[s->disk_count];
+	struct serve_disk *d = &s->list[s->disks.count];
 	struct tide_error err;
-	char name[256];
-	const char *path = split_name(word, name);
+	const char *path = split_name(word, d->name);
+	int code;
 
 	if (!path)
 		return cli_fail(s->p->command, CLI_USAGE,
 				"%.40s...: a name has at most 255 bytes", word);
-	if (s->disk_count == MOST_DISKS)
+	if (s->disks.count == MOST_DISKS)
 		return cli_fail(s->p->command, CLI_USAGE,
 				"at most %d disks at once", MOST_DISKS);
-	if (tide_disk_open(path, &o, disk, &err))
+	if (open_patiently(path, &o, &d->disk, &err))
 		return failed(s, &err);
-	s->disk_count++;
-	if (!o.format && o.writable && !strcmp((*disk)->ops->name, "file") &&
+	pthread_mutex_init(&d->lock, NULL);
+	s->disks.count++;
+	if (!o.format && o.writable && !strcmp(d->disk->ops->name, "file") &&
 	    !cli_flag(s->p, "quiet"))
 		fprintf(stderr, "tidemark serve: %s is raw by its first bytes, "
-			"which a guest may write: name the --format\n", name);
-	if (nbd_exports_add(nbd_server_exports(s->server), name, *disk,
-			    !o.writable, NULL, &err))
+			"which a guest may write: name the --format\n",
+			d->name);
+	code = track(s, d);
+	if (code)
+		return code;
+	if (nbd_exports_add(nbd_server_exports(s->server), d->name, d->disk,
+			    !o.writable, &d->export, &err))
 		return failed(s, &err);
+	serve_offer(d);
 	return 0;
 }
 
@@ -309,17 +419,66 @@ static int close_all(struct serve *s, int code)
 		nbd_server_stop(s->server);
 	nbd_server_destroy(s->server);
 	tls_creds_destroy(s->creds);
-	for (int i = 0; i < s->disk_count; i++)
-		if (tide_disk_close(s->disks[i], &err) && !code)
+	for (int i = 0; i < s->disks.count; i++) {
+		serve_disk_fini(&s->list[i]);
+		if (tide_disk_close(s->list[i].disk, &err) && !code)
 			code = failed(s, &err);
+	}
 	return code;
 }
 
+static void say_ready(void *opaque)
+{
+	const struct serve *s = opaque;
+
+	printf("listening on");
+	for (int i = 0; i < s->sockets; i++)
+		printf(" %s", s->names[i]);
+	printf("\n");
+	fflush(stdout);
+	serve_notify("READY=1");
+}
+
+static bool send_part(void *opaque, const json_t *part)
+{
+	return !control_put(opaque, part);
+}
+
+static json_t *on_request(const struct control_request *r)
+{
+	struct serve *s = r->opaque;
+
+	return serve_verb(&s->disks, r->object, send_part, r->lines);
+}
+
+static bool is_over(void *opaque)
+{
+	const struct serve *s = opaque;
+
+	return tide__load_seqcst(&s->disks.stop);
+}
+
+/* The names of the verbs are theirs; all of them go the same way. */
+static int serve_control(struct serve *s, const char *path,
+			 struct tide_error *err)
+{
+	struct control_verb verbs[32] = { 0 };
+
+	for (size_t i = 0; i < 31 && serve_verb_name(i); i++)
+		verbs[i] = (struct control_verb){ serve_verb_name(i),
+						  on_request };
+	return control_serve(&(struct control_options){
+		.path = path, .verbs = verbs, .opaque = s, .ready = say_ready,
+		.over = is_over }, err);
+}
+
+/* Threads of the server are started with the signals blocked: ours gets them. */
 static int serve_until_told(struct serve *s)
 {
+	const char *control = cli_text(s->p, "control");
 	struct tide_error err;
 	sigset_t ends;
-	int signal;
+	int signal, ret = 0;
 
 	sigemptyset(&ends);
 	sigaddset(&ends, SIGTERM);
@@ -327,22 +486,24 @@ static int serve_until_told(struct serve *s)
 	pthread_sigmask(SIG_BLOCK, &ends, NULL);
 	if (nbd_server_start(s->server, &err))
 		return failed(s, &err);
-	printf("listening on");
-	for (int i = 0; i < s->sockets; i++)
-		printf(" %s", s->names[i]);
-	printf("\n");
-	fflush(stdout);
-	serve_notify("READY=1");
-	sigwait(&ends, &signal);
+	if (control) {
+		pthread_sigmask(SIG_UNBLOCK, &ends, NULL);
+		ret = serve_control(s, control, &err);
+	} else {
+		say_ready(s);
+		sigwait(&ends, &signal);
+	}
 	serve_notify("STOPPING=1");
-	return 0;
+	return ret ? failed(s, &err) : 0;
 }
 
 static int run(const struct cli_parsed *parsed)
 {
-	struct serve s = { .p = parsed };
+	static struct serve s; /* large */
 	int code;
 
+	s.p = parsed;
+	s.disks.list = s.list;
 	if (!parsed->argc)
 		return cli_fail(parsed->command, CLI_USAGE,
 				"which disk? Give [NAME=]DISK");

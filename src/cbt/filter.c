@@ -9,7 +9,10 @@
 #include "cbt/tracker.h"
 #include "disk/queue.h"
 
-/* Wider requests go in pieces, so that they need few intents at a time. */
+/*
+ * Wider requests go in pieces, so that they need few intents at a time; never
+ * more than can be active at once, or it would wait for ever.
+ */
 #define MOST_REGIONS 32u
 
 struct filter {
@@ -68,10 +71,12 @@ static int carry_out(struct tide_disk *d, const struct change *w,
 /* How much of it may go at once. */
 static uint64_t piece_of(const struct cbt *c, const struct change *w)
 {
-	uint64_t most = w->length_bytes;
+	uint64_t regions = c->intents.most / 2, most = w->length_bytes;
 
-	if (c->intents.on && most > (uint64_t)MOST_REGIONS << c->intents.shift)
-		most = (uint64_t)MOST_REGIONS << c->intents.shift;
+	if (regions > MOST_REGIONS)
+		regions = MOST_REGIONS;
+	if (c->intents.on && most > regions << c->intents.shift)
+		most = regions << c->intents.shift;
 	return most;
 }
 

@@ -299,6 +299,8 @@ int control_serve(const struct control_options *options,
 	}
 	fcntl(s->listener.fd, F_SETFL, O_NONBLOCK);
 	catch_signals();
+	if (options->ready)
+		options->ready(options->opaque);
 	while (!told_to_end && !options->over(options->opaque)) {
 		struct pollfd p = { .fd = s->listener.fd, .events = POLLIN };
 

@@ -39,6 +39,8 @@ struct control_options {
 	const char *path;
 	const struct control_verb *verbs;
 	void *opaque;
+	/* The socket can be connected to; NULL: nobody wants to know. */
+	void (*ready)(void *opaque);
 	/* Asked every 50 ms, and after each request: is it over? */
 	bool (*over)(void *opaque);
 	unsigned int end_ms; /* for requests at the end; 0: 30 s */

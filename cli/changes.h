@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Asking about changes: of a server, over its control socket, or of a disk that
+ * nobody serves, by opening its store here. Both are asked the same requests.
+ */
+#ifndef CLI_CHANGES_H
+#define CLI_CHANGES_H
+
+#include <jansson.h>
+
+#include "cli/options.h"
+
+/* The options that say whom to ask. */
+#define CHANGES_WHERE                                                        \
+	{ "control", "PATH", CLI_TEXT, NULL,                                 \
+	  "the control socket of the server" },                              \
+	{ "disk", "DISK", CLI_TEXT, NULL,                                    \
+	  "a disk that nobody serves, instead of a server" },                \
+	{ "store", "PATH", CLI_TEXT, NULL,                                   \
+	  "of --disk, where its changes are kept; usually DISK.tidemark" },  \
+	{ "live-folder", "FOLDER", CLI_TEXT, NULL,                           \
+	  "of --disk, where live files are" },                               \
+	{ "json", NULL, CLI_FLAG, NULL, "print one JSON object" }
+
+/*
+ * changes_ask: @request (taken) and its answer; parts that come before are
+ * given to @on_part. NULL: *code is the exit status, and why was said.
+ */
+json_t *changes_ask(const struct cli_parsed *p, json_t *request,
+		    void (*on_part)(void *opaque, const json_t *part),
+		    void *opaque, int *code);
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The disks of `tidemark serve`, each with its tracker, and the verbs by which
+ * its checkpoints and bitmaps are looked after: over the control socket of a
+ * server (docs/control-socket.md), or, by a command, on a disk that nobody
+ * serves.
+ */
+#ifndef CLI_SERVE_TRACK_H
+#define CLI_SERVE_TRACK_H
+
+#include <jansson.h>
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "cbt/cbt.h"
+#include "disk/disk.h"
+#include "nbd/export.h"
+
+struct serve_context; /* a meta context that is offered */
+
+struct serve_disk {
+	char name[256];
+	struct tide_disk *disk; /* with a tracker: the one that marks */
+	struct cbt *cbt; /* NULL: nobody tracks it, because of: */
+	char untracked[512];
+	struct nbd_export *export; /* NULL: it is not served */
+	struct serve_context *contexts;
+	pthread_mutex_t lock; /* contexts */
+};
+
+struct serve_disks {
+	struct serve_disk *list;
+	int count;
+	bool stop; /* atomic: the verb came */
+};
+
+/*
+ * Track d->disk, which is open. 0, or -errno and d->untracked: then the disk is
+ * as it was. What is to be said of an earlier session is in cbt_note.
+ */
+int serve_track(struct serve_disk *d, const struct cbt_options *options);
+/* The contexts of the export become those that the tracker has. */
+void serve_offer(struct serve_disk *d);
+void serve_disk_fini(struct serve_disk *d); /* contexts; not the disk */
+
+/* Several answers of one request: each before the last. False: give up. */
+typedef bool serve_emit(void *opaque, const json_t *part);
+
+/* The answer to @request, or NULL: no memory. */
+json_t *serve_verb(struct serve_disks *disks, const json_t *request,
+		   serve_emit *emit, void *opaque);
+/* The name of each verb; NULL after the last. */
+const char *serve_verb_name(size_t i);
+
+#endif
