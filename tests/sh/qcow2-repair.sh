@@ -9,7 +9,7 @@ command -v zstd >/dev/null || { echo "SKIP: no zstd"; exit 77; }
 command -v qemu-img >/dev/null || { echo "SKIP: no qemu-img to judge"; exit 77; }
 
 # Cannot be repaired without giving something up.
-lossy=" bad-snapshot-idlen bad-l1-to-reftable bad-data-past-eof bad-l2-over-l1
+lossy=" bad-l1-to-reftable bad-data-past-eof bad-l2-over-l1
  bad-l2-unaligned bad-snapshots-past-eof bad-truncated-l2 "
 
 # try IMAGE NAME [OPTION]: repair a copy; status in $code, copy in $dir/y.qcow2

@@ -162,12 +162,33 @@ static int each_defect(void *opaque, const struct qcow2_defect *d)
 	case QCOW2_SECTION_BITMAP_DATA:
 		break;
 	default:
-		c->out.lost_refs++;
+		c->out.lost_refs += !d->harmless;
 	}
 	check_say(c, QCOW2_PROBLEM_REFERENCE, d->from,
 		  "reference to a %s at offset %llu: %#llx: %s",
 		  qcow2_section_name(d->section), (unsigned long long)d->from,
 		  (unsigned long long)d->value, d->why);
+	return 0;
+}
+
+static int note_snapshots(struct check *c)
+{
+	struct qcow2_snapshots s;
+	int rc;
+
+	if (!c->h->snapshot_count || c->h->flaws & QCOW2_FLAW_SNAPSHOTS)
+		return 0;
+	rc = qcow2_snapshots_read(c->r, c->h, true, &s, c->err);
+	if (rc)
+		return rc;
+	for (uint32_t i = 0; i < s.count; i++)
+		if (s.items[i].note)
+			check_say(c, QCOW2_PROBLEM_NOTE,
+				  s.items[i].entry_offset,
+				  "snapshot table entry %u at offset %llu: %s",
+				  i, (unsigned long long)s.items[i].entry_offset,
+				  s.items[i].note);
+	qcow2_snapshots_fini(&s);
 	return 0;
 }
 
@@ -219,7 +240,9 @@ static int run(struct check *c)
 	if (qcow2_census_init(&c->census, c->out.clusters))
 		return check_no_memory(c);
 	notes(c);
-	rc = qcow2_visit(c->r, c->h, &v, c->err);
+	rc = note_snapshots(c);
+	if (!rc)
+		rc = qcow2_visit(c->r, c->h, &v, c->err);
 	if (!rc)
 		rc = check_counts(c);
 	if (!rc)

@@ -4,12 +4,15 @@
  *
  *  0. what one field of the header may have put in doubt (repair_doubts.c):
  *     settled by proof, or nothing is freed in all that follows;
- *  1. snapshot table: its count in the header, one write;
+ *  1. snapshot table: lengths of its entries in place, and its count in the
+ *     header, each of them one write;
  *  2. bitmaps: a new directory behind the end of the file, then the switch in
  *     the header, with the autoclear bit off around it: a crash in between
  *     leaves bitmaps void, never wrong;
  *  3. a cut last cluster: the file is made longer;
  *  4. if loss is accepted: entries that lead nowhere become zero;
+ *     Then snapshots that lack what the format demands get it, in a new table
+ *     behind the end of the file, and one write switches over;
  *  5. refcounts, from the references that there are now. In place where each
  *     block can be trusted to be one: each count that is written becomes
  *     right, so any of them may be last. Else all anew behind the end of the
@@ -118,47 +121,6 @@ bool repair_alone(const struct repair *x, uint64_t offset, uint64_t bytes,
 	return true;
 }
 
-static int repair_snapshots(struct repair *x)
-{
-	bool miscounted = x->h.snapshot_count > QCOW2_MAX_SNAPSHOTS;
-	struct qcow2_snapshots s;
-	int rc = qcow2_snapshots_read(x->r, &x->h, true, &s, x->err);
-	uint32_t keep;
-
-	if (rc)
-		return rc;
-	keep = s.count;
-	if (!s.broken)
-		goto out;
-	if (!x->h.snapshot_count) {
-		rc = repair_field(x, 64, 0, 8);
-		if (!rc)
-			repair_say(x, "snapshots: none, and no table now");
-		if (!rc)
-			rc = repair_look(x);
-		goto out;
-	}
-	/* A count that no image may have tells nothing: no loss to correct. */
-	if (!(miscounted && keep) && !x->options->accept_loss) {
-		repair_say(x, "kept: the snapshot table is broken behind its "
-			   "entry %u; --accept-loss gives up the rest",
-			   keep);
-		goto out;
-	}
-	rc = repair_field(x, 60, keep, 4);
-	if (!rc && miscounted)
-		repair_say(x, "snapshots: %u are there, not %u", keep,
-			   x->h.snapshot_count);
-	else if (!rc)
-		repair_say(x, "snapshots: %u of %u kept, the rest cannot be "
-			   "read", keep, x->h.snapshot_count);
-	if (!rc)
-		rc = repair_look(x);
-out:
-	qcow2_snapshots_fini(&s);
-	return rc;
-}
-
 /* What is missed at the end becomes zeroes, as it reads today. */
 static int repair_end(struct repair *x)
 {
@@ -205,8 +167,8 @@ static int run(struct repair *x)
 {
 	int rc = repair_look(x);
 
-	if (rc || (rc = repair_doubts(x)) || (rc = repair_snapshots(x)) || (rc = repair_bitmaps(x)) ||
-	    (rc = repair_end(x)))
+	if (rc || (rc = repair_doubts(x)) || (rc = repair_snapshots(x)) ||
+	    (rc = repair_bitmaps(x)) || (rc = repair_end(x)))
 		return rc;
 	if (x->found.lost_refs && x->options->accept_loss && !x->doubtful) {
 		rc = repair_refs(x);
@@ -214,6 +176,11 @@ static int run(struct repair *x)
 			return rc;
 		x->found.lost_refs = 0;
 	}
+	rc = repair_snapshot_table(x);
+	if (rc)
+		return rc;
+	if (x->options->accept_loss && !x->doubtful)
+		x->found.lost_refs = 0;
 	if (repair_counts_wrong(x)) {
 		rc = repair_counts(x);
 		if (rc || (rc = repair_look(x)))

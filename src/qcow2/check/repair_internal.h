@@ -41,6 +41,9 @@ bool repair_counts_wrong(const struct repair *x);
 
 /* repair_doubts.c: may change the header; sets x->doubtful. */
 int repair_doubts(struct repair *x);
+/* repair_snapshots.c: in place, and after references are settled, anew. */
+int repair_snapshots(struct repair *x);
+int repair_snapshot_table(struct repair *x);
 int repair_refs(struct repair *x);
 int repair_bitmaps(struct repair *x);
 int repair_counts(struct repair *x);

@@ -44,7 +44,7 @@ const char *qcow2_section_name(enum qcow2_section section)
 static int flaw(struct walk *w, enum qcow2_section section, uint64_t from,
 		uint64_t value, const char *why)
 {
-	struct qcow2_defect f = { section, from, value, why };
+	struct qcow2_defect f = { section, from, value, why, false };
 
 	if (w->v->flaw)
 		return w->v->flaw(w->v->opaque, &f);
@@ -177,6 +177,34 @@ static int table(struct walk *w, enum qcow2_section section, uint64_t offset,
 	return qcow2_read_references(w->r, offset, entries, each, w, w->err);
 }
 
+/* What is wrong with an entry, and yet known. */
+static int doubtful_entry(struct walk *w, const struct qcow2_snapshot *s)
+{
+	struct qcow2_defect f = { QCOW2_SECTION_SNAPSHOT_TABLE,
+				  s->entry_offset, s->l1_offset, NULL, true };
+
+	if (s->lengths_guessed)
+		f.why = "the lengths of an entry are wrong";
+	else if (s->incomplete)
+		f.why = "an entry without the extra data of version 3";
+	/* Who is not tolerant reads the first no further, the second as is. */
+	return f.why && w->v->flaw ? w->v->flaw(w->v->opaque, &f) : 0;
+}
+
+static int walk_snapshot(struct walk *w, const struct qcow2_snapshot *s,
+			 uint32_t i)
+{
+	int rc = doubtful_entry(w, s);
+
+	if (rc)
+		return rc;
+	if (s->broken)
+		return flaw(w, QCOW2_SECTION_INACTIVE_L1, s->entry_offset,
+			    s->l1_offset, s->broken);
+	return table(w, QCOW2_SECTION_INACTIVE_L1, s->l1_offset, s->l1_entries,
+		     i, s->entry_offset, each_l1);
+}
+
 static int walk_snapshots(struct walk *w)
 {
 	const struct qcow2_header *h = w->h;
@@ -198,9 +226,7 @@ static int walk_snapshots(struct walk *w)
 			   h->snapshots_offset, s.table_bytes, 0, 1, 64);
 	w->table_bytes = 0;
 	for (uint32_t i = 0; i < s.count && rc >= 0; i++)
-		rc = table(w, QCOW2_SECTION_INACTIVE_L1, s.items[i].l1_offset,
-			   s.items[i].l1_entries, i, s.items[i].entry_offset,
-			   each_l1);
+		rc = walk_snapshot(w, &s.items[i], i);
 	qcow2_snapshots_fini(&s);
 	return rc < 0 ? rc : 0;
 }

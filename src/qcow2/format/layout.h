@@ -62,6 +62,7 @@ struct qcow2_defect {
 	uint64_t from; /* file offset of what is wrong */
 	uint64_t value;
 	const char *why;
+	bool harmless; /* what is meant is known, and counted */
 };
 
 struct qcow2_visitor {

@@ -11,18 +11,19 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "qcow2/format/snapshot_lengths.h"
 
-#define FIXED_BYTES 40u
-#define MAX_EXTRA_BYTES 1024u
+#define FIXED_BYTES QCOW2_SNAPSHOT_FIXED_BYTES
 #define MAX_TABLE_BYTES (64ull << 20)
+/* Each is a few hundred small reads. */
+#define MAX_SEARCHES 16u
 
 static char *text_of(const uint8_t *from, uint32_t bytes)
 {
 	return strndup((const char *)from, bytes);
 }
 
-static void decode(struct qcow2_snapshot *s, const uint8_t *b,
-		   uint32_t extra_bytes)
+static void decode(struct qcow2_snapshot *s, const uint8_t *b)
 {
 	s->l1_offset = tide__get_be(b, 8);
 	s->l1_entries = (uint32_t)tide__get_be(b + 8, 4);
@@ -30,9 +31,9 @@ static void decode(struct qcow2_snapshot *s, const uint8_t *b,
 	s->date_ns = (uint32_t)tide__get_be(b + 20, 4);
 	s->vm_clock_ns = tide__get_be(b + 24, 8);
 	s->vm_state_bytes = tide__get_be(b + 32, 4);
-	if (extra_bytes >= 8)
+	if (s->extra_bytes >= 8)
 		s->vm_state_bytes = tide__get_be(b + FIXED_BYTES, 8);
-	if (extra_bytes >= 16)
+	if (s->extra_bytes >= 16)
 		s->disk_size_bytes = tide__get_be(b + FIXED_BYTES + 8, 8);
 }
 
@@ -44,48 +45,62 @@ static int refuse(const struct qcow2_reader *r, uint32_t index, uint64_t at,
 			      r->path, index, (unsigned long long)at, what);
 }
 
-static int read_entry(const struct qcow2_reader *r, uint64_t at,
-		      uint32_t index, struct qcow2_snapshot *s,
-		      struct tide_error *err)
+static int no_memory(const struct qcow2_reader *r, uint64_t at,
+		     struct tide_error *err)
 {
-	uint8_t fixed[FIXED_BYTES], *b;
-	uint32_t id, name, extra, bytes;
+	return tide_error_set(err, -ENOMEM, "qcow2-snapshot", at,
+			      "%s: no memory for a snapshot", r->path);
+}
+
+static int read_entry(const struct snapshot_scan *scan, uint64_t at,
+		      const struct snapshot_lengths *len,
+		      struct qcow2_snapshot *s, struct tide_error *err)
+{
+	uint32_t bytes = FIXED_BYTES + len->extra + len->id + len->name;
+	uint8_t *b = malloc(bytes), *id;
 	int rc;
 
-	if (at > r->size_bytes || r->size_bytes - at < FIXED_BYTES)
-		return refuse(r, index, at, "past the end of the file", err);
-	rc = qcow2_read_at(r, at, fixed, FIXED_BYTES, err);
-	if (rc)
-		return rc;
-	id = (uint32_t)tide__get_be(fixed + 12, 2);
-	name = (uint32_t)tide__get_be(fixed + 14, 2);
-	extra = (uint32_t)tide__get_be(fixed + 36, 4);
-	if (extra > MAX_EXTRA_BYTES)
-		return refuse(r, index, at, "more than 1024 extra bytes", err);
-	bytes = FIXED_BYTES + extra + id + name;
-	if (r->size_bytes - at < bytes)
-		return refuse(r, index, at, "ends past the end of the file",
-			      err);
-	b = malloc(bytes);
 	if (!b)
-		return tide_error_set(err, -ENOMEM, "qcow2-snapshot", at,
-				      "%s: no memory for a snapshot", r->path);
-	rc = qcow2_read_at(r, at, b, bytes, err);
+		return no_memory(scan->r, at, err);
+	s->entry_offset = at;
+	s->entry_bytes = bytes;
+	s->id_bytes = len->id;
+	s->name_bytes = len->name;
+	s->extra_bytes = len->extra;
+	s->lengths_guessed = len->guessed;
+	rc = qcow2_read_at(scan->r, at, b, bytes, err);
 	if (!rc) {
-		decode(s, b, extra);
-		s->entry_offset = at;
-		s->entry_bytes = bytes;
-		s->id = text_of(b + FIXED_BYTES + extra, id);
-		s->name = text_of(b + FIXED_BYTES + extra + id, name);
+		decode(s, b);
+		id = b + FIXED_BYTES + len->extra;
+		s->id = text_of(id, len->id);
+		s->name = text_of(id + len->id, len->name);
 		if (!s->id || !s->name)
-			rc = tide_error_set(err, -ENOMEM, "qcow2-snapshot", at,
-					    "%s: no memory for a name",
-					    r->path);
+			rc = no_memory(scan->r, at, err);
+		else if (!len->id)
+			s->note = "a snapshot without an id";
+		else if (memchr(id, 0, len->id + len->name))
+			s->note = "a zero byte in a snapshot's id or name";
 	}
 	free(b);
-	if (!rc && s->l1_entries > QCOW2_MAX_L1_BYTES / 8)
-		rc = refuse(r, index, at, "its L1 table is above 32 MiB", err);
 	return rc;
+}
+
+/* Why the entry's L1 table cannot be walked. */
+static const char *judge(const struct snapshot_scan *scan,
+			 const struct qcow2_snapshot *s)
+{
+	uint64_t size = scan->r->size_bytes;
+
+	if (s->l1_entries > QCOW2_MAX_L1_BYTES / 8)
+		return "its L1 table is above 32 MiB";
+	if (s->l1_offset & (qcow2_cluster_bytes(scan->h) - 1))
+		return "its L1 table is not aligned to a cluster";
+	if (!s->l1_entries)
+		return s->disk_size_bytes ? "its L1 table has no entries" :
+					    NULL;
+	if (!s->l1_offset || s->l1_offset >= size)
+		return "its L1 table is past the end of the file";
+	return NULL;
 }
 
 static struct qcow2_snapshot *append(struct qcow2_snapshots *s)
@@ -104,48 +119,87 @@ static struct qcow2_snapshot *append(struct qcow2_snapshots *s)
 }
 
 /*
- * A wrong length makes what follows read as other entries, often of zeroes.
- * Without L1 table only a disk without a byte may be; where nobody knows the
- * count, not even that.
+ * Where nobody knows the count, what follows the table reads as other entries,
+ * often of zeroes: it ends with the first that is no good one.
  */
-static bool plausible(const struct qcow2_header *h,
-		      const struct qcow2_snapshot *s, bool counted)
+static bool plausible(const struct qcow2_snapshot *s)
 {
-	if (!s->id[0] || s->l1_offset & (qcow2_cluster_bytes(h) - 1))
-		return false;
-	return s->l1_entries ? s->l1_offset != 0 :
-			       counted && !s->disk_size_bytes;
+	return s->id[0] && !s->broken && s->l1_entries;
+}
+
+/* Everything that speaks against an entry that was read; 0: nothing. */
+static int refuse_item(const struct snapshot_scan *scan,
+		       const struct qcow2_snapshots *s, uint64_t at,
+		       const struct qcow2_snapshot *item,
+		       struct tide_error *err)
+{
+	const char *what = NULL;
+
+	if (at + item->entry_bytes - scan->h->snapshots_offset >
+	    MAX_TABLE_BYTES)
+		what = "table above 64 MiB";
+	else if (!scan->counted && !plausible(item))
+		what = "no id, or no L1 table";
+	else if (!scan->tolerant && item->broken)
+		what = item->broken;
+	else if (!scan->tolerant && item->lengths_guessed)
+		what = "wrong lengths";
+	return what ? refuse(scan->r, s->count, at, what, err) : 0;
+}
+
+/* The entry at @at into s->items[s->count]; owns nothing on failure. */
+static int read_next(struct snapshot_scan *scan, struct qcow2_snapshots *s,
+		     uint64_t at, uint32_t left, struct tide_error *err)
+{
+	struct qcow2_snapshot *item = append(s);
+	const struct qcow2_reader *r = scan->r;
+	struct snapshot_fixed f;
+	int rc;
+
+	if (!item)
+		return no_memory(r, at, err);
+	if (!snapshot_fixed(scan, at, &f))
+		return refuse(r, s->count, at, "past the end of the file", err);
+	if (!snapshot_measure(scan, at, left, &f.len))
+		return refuse(r, s->count, at,
+			      f.len.extra > SNAPSHOT_MAX_EXTRA_BYTES ?
+				      "more than 1024 extra bytes" :
+				      "ends past the end of the file", err);
+	rc = read_entry(scan, at, &f.len, item, err);
+	if (!rc) {
+		item->broken = judge(scan, item);
+		item->incomplete = scan->h->version >= 3 &&
+				   item->extra_bytes <
+					   QCOW2_SNAPSHOT_EXTRA_V3_BYTES;
+		rc = refuse_item(scan, s, at, item, err);
+	}
+	if (rc) {
+		free(item->id);
+		free(item->name);
+	}
+	return rc;
 }
 
 static int read_all(const struct qcow2_reader *r, const struct qcow2_header *h,
-		    struct qcow2_snapshots *s, struct tide_error *err)
+		    bool tolerant, struct qcow2_snapshots *s,
+		    struct tide_error *err)
 {
-	bool counted = h->snapshot_count <= QCOW2_MAX_SNAPSHOTS;
-	uint32_t count = counted ? h->snapshot_count : QCOW2_MAX_SNAPSHOTS;
+	struct snapshot_scan scan = {
+		.r = r, .h = h, .tolerant = tolerant,
+		.counted = h->snapshot_count <= QCOW2_MAX_SNAPSHOTS,
+		.searches = tolerant ? MAX_SEARCHES : 0,
+	};
+	uint32_t count = scan.counted ? h->snapshot_count : QCOW2_MAX_SNAPSHOTS;
 	uint64_t at = h->snapshots_offset;
-	struct qcow2_snapshot *item;
 	int rc;
 
 	while (s->count < count) {
-		item = append(s);
-		if (!item)
-			return tide_error_set(err, -ENOMEM, "qcow2-snapshot",
-					      at, "%s: no memory for snapshots",
-					      r->path);
-		rc = read_entry(r, at, s->count, item, err);
-		if (!rc && at + item->entry_bytes - h->snapshots_offset >
-				   MAX_TABLE_BYTES)
-			rc = refuse(r, s->count, at, "table above 64 MiB", err);
-		if (!rc && !plausible(h, item, counted))
-			rc = refuse(r, s->count, at,
-				    "no id, or no L1 table", err);
-		if (rc) {
-			free(item->id);
-			free(item->name);
+		rc = read_next(&scan, s, at, count - s->count - 1, err);
+		if (rc)
 			return rc;
-		}
-		s->table_bytes = at + item->entry_bytes - h->snapshots_offset;
-		at = (at + item->entry_bytes + 7) & ~7ull;
+		at += s->items[s->count].entry_bytes;
+		s->table_bytes = at - h->snapshots_offset;
+		at = (at + 7) & ~7ull;
 		s->count++;
 	}
 	return 0;
@@ -166,7 +220,7 @@ int qcow2_snapshots_read(const struct qcow2_reader *r,
 				    r->path, h->snapshot_count,
 				    (unsigned long long)h->snapshots_offset);
 	else
-		rc = read_all(r, h, &s, err);
+		rc = read_all(r, h, tolerant, &s, err);
 	if (tolerant && (rc == -EINVAL || (flawed && !rc))) {
 		s.broken = true;
 		rc = 0;
