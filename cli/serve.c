@@ -63,6 +63,8 @@ static const struct cli_option options[] = {
 	  "open the disks for reading, and refuse changes" },
 	{ "format", "NAME", CLI_TEXT, NULL,
 	  "raw or qcow2, for every disk; else the file's first bytes tell" },
+	{ "allow-folder", "FOLDER", CLI_TEXT, NULL,
+	  "where backing and data files may lie, besides an image's own" },
 	{ "direct", NULL, CLI_FLAG, NULL,
 	  "go around the page cache (O_DIRECT)" },
 	{ "threads", "N", CLI_COUNT, NULL,
@@ -300,6 +302,7 @@ static int add_disk(struct serve *s, const char *word)
 		.format = cli_text(s->p, "format"),
 		.writable = !cli_flag(s->p, "read-only"),
 		.direct = cli_flag(s->p, "direct"),
+		.trusted_folder = cli_text(s->p, "allow-folder"),
 	};
 	struct serve_disk *d = &s->list[s->disks.count];
 	struct tide_error err;

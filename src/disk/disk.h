@@ -66,6 +66,12 @@ struct tide_disk_options {
 	 */
 	bool no_backing; /* leave the backing chain closed: its part is zeroes */
 	bool no_data_file; /* -EPERM for an image with an external data file */
+	/*
+	 * A folder, besides the image's own, that the names in a header may
+	 * lead into; NULL: none. What they lead to is a regular file, or
+	 * -EPERM. Not asked of backing_path and data_path.
+	 */
+	const char *trusted_folder;
 	const char *backing_path; /* this file and not the one that is named */
 	const char *data_path; /* likewise */
 	bool no_guard; /* qcow2: measurements only: do not check writes */

@@ -89,7 +89,7 @@ static int scribble(struct tide_disk *d, const char *path, uint64_t rng)
 
 int main(int argc, char **argv)
 {
-	struct tide_disk_options o = { .cache_bytes = 1 };
+	struct tide_disk_options o = { .trusted_folder = "/", .cache_bytes = 1 };
 	struct tide_error err;
 	struct tide_disk *d;
 	int code;

@@ -21,6 +21,7 @@
 
 #include "base/atomic.h"
 #include "qcow2/format/layout.h"
+#include "qcow2/driver/follow.h"
 #include "qcow2/driver/open.h"
 #include "qcow2/driver/qcow2.h"
 
@@ -238,6 +239,7 @@ static struct tide_disk_options inherited(const struct tide_disk_options *o)
 {
 	return (struct tide_disk_options){ .direct = o->direct,
 					   .no_lock = o->no_lock,
+					   .trusted_folder = o->trusted_folder,
 					   .open_file = o->open_file,
 					   .open_opaque = o->open_opaque };
 }
@@ -265,6 +267,12 @@ static int open_data(struct qcow2 *q, const struct tide_disk_options *o,
 	if (!path)
 		return err ? err->code : -EINVAL;
 	below.writable = o->writable;
+	ret = o->data_path ? 0 : qcow2_follow(q->disk.path, path,
+					      o->trusted_folder, err);
+	if (ret < 0) {
+		free(path);
+		return ret;
+	}
 	/* As long as it is: it may be made longer by the first write only. */
 	ret = tide_disk_open_file(path, &below, &q->data, err);
 	if (ret < 0)
@@ -290,6 +298,12 @@ static int open_backing(struct qcow2 *q, const struct tide_disk_options *o,
 					 err);
 	if (!path)
 		return err ? err->code : -EINVAL;
+	ret = o->backing_path ? 0 : qcow2_follow(q->disk.path, path,
+						 o->trusted_folder, err);
+	if (ret < 0) {
+		free(path);
+		return ret;
+	}
 	if (below.format && !strcmp(below.format, "raw"))
 		ret = tide_disk_open_file(path, &below, &q->backing, err);
 	else
