@@ -136,9 +136,20 @@ int qcow2_alloc_row(struct qcow2 *q, uint64_t count, uint64_t *offset,
 	return 0;
 }
 
+/* Nothing more is packed into a cluster that may soon be somebody else's. */
+static void leave_tail(struct qcow2 *q, uint64_t offset, uint64_t clusters)
+{
+	uint64_t tail = q->packed_end ? q->packed_end - 1 : 0;
+
+	if (tail >= offset && tail < offset + (clusters << q->cluster_bits))
+		q->packed_end = 0;
+}
+
 void qcow2_unalloc(struct qcow2 *q, uint64_t offset, uint64_t clusters)
 {
 	uint64_t first = offset >> q->cluster_bits;
+
+	leave_tail(q, offset, clusters);
 
 	/* What cannot be given back is a leak, which a check finds. */
 	for (uint64_t i = 0; i < clusters; i++)
@@ -173,6 +184,7 @@ void qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t clusters,
 	struct qcow2_free *last =
 		q->frees.count ? &q->frees.items[q->frees.count - 1] : NULL;
 
+	leave_tail(q, offset, clusters);
 	if (last && last->kind == kind && last->punch == punch &&
 	    last->offset + (last->clusters << q->cluster_bits) == offset) {
 		last->clusters += clusters;

@@ -86,6 +86,7 @@ struct qcow2 {
 	struct tide_kinds *kinds;
 	uint64_t free_hint; /* no free cluster lies below */
 	uint64_t touched_end; /* clusters from here on were never written */
+	uint64_t packed_end; /* compress.c: of the last stream; 0: none */
 	uint8_t *unpacked; /* one decompressed cluster */
 	uint64_t unpacked_entry; /* its L2 entry, 0: none */
 	bool prepared; /* for writing: first_write.c */
