@@ -75,6 +75,7 @@ static void log_line(void *opaque, const char *what)
 
 static void open_door(void)
 {
+	static const struct tide__door_options o = { .log = log_line };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	door_at.sun_family = AF_UNIX;
@@ -82,7 +83,7 @@ static void open_door(void)
 	/* A family alone: the kernel finds a name that is in no folder. */
 	if (fd < 0 || bind(fd, (void *)&door_at, sizeof(sa_family_t)) ||
 	    getsockname(fd, (void *)&door_at, &door_at_bytes) ||
-	    listen(fd, 64) || tide__door_open(&door, fd, log_line, NULL, NULL))
+	    listen(fd, 64) || tide__door_open(&door, fd, &o, NULL))
 		abort();
 }
 

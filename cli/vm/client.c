@@ -11,6 +11,7 @@
 #include "cli/json_out.h"
 #include "cli/progress.h"
 #include "cli/vm/options.h"
+#include "cli/vm/secure.h"
 #include "cli/wire.h"
 
 static int open_control(const struct cli_parsed *p, struct tide_error *err)
@@ -143,21 +144,25 @@ static int run_migrate(const struct cli_parsed *p)
 {
 	const char *to = p->argc == 1 ? p->argv[0] : NULL;
 	struct tide_error err;
-	json_t *result;
+	json_t *result, *request;
 	int fd, code, written = CLI_OK;
 
 	if (!to)
 		return cli_fail(p->command, CLI_USAGE,
 				"one address is needed: unix:PATH or "
 				"tcp:HOST:PORT");
-	fd = open_control(p, &err);
-	if (fd < 0)
+	request = client_migrate_request(p, to);
+	fd = secure_to_request(p, request, &err);
+	if (!fd)
+		fd = open_control(p, &err);
+	if (fd < 0) {
+		json_decref(request);
 		return cli_fail(p->command,
 				fd == -EINVAL ? CLI_USAGE : CLI_FAILED, "%s",
 				err.text);
+	}
 	catch_interrupts(fd);
-	result = client_migrate(fd, client_migrate_request(p, to), on_round,
-				(void *)p);
+	result = client_migrate(fd, request, on_round, (void *)p);
 	migrating_fd = -1;
 	close(fd);
 	if (!result)
@@ -193,7 +198,12 @@ static const struct cli_option resume_options[] = {
 	OPT_END,
 };
 static const struct cli_option migrate_options[] = {
-	OPT_CONTROL, OPT_MOVE("300"), OPT_JSON, OPT_END,
+	OPT_CONTROL, OPT_MOVE("300"),
+	{ "tls", "FOLDER", CLI_TEXT, NULL,
+	  "require TLS, with the certificates in FOLDER" },
+	{ "tls-name", "NAME", CLI_TEXT, NULL,
+	  "whose certificate the receiver's is, or whose key to use" },
+	OPT_SECURE, OPT_JSON, OPT_END,
 };
 
 const struct cli_command cli_vm_status = {

@@ -15,6 +15,7 @@
 #include "cli/vm/daemon.h"
 #include "vm/migrate_ops.h"
 #include "cli/vm/options.h"
+#include "cli/vm/secure.h"
 #include "cli/wire.h"
 
 struct moving {
@@ -78,18 +79,63 @@ static void *watch_client(void *arg)
 	return NULL;
 }
 
-static int connect_all(const char *to, int *fds, unsigned int count,
-		       struct tide_error *err)
+static void close_all(struct secure *secure, const int *fds,
+		      unsigned int count)
 {
 	for (unsigned int i = 0; i < count; i++) {
-		fds[i] = wire_connect(to, err);
-		if (fds[i] >= 0)
-			continue;
-		for (unsigned int k = 0; k < i; k++)
-			close(fds[k]);
-		return fds[i];
+		secure_forget(secure, fds[i]);
+		close(fds[i]);
 	}
-	return 0;
+}
+
+static int connect_all(const char *to, struct secure *secure, int *fds,
+		       unsigned int count,
+		       const struct tide_precopy_options *o,
+		       struct tide_error *err)
+{
+	int rc = 0;
+
+	for (unsigned int i = 0; i < count && !rc; i++) {
+		fds[i] = wire_connect(to, err);
+		rc = fds[i] < 0 ? fds[i]
+				: secure_connected(secure, fds[i], to,
+						   o->stall_timeout_ns,
+						   o->cancel, err);
+		if (rc)
+			close_all(secure, fds, fds[i] < 0 ? i : i + 1);
+	}
+	return rc;
+}
+
+/* The name that the receiver's certificate must bear, if none was given. */
+static char *host_of(const char *to)
+{
+	const char *end = strrchr(to, ':'), *from = to + 4;
+
+	if (strncmp(to, "tcp:", 4) || !end || end < from)
+		return NULL;
+	if (*from == '[' && end[-1] == ']') {
+		from++;
+		end--;
+	}
+	return strndup(from, (size_t)(end - from));
+}
+
+static int open_secure(const json_t *request, const char *to,
+		       struct secure **out, struct tide_error *err)
+{
+	struct secure_wishes w;
+	char *host;
+	int rc = secure_from_request(request, &w, err);
+
+	if (rc)
+		return rc;
+	host = host_of(to);
+	if (w.tls && !w.tls_name)
+		w.tls_name = host;
+	rc = secure_open(out, &w, TLS_CLIENT, err);
+	free(host);
+	return rc;
 }
 
 static int options_from(const json_t *request, struct tide_precopy_options *o,
@@ -154,6 +200,7 @@ static int run(struct daemon *d, struct moving *m, const json_t *request,
 					  .opaque = m };
 	struct tide_precopy_options options;
 	int fds[TIDE_PRECOPY_MAX_CHANNELS], rc;
+	struct secure *secure = NULL;
 
 	migration.want_hash = json_is_true(json_object_get(request, "hash"));
 	if (!to)
@@ -163,13 +210,21 @@ static int run(struct daemon *d, struct moving *m, const json_t *request,
 	if (rc)
 		return rc;
 	options.cancel = &m->cancel;
-	rc = connect_all(to, fds, (unsigned int)channels, err);
-	if (rc)
+	rc = open_secure(request, to, &secure, err);
+	if (!rc)
+		rc = connect_all(to, secure, fds, (unsigned int)channels,
+				 &options, err);
+	if (rc) {
+		secure_close(secure);
 		return rc;
+	}
+	secure_channels(secure, &options);
 	rc = vm_migrate(&migration, fds, (unsigned int)channels, &options,
 			result, err);
-	for (unsigned int i = 0; i < channels; i++)
-		close(fds[i]);
+	if (rc && !result->pages)
+		secure_explain(secure, rc, err);
+	close_all(secure, fds, (unsigned int)channels);
+	secure_close(secure);
 	pthread_mutex_lock(&d->lock);
 	d->hash = migration.hash;
 	pthread_mutex_unlock(&d->lock);

@@ -18,6 +18,7 @@
 #include "cli/vm/daemon.h"
 #include "vm/migrate_ops.h"
 #include "cli/vm/options.h"
+#include "cli/vm/secure.h"
 #include "cli/wire.h"
 
 struct receiving {
@@ -88,9 +89,11 @@ static void *receive(void *opaque)
 	return NULL;
 }
 
-static int serve(const struct cli_parsed *p, struct vm *vm, int listener)
+static int serve(const struct cli_parsed *p, struct vm *vm,
+		 struct secure *secure, int listener)
 {
 	struct receiving r = { .once = cli_flag(p, "once") };
+	struct tide__door_options door = { .log = log_line };
 	struct tide_error err;
 	struct daemon d;
 	pthread_t thread;
@@ -105,7 +108,9 @@ static int serve(const struct cli_parsed *p, struct vm *vm, int listener)
 	tide_precopy_defaults(&r.options);
 	r.options.stall_timeout_ns = cli_number(p, "stall-timeout") * 1000000;
 	r.options.cancel = &d.quit;
-	if (tide__door_open(&r.door, listener, log_line, NULL, &err))
+	secure_channels(secure, &r.options);
+	secure_door(secure, &door);
+	if (tide__door_open(&r.door, listener, &door, &err))
 		return cli_fail(p->command, CLI_FAILED, "%s", err.text);
 	if (pthread_create(&thread, NULL, receive, &r))
 		return cli_fail(p->command, CLI_FAILED, "no thread");
@@ -124,38 +129,83 @@ static int serve(const struct cli_parsed *p, struct vm *vm, int listener)
 	return CLI_OK;
 }
 
-static int run(const struct cli_parsed *p)
+static int make_vm(const struct cli_parsed *p, struct vm **vm)
 {
-	const char *listen = cli_text(p, "listen");
 	struct vm_config config;
 	struct tide_error err;
-	char *bound;
-	struct vm *vm;
-	struct control_listener at;
-	int code;
 
-	if (!cli_text(p, "control") || !listen)
-		return cli_fail(p->command, CLI_USAGE,
-				"--control and --listen are needed; see "
-				"--help");
 	vm_config_defaults(&config);
 	config.max_memory_bytes = cli_number(p, "max-memory");
 	if (vm_options_host(p, &config, &err))
 		return cli_fail(p->command, CLI_USAGE, "%s", err.text);
-	if (vm_create_incoming(&vm, &config, &err))
+	if (vm_create_incoming(vm, &config, &err))
 		return cli_fail(p->command, CLI_FAILED, "%s: %s", err.origin,
 				err.text);
-	if (wire_listen(listen, &at, &err)) {
-		vm_destroy(vm);
+	return CLI_OK;
+}
+
+static int open_secure(const struct cli_parsed *p, struct secure **secure)
+{
+	const struct secure_wishes w = {
+		.tls = cli_text(p, "tls"),
+		.tls_psk = cli_text(p, "tls-psk"),
+		.tls_verify = cli_flag(p, "tls-verify"),
+		.token_file = cli_text(p, "token-file"),
+		.plain = cli_flag(p, "plain"),
+	};
+	struct tide_error err;
+	int rc = secure_open(secure, &w, TLS_SERVER, &err);
+
+	if (!rc)
+		return CLI_OK;
+	return cli_fail(p->command, !strcmp(err.origin, "options")
+					    ? CLI_USAGE : CLI_FAILED,
+			"%s", err.text);
+}
+
+/* Nothing answers there before it is known that it may. */
+static int listen_at(const struct cli_parsed *p, const struct secure *secure,
+		     struct control_listener *at)
+{
+	const char *listen = cli_text(p, "listen");
+	struct tide_error err;
+	char *bound;
+
+	if (wire_listen(listen, at, &err))
 		return cli_fail(p->command, CLI_FAILED, "%s", err.text);
+	if (secure_check_listener(secure, at->fd, listen, &err)) {
+		control_listener_close(at);
+		return cli_fail(p->command, CLI_USAGE, "%s", err.text);
 	}
-	bound = wire_bound_address(at.fd, listen);
+	bound = wire_bound_address(at->fd, listen);
 	printf("listening on %s\n", bound ? bound : listen);
 	fflush(stdout);
 	free(bound);
-	code = serve(p, vm, at.fd);
-	control_listener_close(&at);
+	return CLI_OK;
+}
+
+static int run(const struct cli_parsed *p)
+{
+	struct secure *secure = NULL;
+	struct control_listener at;
+	struct vm *vm = NULL;
+	int code;
+
+	if (!cli_text(p, "control") || !cli_text(p, "listen"))
+		return cli_fail(p->command, CLI_USAGE,
+				"--control and --listen are needed; see "
+				"--help");
+	code = open_secure(p, &secure);
+	if (code == CLI_OK)
+		code = make_vm(p, &vm);
+	if (code == CLI_OK)
+		code = listen_at(p, secure, &at);
+	if (code == CLI_OK) {
+		code = serve(p, vm, secure, at.fd);
+		control_listener_close(&at);
+	}
 	vm_destroy(vm);
+	secure_close(secure);
 	return code;
 }
 
@@ -165,6 +215,11 @@ static const struct cli_option options[] = {
 	  "unix:PATH or tcp:HOST:PORT to wait at" },
 	OPT_HOST, OPT_DISK,
 	OPT_STALL,
+	{ "tls", "FOLDER", CLI_TEXT, NULL,
+	  "require TLS, with the certificates in FOLDER" },
+	{ "tls-verify", NULL, CLI_FLAG, NULL,
+	  "and a certificate of each source, signed by the same CA" },
+	OPT_SECURE,
 	{ "max-memory", "SIZE", CLI_SIZE, "0",
 	  "refuse guests with more; 0: with more than this host can give" },
 	{ "once", NULL, CLI_FLAG, NULL,

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Who may come in. See door.h. */
-#include "peer/door.h"
+/* The door's thread, and those who are handed out. See door.h. */
+#include "peer/door_guest.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,187 +12,36 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "peer/channel.h"
 
-#define PENDING 160u /* twice the channels that one source connects */
-#define JOINS 64u
-#define PATIENCE_NS 5000000000ull
-#define LINGER_NS 1000000000ull
 #define TICK_MS 50
 
 static const char origin[] = "door";
 
-/* Somebody who has connected. */
-struct guest {
-	int fd; /* -1: a free place */
-	uint64_t since_ns;
-	bool told; /* was refused, and has a moment to read why */
-};
-
-struct tide__door {
-	int listener;
-	tide__door_log *log;
-	void *opaque;
-	pthread_t thread;
-	struct guest guest[PENDING]; /* the thread's */
-
-	pthread_mutex_t lock; /* what follows */
-	pthread_cond_t came;
-	bool stop, busy;
-	int source; /* -1: none waits to be taken */
-	int join[JOINS];
-	unsigned int joins;
-	uint64_t strangers, refused;
-};
-
-static void say(struct tide__door *d, const char *what)
+/* The oldest makes place, but one that was admitted only for such a one. */
+static struct tide__guest *place_for_one(struct tide__door *d)
 {
-	if (d->log)
-		d->log(d->opaque, what);
-}
+	struct tide__guest *oldest = &d->guest[0];
 
-static void leave(struct guest *g)
-{
-	close(g->fd);
-	g->fd = -1;
-}
+	for (unsigned int i = 0; i < TIDE__DOOR_PENDING; i++) {
+		struct tide__guest *g = &d->guest[i];
 
-static void turn_away(struct tide__door *d, struct guest *g, const char *why)
-{
-	char text[300];
-
-	pthread_mutex_lock(&d->lock);
-	d->strangers++;
-	pthread_mutex_unlock(&d->lock);
-	snprintf(text, sizeof(text), "a connection that is no source was closed: "
-		 "%s", why);
-	say(d, text);
-	leave(g);
-}
-
-/*
- * A REFUSED frame, and then a while in which the source may read it: to close
- * with its greeting unread would reset the connection and take our words.
- */
-static void refuse(struct tide__door *d, struct guest *g)
-{
-	struct tide__channel c;
-
-	tide__channel_init(&c, g->fd, 0);
-	c.stall_ns = 1; /* it fits into an empty socket, or is not said */
-	tide__channel_say(&c, TIDE__FRAME_REFUSED, 0, 0,
-			  "busy: another source is being received here", NULL);
-	tide__channel_fini(&c);
-	shutdown(g->fd, SHUT_WR);
-	g->told = true;
-	g->since_ns = tide__now_ns();
-	pthread_mutex_lock(&d->lock);
-	d->refused++;
-	pthread_mutex_unlock(&d->lock);
-	say(d, "a second source was told that this receiver is busy");
-}
-
-/* Handed to the receiver; false: it is not the time for it. */
-static bool hand_over(struct tide__door *d, struct guest *g, unsigned int type)
-{
-	bool taken = false;
-
-	pthread_mutex_lock(&d->lock);
-	if (type == TIDE__FRAME_HELLO && !d->busy && d->source < 0) {
-		d->source = g->fd;
-		taken = true;
-	} else if (type == TIDE__FRAME_JOIN && d->busy && d->joins < JOINS) {
-		d->join[d->joins++] = g->fd;
-		taken = true;
+		if (g->fd < 0)
+			return g;
+		if (g->admitted != oldest->admitted
+			? oldest->admitted : g->since_ns < oldest->since_ns)
+			oldest = g;
 	}
-	if (taken) {
-		g->fd = -1;
-		pthread_cond_broadcast(&d->came);
-	}
-	pthread_mutex_unlock(&d->lock);
-	return taken;
-}
-
-static void look_at(struct tide__door *d, struct guest *g)
-{
-	unsigned char head[TIDE__FRAME_BYTES];
-	struct tide__frame f;
-	struct tide_error err;
-	ssize_t n = recv(g->fd, head, sizeof(head), MSG_PEEK | MSG_DONTWAIT);
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0) {
-		turn_away(d, g, "it hung up without a word");
-		return;
-	}
-	if ((size_t)n < sizeof(head)) {
-		/* So much of the magic as is there must be right. */
-		static const unsigned char magic[] = "TIDE";
-		size_t some = n < 4 ? (size_t)n : 4;
-
-		if (memcmp(head, magic, some))
-			turn_away(d, g, "it speaks another protocol");
-		return;
-	}
-	if (tide__frame_get(&f, head, 0, &err)) {
-		turn_away(d, g, err.text);
-		return;
-	}
-	if (hand_over(d, g, f.type))
-		return;
-	if (f.type == TIDE__FRAME_HELLO)
-		refuse(d, g);
-	else
-		turn_away(d, g, "its first words are not due");
-}
-
-/* Read what a refused one still sends; true: it is gone. */
-static bool linger(struct guest *g)
-{
-	char sink[4096];
-	ssize_t n;
-
-	do
-		n = recv(g->fd, sink, sizeof(sink), MSG_DONTWAIT);
-	while (n > 0);
-	return n == 0 || (errno != EAGAIN && errno != EINTR);
-}
-
-static void attend(struct tide__door *d, struct guest *g, short events)
-{
-	uint64_t waited = tide__now_ns() - g->since_ns;
-
-	if (g->told) {
-		if (linger(g) || waited > LINGER_NS)
-			leave(g);
-		return;
-	}
-	if (events)
-		look_at(d, g);
-	if (g->fd >= 0 && !g->told && waited > PATIENCE_NS)
-		turn_away(d, g, "it did not say what it is");
-}
-
-static struct guest *place_for_one(struct tide__door *d)
-{
-	struct guest *oldest = &d->guest[0];
-
-	for (unsigned int i = 0; i < PENDING; i++) {
-		if (d->guest[i].fd < 0)
-			return &d->guest[i];
-		if (d->guest[i].since_ns < oldest->since_ns)
-			oldest = &d->guest[i];
-	}
-	turn_away(d, oldest, "too many are at the door");
+	tide__door_turn_away(d, oldest, "too many are at the door");
 	return oldest;
 }
 
 static void let_in(struct tide__door *d)
 {
+	const struct tide__door_streams *s = d->o.streams;
 	struct timespec pause = { .tv_nsec = TICK_MS * 1000000 };
 	int fd = accept4(d->listener, NULL, NULL, SOCK_CLOEXEC);
-	struct guest *g;
+	struct tide__guest *g;
+	struct tide_error err;
 
 	if (fd < 0) {
 		/* Without descriptors the queue stays: do not spin on it. */
@@ -204,26 +51,38 @@ static void let_in(struct tide__door *d)
 		return;
 	}
 	g = place_for_one(d);
-	*g = (struct guest){ .fd = fd, .since_ns = tide__now_ns() };
+	*g = (struct tide__guest){ .fd = fd, .since_ns = tide__now_ns(),
+				   .shaking = s };
+	if (s && s->open(s->opaque, fd, &err))
+		tide__door_turn_away(d, g, err.text);
+}
+
+static short events_of(const struct tide__guest *g)
+{
+	return (short)(POLLRDHUP | (g->partial ? 0 : POLLIN) |
+		       (g->wants_write ? POLLOUT : 0));
 }
 
 static void *keep(void *opaque)
 {
 	struct tide__door *d = opaque;
-	struct pollfd p[PENDING + 1];
+	struct pollfd p[TIDE__DOOR_PENDING + 1];
 	bool stop = false;
 
 	while (!stop) {
-		for (unsigned int i = 0; i < PENDING; i++)
-			p[i] = (struct pollfd){ .fd = d->guest[i].fd,
-						.events = POLLIN | POLLRDHUP };
-		p[PENDING] = (struct pollfd){ .fd = d->listener,
-					      .events = POLLIN };
-		if (poll(p, PENDING + 1, TICK_MS) > 0 && p[PENDING].revents)
+		for (unsigned int i = 0; i < TIDE__DOOR_PENDING; i++)
+			p[i] = (struct pollfd){
+				.fd = d->guest[i].fd,
+				.events = events_of(&d->guest[i]) };
+		p[TIDE__DOOR_PENDING] = (struct pollfd){ .fd = d->listener,
+							 .events = POLLIN };
+		if (poll(p, TIDE__DOOR_PENDING + 1, TICK_MS) > 0 &&
+		    p[TIDE__DOOR_PENDING].revents)
 			let_in(d);
-		for (unsigned int i = 0; i < PENDING; i++)
+		for (unsigned int i = 0; i < TIDE__DOOR_PENDING; i++)
 			if (p[i].fd >= 0 && p[i].fd == d->guest[i].fd)
-				attend(d, &d->guest[i], p[i].revents);
+				tide__door_attend(d, &d->guest[i],
+						  p[i].revents);
 		pthread_mutex_lock(&d->lock);
 		stop = d->stop;
 		pthread_mutex_unlock(&d->lock);
@@ -231,8 +90,9 @@ static void *keep(void *opaque)
 	return NULL;
 }
 
-int tide__door_open(struct tide__door **out, int listener, tide__door_log *log,
-		    void *opaque, struct tide_error *err)
+int tide__door_open(struct tide__door **out, int listener,
+		    const struct tide__door_options *options,
+		    struct tide_error *err)
 {
 	struct tide__door *d = calloc(1, sizeof(*d));
 	pthread_condattr_t attr;
@@ -241,10 +101,9 @@ int tide__door_open(struct tide__door **out, int listener, tide__door_log *log,
 		return tide_error_set(err, -ENOMEM, origin, TIDE_NO_OFFSET,
 				      "no memory for a door");
 	d->listener = listener;
-	d->log = log;
-	d->opaque = opaque;
+	d->o = *options;
 	d->source = -1;
-	for (unsigned int i = 0; i < PENDING; i++)
+	for (unsigned int i = 0; i < TIDE__DOOR_PENDING; i++)
 		d->guest[i].fd = -1;
 	fcntl(listener, F_SETFL, fcntl(listener, F_GETFL) | O_NONBLOCK);
 	pthread_mutex_init(&d->lock, NULL);
@@ -270,11 +129,11 @@ void tide__door_close(struct tide__door *d)
 	tide__door_stop(d);
 	pthread_join(d->thread, NULL);
 	tide__door_done(d);
-	for (unsigned int i = 0; i < PENDING; i++)
+	for (unsigned int i = 0; i < TIDE__DOOR_PENDING; i++)
 		if (d->guest[i].fd >= 0)
-			leave(&d->guest[i]);
+			tide__door_hang_up(d, d->guest[i].fd);
 	if (d->source >= 0)
-		close(d->source);
+		tide__door_hang_up(d, d->source);
 	pthread_cond_destroy(&d->came);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
@@ -332,7 +191,7 @@ void tide__door_done(struct tide__door *d)
 	pthread_mutex_lock(&d->lock);
 	d->busy = false;
 	while (d->joins)
-		close(d->join[--d->joins]);
+		tide__door_hang_up(d, d->join[--d->joins]);
 	pthread_mutex_unlock(&d->lock);
 }
 

@@ -30,6 +30,7 @@ static const char *const names[TIDE__FRAME_TYPES] = {
 	[TIDE__FRAME_CANCEL] = "CANCEL",
 	[TIDE__FRAME_SLOTS] = "SLOTS",
 	[TIDE__FRAME_ALIVE] = "ALIVE",
+	[TIDE__FRAME_TOKEN] = "TOKEN",
 };
 
 const char *tide__frame_name(unsigned int type)

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A word that both sides were given beforehand, and that says who may send. It
+ * stands before the stream of each channel, in a frame that is not counted; the
+ * door (door.h) takes it away and compares it in constant time.
+ *
+ * It is sent as it is: without TLS whoever can read the wire has it.
+ */
+#ifndef TIDE_PEER_TOKEN_H
+#define TIDE_PEER_TOKEN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tidemark/error.h"
+#include "tidemark/stream.h"
+
+#define TIDE__TOKEN_LEAST_BYTES 16u
+#define TIDE__TOKEN_MOST_BYTES 256u
+
+struct tide__token {
+	unsigned char bytes[TIDE__TOKEN_MOST_BYTES];	/* zeros behind it */
+	size_t len;	/* 0: none */
+};
+
+/* On a connected socket, or the stream on it, before the first frame. */
+int tide__token_send(const struct tide__token *token, int fd,
+		     const struct tide_stream_ops *ops, void *opaque,
+		     uint64_t timeout_ns, struct tide_error *err);
+
+/* In a time that depends on neither. */
+bool tide__token_is(const struct tide__token *token,
+		    const unsigned char *bytes, size_t len);
+
+#endif
