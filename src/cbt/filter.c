@@ -46,7 +46,7 @@ static void come_in(struct cbt *c, uint64_t offset_bytes,
 struct change {
 	enum tide_io_op op;
 	uint64_t offset_bytes, length_bytes;
-	const uint8_t *buf; /* of a write */
+	struct tide_vec from; /* of a write */
 	uint32_t flags;
 };
 
@@ -55,8 +55,8 @@ static int carry_out(struct tide_disk *d, const struct change *w,
 {
 	switch (w->op) {
 	case TIDE_IO_WRITE:
-		return tide_disk_write(d, w->offset_bytes, w->buf,
-				       w->length_bytes, err);
+		return tide__disk_writev(d, w->offset_bytes, &w->from,
+					 w->flags, err);
 	case TIDE_IO_ZERO:
 		return tide_disk_zero(d, w->offset_bytes, w->length_bytes,
 				      w->flags, err);
@@ -85,28 +85,32 @@ static int do_change(struct tide_disk *d, struct change w,
 {
 	struct filter *f = filter_of(d);
 	uint64_t end = w.offset_bytes + w.length_bytes;
+	struct tide_vec all = w.from;
 	int ret = 0;
 
 	while (w.offset_bytes < end && !ret) {
 		w.length_bytes = end - w.offset_bytes;
 		w.length_bytes = piece_of(f->c, &w);
+		if (w.op == TIDE_IO_WRITE)
+			w.from = tide__vec_slice(
+				&all, all.length_bytes - (end - w.offset_bytes),
+				w.length_bytes);
 		come_in(f->c, w.offset_bytes, w.length_bytes);
 		ret = carry_out(f->below, &w, err);
 		cbt_gate_leave(&f->c->gate);
 		w.offset_bytes += w.length_bytes;
-		if (w.buf)
-			w.buf += w.length_bytes;
 	}
 	return ret;
 }
 
-static int filter_write(struct tide_disk *d, uint64_t offset_bytes,
-			const void *buf, uint64_t length_bytes,
-			struct tide_error *err)
+static int filter_writev(struct tide_disk *d, uint64_t offset_bytes,
+			 const struct tide_vec *from, uint32_t flags,
+			 struct tide_error *err)
 {
 	return do_change(d, (struct change){
 		.op = TIDE_IO_WRITE, .offset_bytes = offset_bytes,
-		.length_bytes = length_bytes, .buf = buf }, err);
+		.length_bytes = from->length_bytes, .from = *from,
+		.flags = flags }, err);
 }
 
 static int filter_zero(struct tide_disk *d, uint64_t offset_bytes,
@@ -126,11 +130,10 @@ static int filter_discard(struct tide_disk *d, uint64_t offset_bytes,
 		.length_bytes = length_bytes }, err);
 }
 
-static int filter_read(struct tide_disk *d, uint64_t offset_bytes, void *buf,
-		       uint64_t length_bytes, struct tide_error *err)
+static int filter_readv(struct tide_disk *d, uint64_t offset_bytes,
+			const struct tide_vec *to, struct tide_error *err)
 {
-	return tide_disk_read(filter_of(d)->below, offset_bytes, buf,
-			      length_bytes, err);
+	return tide__disk_readv(filter_of(d)->below, offset_bytes, to, err);
 }
 
 static int filter_flush(struct tide_disk *d, struct tide_error *err)
@@ -237,6 +240,7 @@ static bool start_change(struct filter *f, struct tide_io *io)
 	}
 	*child = (struct tide_io){
 		.op = io->op, .flags = io->flags, .buf = io->buf,
+		.iov = io->iov, .iov_count = io->iov_count,
 		.offset_bytes = io->offset_bytes,
 		.length_bytes = io->length_bytes,
 		.done = on_child, .parent = io,
@@ -259,8 +263,8 @@ static bool filter_start(struct tide_disk *d, struct tide_io *io)
 
 static const struct tide_disk_ops ops = {
 	.name = "tracked",
-	.read = filter_read,
-	.write = filter_write,
+	.readv = filter_readv,
+	.writev = filter_writev,
 	.zero = filter_zero,
 	.discard = filter_discard,
 	.flush = filter_flush,
@@ -268,6 +272,7 @@ static const struct tide_disk_ops ops = {
 	.resize = filter_resize,
 	.close = filter_close,
 	.start = filter_start,
+	.fua = true,
 };
 
 int cbt_filter_create(struct tide_disk *below, struct cbt *c,

@@ -9,9 +9,25 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "base/atomic.h"
 #include "disk/disk_internal.h"
+
+#define JOINED_BYTES (UINT64_C(1) << 20)
+
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static int no_memory(const struct tide_disk *d, uint64_t offset_bytes,
+		     struct tide_error *err)
+{
+	return tide_error_set(err, -ENOMEM, d->ops->name, offset_bytes,
+			      "%s: no memory to join the parts of a request",
+			      d->path);
+}
 
 uint64_t tide_disk_size(const struct tide_disk *d)
 {
@@ -41,26 +57,136 @@ int tide__disk_check_change(const struct tide_disk *d, uint64_t offset_bytes,
 	return tide__disk_check_range(d, offset_bytes, length_bytes, err);
 }
 
+/* --- reading and writing ---------------------------------------------- */
+
+/* For a driver that takes memory in one piece only. */
+static int read_joined(struct tide_disk *d, uint64_t offset_bytes,
+		       const struct tide_vec *to, struct tide_error *err)
+{
+	char *joined = malloc(smaller(to->length_bytes, JOINED_BYTES));
+	uint64_t step;
+	int ret = joined ? 0 : no_memory(d, offset_bytes, err);
+
+	for (uint64_t at = 0; !ret && at < to->length_bytes; at += step) {
+		struct tide_vec piece;
+
+		step = smaller(to->length_bytes - at, JOINED_BYTES);
+		piece = tide__vec_slice(to, at, step);
+		ret = d->ops->read(d, offset_bytes + at, joined, step, err);
+		if (!ret)
+			tide__vec_scatter(&piece, joined);
+	}
+	free(joined);
+	return ret;
+}
+
+static int write_joined(struct tide_disk *d, uint64_t offset_bytes,
+			const struct tide_vec *from, struct tide_error *err)
+{
+	char *joined = malloc(smaller(from->length_bytes, JOINED_BYTES));
+	uint64_t step;
+	int ret = joined ? 0 : no_memory(d, offset_bytes, err);
+
+	for (uint64_t at = 0; !ret && at < from->length_bytes; at += step) {
+		struct tide_vec piece;
+
+		step = smaller(from->length_bytes - at, JOINED_BYTES);
+		piece = tide__vec_slice(from, at, step);
+		tide__vec_gather(&piece, joined);
+		ret = d->ops->write(d, offset_bytes + at, joined, step, err);
+	}
+	free(joined);
+	return ret;
+}
+
+int tide__disk_run_read(struct tide_disk *d, uint64_t offset_bytes,
+			const struct tide_vec *to, struct tide_error *err)
+{
+	void *whole;
+
+	if (d->ops->readv)
+		return d->ops->readv(d, offset_bytes, to, err);
+	whole = tide__vec_whole(to);
+	return whole ? d->ops->read(d, offset_bytes, whole, to->length_bytes,
+				    err)
+		     : read_joined(d, offset_bytes, to, err);
+}
+
+int tide__disk_run_write(struct tide_disk *d, uint64_t offset_bytes,
+			 const struct tide_vec *from, uint32_t flags,
+			 struct tide_error *err)
+{
+	void *whole;
+	int ret;
+
+	if (d->ops->writev)
+		return d->ops->writev(d, offset_bytes, from, flags, err);
+	whole = tide__vec_whole(from);
+	ret = whole ? d->ops->write(d, offset_bytes, whole, from->length_bytes,
+				    err)
+		    : write_joined(d, offset_bytes, from, err);
+	return ret || !(flags & TIDE_FUA) ? ret : d->ops->flush(d, err);
+}
+
+int tide__disk_readv(struct tide_disk *d, uint64_t offset_bytes,
+		     const struct tide_vec *to, struct tide_error *err)
+{
+	int ret = tide__disk_check_range(d, offset_bytes, to->length_bytes,
+					 err);
+
+	if (ret || !to->length_bytes)
+		return ret;
+	return tide__disk_run_read(d, offset_bytes, to, err);
+}
+
+int tide__disk_writev(struct tide_disk *d, uint64_t offset_bytes,
+		      const struct tide_vec *from, uint32_t flags,
+		      struct tide_error *err)
+{
+	int ret = tide__disk_check_change(d, offset_bytes, from->length_bytes,
+					  err);
+
+	if (ret || !from->length_bytes)
+		return ret;
+	return tide__disk_run_write(d, offset_bytes, from, flags, err);
+}
+
+int tide_disk_readv(struct tide_disk *d, uint64_t offset_bytes,
+		    const struct iovec *parts, uint32_t count,
+		    struct tide_error *err)
+{
+	struct tide_vec v = { parts, count, 0, tide__vec_sum(parts, count) };
+
+	return tide__disk_readv(d, offset_bytes, &v, err);
+}
+
+int tide_disk_writev(struct tide_disk *d, uint64_t offset_bytes,
+		     const struct iovec *parts, uint32_t count, uint32_t flags,
+		     struct tide_error *err)
+{
+	struct tide_vec v = { parts, count, 0, tide__vec_sum(parts, count) };
+
+	return tide__disk_writev(d, offset_bytes, &v, flags, err);
+}
+
 int tide_disk_read(struct tide_disk *d, uint64_t offset_bytes, void *buf,
 		   uint64_t length_bytes, struct tide_error *err)
 {
-	int ret = tide__disk_check_range(d, offset_bytes, length_bytes, err);
+	struct iovec part = { buf, length_bytes };
 
-	if (ret || !length_bytes)
-		return ret;
-	return d->ops->read(d, offset_bytes, buf, length_bytes, err);
+	return tide_disk_readv(d, offset_bytes, &part, 1, err);
 }
 
 int tide_disk_write(struct tide_disk *d, uint64_t offset_bytes,
 		    const void *buf, uint64_t length_bytes,
 		    struct tide_error *err)
 {
-	int ret = tide__disk_check_change(d, offset_bytes, length_bytes, err);
+	struct iovec part = { (void *)buf, length_bytes };
 
-	if (ret || !length_bytes)
-		return ret;
-	return d->ops->write(d, offset_bytes, buf, length_bytes, err);
+	return tide_disk_writev(d, offset_bytes, &part, 1, 0, err);
 }
+
+/* --- the rest ----------------------------------------------------------- */
 
 int tide_disk_zero(struct tide_disk *d, uint64_t offset_bytes,
 		   uint64_t length_bytes, uint32_t flags,
@@ -70,7 +196,9 @@ int tide_disk_zero(struct tide_disk *d, uint64_t offset_bytes,
 
 	if (ret || !length_bytes)
 		return ret;
-	return d->ops->zero(d, offset_bytes, length_bytes, flags, err);
+	ret = d->ops->zero(d, offset_bytes, length_bytes,
+			   flags & ~(uint32_t)TIDE_FUA, err);
+	return ret || !(flags & TIDE_FUA) ? ret : d->ops->flush(d, err);
 }
 
 int tide_disk_discard(struct tide_disk *d, uint64_t offset_bytes,

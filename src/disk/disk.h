@@ -30,6 +30,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "disk/vec.h"
 #include "tidemark/error.h"
 
 struct tide_disk;
@@ -37,7 +38,13 @@ struct tide_io;
 
 enum {
 	TIDE_ZERO_MAY_UNMAP = 1, /* zero: the space may be given back */
-	TIDE_ZERO_NO_FALLBACK = 2 /* zero: -ENOTSUP rather than write zeroes */
+	TIDE_ZERO_NO_FALLBACK = 2, /* zero: -ENOTSUP rather than write zeroes */
+	/*
+	 * Forced unit access, of a write, zero or discard: what it changed is
+	 * durable when it is done, and so is what is needed to find it again.
+	 * Nothing is said about other changes.
+	 */
+	TIDE_FUA = 4
 };
 
 /* What lies at a range of the disk; the flags are those of base:allocation. */
@@ -90,11 +97,22 @@ struct tide_disk_options {
 };
 
 /*
- * Filled by each driver. size, preadv-like calls etc. get ranges that were
- * checked against the size already, with length > 0.
+ * Filled by each driver. Ranges were checked against the size already, and are
+ * not empty. A driver has read or readv, write or writev (or all four: the
+ * latter win). For one that takes memory in one piece, parts are joined.
+ *
+ * TIDE_FUA is known to writev, and, if `fua` says so, to `start`, for writes,
+ * zeroes and discards: it may refuse them as any other. Where it is not known
+ * the change goes to a worker, and a flush follows it; zero never sees it.
  */
 struct tide_disk_ops {
 	const char *name;
+	int (*readv)(struct tide_disk *d, uint64_t offset_bytes,
+		     const struct tide_vec *to, struct tide_error *err);
+	/* @flags: TIDE_FUA */
+	int (*writev)(struct tide_disk *d, uint64_t offset_bytes,
+		      const struct tide_vec *from, uint32_t flags,
+		      struct tide_error *err);
 	int (*read)(struct tide_disk *d, uint64_t offset_bytes, void *buf,
 		    uint64_t length_bytes, struct tide_error *err);
 	int (*write)(struct tide_disk *d, uint64_t offset_bytes,
@@ -116,9 +134,11 @@ struct tide_disk_ops {
 	/*
 	 * Optional, called from the queue's own thread: start @io without
 	 * blocking. True: it is under way (or already completed by
-	 * tide_io_complete). False: nothing was done, a worker shall do it.
+	 * tide_io_complete). False: nothing was done, a worker shall do it. The
+	 * memory of a read or write is what tide__io_vec says, not ->buf.
 	 */
 	bool (*start)(struct tide_disk *d, struct tide_io *io);
+	bool fua;
 };
 
 /* The first member of every driver's own structure. */
@@ -161,6 +181,23 @@ int tide_disk_write(struct tide_disk *d, uint64_t offset_bytes,
 int tide_disk_zero(struct tide_disk *d, uint64_t offset_bytes,
 		   uint64_t length_bytes, uint32_t flags,
 		   struct tide_error *err);
+/*
+ * The same for memory in @count parts (any number; some may be empty): one
+ * request for the sum of their lengths. writev's @flags: 0 or TIDE_FUA.
+ * -EINVAL also for parts that no address space holds.
+ */
+int tide_disk_readv(struct tide_disk *d, uint64_t offset_bytes,
+		    const struct iovec *parts, uint32_t count,
+		    struct tide_error *err);
+int tide_disk_writev(struct tide_disk *d, uint64_t offset_bytes,
+		     const struct iovec *parts, uint32_t count, uint32_t flags,
+		     struct tide_error *err);
+/* The same for drivers, who have a slice of what they were given. */
+int tide__disk_readv(struct tide_disk *d, uint64_t offset_bytes,
+		     const struct tide_vec *to, struct tide_error *err);
+int tide__disk_writev(struct tide_disk *d, uint64_t offset_bytes,
+		      const struct tide_vec *from, uint32_t flags,
+		      struct tide_error *err);
 /* A hint: what was discarded reads as zeroes or as before. */
 int tide_disk_discard(struct tide_disk *d, uint64_t offset_bytes,
 		      uint64_t length_bytes, struct tide_error *err);

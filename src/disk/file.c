@@ -29,16 +29,22 @@ int file__fail(const struct file *f, int code, const char *what,
 			      f->disk.path, what, strerror(-code));
 }
 
-static int file_flush(struct tide_disk *d, struct tide_error *err)
+int file__sync(const struct file *f)
 {
-	struct file *f = file_of(d);
 	int ret;
 
 	do
 		ret = fdatasync(f->fd);
 	while (ret < 0 && errno == EINTR);
-	return ret < 0 ? file__fail(f, -errno, "flushing", TIDE_NO_OFFSET, err)
-		       : 0;
+	return ret < 0 ? -errno : 0;
+}
+
+static int file_flush(struct tide_disk *d, struct tide_error *err)
+{
+	const struct file *f = file_of(d);
+	int ret = file__sync(f);
+
+	return ret ? file__fail(f, ret, "flushing", TIDE_NO_OFFSET, err) : 0;
 }
 
 static int file_resize(struct tide_disk *d, uint64_t size_bytes,
@@ -81,8 +87,8 @@ static int file_close(struct tide_disk *d, struct tide_error *err)
 
 static const struct tide_disk_ops file_ops = {
 	.name = "file",
-	.read = file__read,
-	.write = file__write,
+	.readv = file__readv,
+	.writev = file__writev,
 	.zero = file__zero,
 	.discard = file__discard,
 	.flush = file_flush,
@@ -90,6 +96,7 @@ static const struct tide_disk_ops file_ops = {
 	.resize = file_resize,
 	.close = file_close,
 	.start = file__start,
+	.fua = true,
 };
 
 /* The smallest block that O_DIRECT reads here; the file's first one says. */

@@ -58,14 +58,18 @@ bool file__start(struct tide_disk *d, struct tide_io *io);
 int file__fail(const struct file *f, int code, const char *what,
 	       uint64_t offset_bytes, struct tide_error *err);
 
-bool file__is_aligned(const struct file *f, uint64_t offset_bytes,
-		      const void *buf, uint64_t length_bytes);
+/* file.c: 0 or -errno. */
+int file__sync(const struct file *f);
 
-/* file_rw.c: the operations of disk.h */
-int file__read(struct tide_disk *d, uint64_t offset_bytes, void *buf,
-	       uint64_t length_bytes, struct tide_error *err);
-int file__write(struct tide_disk *d, uint64_t offset_bytes, const void *buf,
-		uint64_t length_bytes, struct tide_error *err);
+/* file_rw.c: does O_DIRECT take it as it is? */
+bool file__is_aligned(const struct file *f, uint64_t offset_bytes,
+		      const struct tide_vec *v);
+/* The operations of disk.h */
+int file__readv(struct tide_disk *d, uint64_t offset_bytes,
+		const struct tide_vec *to, struct tide_error *err);
+int file__writev(struct tide_disk *d, uint64_t offset_bytes,
+		 const struct tide_vec *from, uint32_t flags,
+		 struct tide_error *err);
 
 /* file_space.c: likewise */
 int file__zero(struct tide_disk *d, uint64_t offset_bytes,

@@ -68,7 +68,7 @@ static int write_zeroes(struct file *f, uint64_t offset, uint64_t length,
 
 		if (n > length)
 			n = length;
-		ret = file__write(&f->disk, offset, zeroes, n, err);
+		ret = tide_disk_write(&f->disk, offset, zeroes, n, err);
 		offset += n;
 		length -= n;
 	}

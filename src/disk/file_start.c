@@ -6,7 +6,8 @@
  *    as it is, flushes, and large writes.
  *  - A lane of the pool: small writes into the page cache, where the file
  *    system cannot do them without waiting (ext4): the ring would hand each to
- *    a kernel thread, one wakeup a write, where a lane does them in a row.
+ *    a kernel thread, one wakeup a write, where a lane does them in a row. Not
+ *    those that are to be durable: the lane would stand still for each.
  *  - A worker: large reads of cached pages, whose cost is a copy that several
  *    threads share; zeroing and discarding, which wait in any case and have a
  *    way out when refused; parts of blocks under O_DIRECT.
@@ -20,6 +21,7 @@
 #include "disk/file.h"
 #include "disk/queue_internal.h"
 
+#define PARTS 64u
 #define SMALL_BYTES 65536u
 #define LARGE_BYTES 131072u
 
@@ -29,8 +31,10 @@
  */
 static bool ask_nowait(struct file *f, struct tide_io *io)
 {
-	struct iovec part = { io->buf, io->length_bytes };
-	ssize_t n = pwritev2(f->fd, &part, 1, (off_t)io->offset_bytes,
+	struct tide_vec v = tide__io_vec(io);
+	struct iovec parts[PARTS];
+	uint32_t count = tide__vec_parts(&v, parts, PARTS);
+	ssize_t n = pwritev2(f->fd, parts, (int)count, (off_t)io->offset_bytes,
 			     RWF_NOWAIT);
 
 	/* A hint for later calls; nothing else depends on it. */
@@ -58,7 +62,8 @@ static bool start_small_write(struct file *f, struct tide_io *io)
 
 static bool start_cached(struct file *f, struct tide_io *io)
 {
-	if (io->op == TIDE_IO_WRITE && io->length_bytes <= SMALL_BYTES)
+	if (io->op == TIDE_IO_WRITE && io->length_bytes <= SMALL_BYTES &&
+	    !(io->flags & TIDE_FUA))
 		return start_small_write(f, io);
 	if (io->op == TIDE_IO_READ && io->length_bytes >= LARGE_BYTES)
 		return false;
@@ -88,7 +93,9 @@ static bool start_direct_write(struct file *f, struct tide_io *io)
 		return false;
 	}
 	*child = (struct tide_io){
-		.op = TIDE_IO_WRITE, .buf = io->buf, .done = direct_written,
+		.op = TIDE_IO_WRITE, .flags = io->flags, .buf = io->buf,
+		.iov = io->iov, .iov_count = io->iov_count,
+		.done = direct_written,
 		.offset_bytes = io->offset_bytes, .disk = io->disk,
 		.length_bytes = io->length_bytes, .queue = io->queue,
 		.parent = io,
@@ -102,9 +109,12 @@ static bool start_direct_write(struct file *f, struct tide_io *io)
 
 static bool start_direct(struct file *f, struct tide_io *io)
 {
+	struct tide_vec v;
+
 	if (io->op == TIDE_IO_FLUSH)
 		return tide__uring_start(io, f->fd);
-	if (!file__is_aligned(f, io->offset_bytes, io->buf, io->length_bytes))
+	v = tide__io_vec(io);
+	if (!file__is_aligned(f, io->offset_bytes, &v))
 		return false;
 	return io->op == TIDE_IO_WRITE ? start_direct_write(f, io)
 				       : tide__uring_start(io, f->fd);

@@ -153,6 +153,25 @@ void tide_io_again(struct tide_io *io)
 	tide_io_unpark(io, TIDE__AGAIN);
 }
 
+struct tide_vec tide__io_vec(struct tide_io *io)
+{
+	struct tide_vec v = { io->iov, io->iov_count, 0, io->length_bytes };
+
+	if (!io->iov_count) {
+		io->whole = (struct iovec){ io->buf, io->length_bytes };
+		v.parts = &io->whole;
+		v.count = 1;
+	}
+	return v;
+}
+
+static bool has_memory(const struct tide_io *io)
+{
+	return (io->op != TIDE_IO_READ && io->op != TIDE_IO_WRITE) ||
+	       !io->iov_count ||
+	       tide__vec_sum(io->iov, io->iov_count) == io->length_bytes;
+}
+
 /* 0: go on; 1: nothing to do; or -errno. */
 static int check(const struct tide_io *io)
 {
@@ -161,6 +180,8 @@ static int check(const struct tide_io *io)
 
 	if (io->op == TIDE_IO_FLUSH)
 		return !d->writable;
+	if (!has_memory(io))
+		return -EINVAL;
 	if (io->op == TIDE_IO_READ)
 		ret = tide__disk_check_range(d, io->offset_bytes,
 					     io->length_bytes, NULL);
@@ -170,14 +191,21 @@ static int check(const struct tide_io *io)
 	return ret ? ret : !io->length_bytes;
 }
 
-void tide__io_begin(struct tide_io *io)
+/* A change that is to be durable is begun by drivers that know of that. */
+static bool may_start(const struct tide_io *io)
 {
 	const struct tide_disk_ops *ops = io->disk->ops;
+
+	return ops->start && (ops->fua || !(io->flags & TIDE_FUA));
+}
+
+void tide__io_begin(struct tide_io *io)
+{
 	int ret = check(io);
 
 	if (ret)
 		tide_io_complete(io, ret < 0 ? ret : 0);
-	else if (!ops->start || !ops->start(io->disk, io))
+	else if (!may_start(io) || !io->disk->ops->start(io->disk, io))
 		tide_io_to_worker(io);
 }
 

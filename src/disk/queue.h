@@ -19,11 +19,13 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "tidemark/error.h"
 
 struct tide_disk;
 struct tide_queue;
+struct tide_vec;
 
 enum tide_io_op {
 	TIDE_IO_READ,
@@ -36,10 +38,17 @@ enum tide_io_op {
 struct tide_io {
 	/* Filled by the caller. */
 	enum tide_io_op op;
-	uint32_t flags; /* TIDE_ZERO_* for zero */
+	uint32_t flags; /* TIDE_ZERO_* for zero; TIDE_FUA for any change */
 	uint64_t offset_bytes;
 	uint64_t length_bytes;
-	void *buf; /* read: filled; write: not changed */
+	/*
+	 * Memory: read: filled; write: not changed. In one piece, or, with an
+	 * @iov_count, in parts whose lengths add up to length_bytes, or it is
+	 * -EINVAL. The array stays put until done is called, too.
+	 */
+	void *buf;
+	const struct iovec *iov;
+	uint32_t iov_count;
 	void (*done)(struct tide_io *io); /* result is set */
 	void *opaque;
 
@@ -50,6 +59,7 @@ struct tide_io {
 	struct tide_queue *queue;
 	struct tide_io *next;
 	struct tide_io *parent;
+	struct iovec whole; /* buf, as a part */
 	uint64_t scratch[4]; /* the driver's */
 };
 
@@ -89,6 +99,8 @@ int tide_queue_fd(const struct tide_queue *queue);
  * queue's thread only.
  */
 void tide_io_complete(struct tide_io *io, int result);
+/* The memory of a read or write, in one piece or in parts; lives with @io. */
+struct tide_vec tide__io_vec(struct tide_io *io);
 /* A child io from the queue's free list; NULL when there is none: return
  * false from start. Given back with tide_io_put. */
 struct tide_io *tide_io_get(struct tide_queue *queue);

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "base/atomic.h"
-#include "disk/disk.h"
+#include "disk/disk_internal.h"
 #include "disk/queue_internal.h"
 
 #define MOST_WORKERS 16
@@ -39,23 +39,31 @@ struct tide__pool {
 	int event_fd;
 };
 
+static int run_discard(struct tide_disk *d, const struct tide_io *io)
+{
+	int ret = d->ops->discard(d, io->offset_bytes, io->length_bytes, NULL);
+
+	return ret || !(io->flags & TIDE_FUA) ? ret : d->ops->flush(d, NULL);
+}
+
 int tide__io_run(struct tide_io *io)
 {
 	struct tide_disk *d = io->disk;
+	struct tide_vec v;
 
 	switch (io->op) {
 	case TIDE_IO_READ:
-		return d->ops->read(d, io->offset_bytes, io->buf,
-				    io->length_bytes, NULL);
+		v = tide__io_vec(io);
+		return tide__disk_run_read(d, io->offset_bytes, &v, NULL);
 	case TIDE_IO_WRITE:
-		return d->ops->write(d, io->offset_bytes, io->buf,
-				     io->length_bytes, NULL);
+		v = tide__io_vec(io);
+		return tide__disk_run_write(d, io->offset_bytes, &v, io->flags,
+					    NULL);
 	case TIDE_IO_ZERO:
-		return d->ops->zero(d, io->offset_bytes, io->length_bytes,
-				    io->flags, NULL);
+		return tide_disk_zero(d, io->offset_bytes, io->length_bytes,
+				      io->flags, NULL);
 	case TIDE_IO_DISCARD:
-		return d->ops->discard(d, io->offset_bytes, io->length_bytes,
-				       NULL);
+		return run_discard(d, io);
 	case TIDE_IO_FLUSH:
 		return d->ops->flush(d, NULL);
 	}

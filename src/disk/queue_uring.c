@@ -19,6 +19,7 @@
 
 #define REAP 64u
 #define MOST_AT_ONCE (UINT64_C(1) << 30)
+#define MOST_PARTS 1024u /* the kernel's UIO_MAXIOV */
 
 /* Linux 5.19 and later need not be interrupted to complete: cheaper. */
 int tide__uring_create(struct tide_queue *q, uint32_t entries)
@@ -49,27 +50,51 @@ static struct io_uring_sqe *get_sqe(struct tide_queue *q)
 	return sqe;
 }
 
+/*
+ * A read or write of @v at @at. The array of parts is the caller's and stays
+ * put; one is never made here: what begins in the middle of a part is the rest
+ * of that part first.
+ */
+static void put_transfer(struct io_uring_sqe *sqe, int fd, bool out,
+			 const struct tide_vec *v, uint64_t at)
+{
+	uint32_t count = v->count < MOST_PARTS ? v->count : MOST_PARTS;
+	struct iovec part;
+
+	if (count == 1 || v->skip_bytes) {
+		tide__vec_parts(v, &part, 1);
+		if (part.iov_len > MOST_AT_ONCE)
+			part.iov_len = MOST_AT_ONCE;
+		io_uring_prep_rw(out ? IORING_OP_WRITE : IORING_OP_READ, sqe,
+				 fd, part.iov_base, (unsigned int)part.iov_len,
+				 at);
+	} else {
+		io_uring_prep_rw(out ? IORING_OP_WRITEV : IORING_OP_READV, sqe,
+				 fd, v->parts, count, at);
+	}
+}
+
 /* What is left of @io, into the ring. */
 static bool put_rest(struct tide_io *io)
 {
 	struct tide_queue *q = io->queue;
 	struct io_uring_sqe *sqe = get_sqe(q);
-	uint64_t done = io->scratch[0], length = io->length_bytes - done;
-	uint64_t at = io->offset_bytes + done;
+	uint64_t done = io->scratch[0];
 	int fd = (int)io->scratch[1];
+	struct tide_vec v;
 
 	if (!sqe)
 		return false;
-	if (length > MOST_AT_ONCE)
-		length = MOST_AT_ONCE;
-	if (io->op == TIDE_IO_READ)
-		io_uring_prep_read(sqe, fd, (char *)io->buf + done,
-				   (unsigned int)length, at);
-	else if (io->op == TIDE_IO_WRITE)
-		io_uring_prep_write(sqe, fd, (char *)io->buf + done,
-				    (unsigned int)length, at);
-	else
+	if (io->op == TIDE_IO_FLUSH) {
 		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+	} else {
+		v = tide__io_vec(io);
+		v = tide__vec_slice(&v, done, io->length_bytes - done);
+		put_transfer(sqe, fd, io->op == TIDE_IO_WRITE, &v,
+			     io->offset_bytes + done);
+		if (io->op == TIDE_IO_WRITE && io->flags & TIDE_FUA)
+			sqe->rw_flags = RWF_DSYNC;
+	}
 	io_uring_sqe_set_data(sqe, io);
 	q->in_ring++;
 	return true;
@@ -96,8 +121,11 @@ static void on_bytes(struct tide_io *io, int n)
 	uint64_t left = io->length_bytes - io->scratch[0];
 
 	if (io->op == TIDE_IO_READ && is_end(io, n)) {
-		memset((char *)io->buf + io->scratch[0] + n, 0,
-		       left - (uint64_t)n);
+		struct tide_vec v = tide__io_vec(io);
+
+		v = tide__vec_slice(&v, io->scratch[0] + (uint64_t)n,
+				    left - (uint64_t)n);
+		tide__vec_zero(&v);
 		left = (uint64_t)n;
 	} else if (n == 0) {
 		tide_io_complete(io, -EIO);
@@ -120,6 +148,8 @@ static void on_answer(struct tide_queue *q, struct tide_io *io, int res)
 	if (res == -EINTR || res == -EAGAIN) {
 		if (!put_rest(io))
 			tide_io_to_worker(io);
+	} else if (res == -EOPNOTSUPP && io->flags & TIDE_FUA) {
+		tide_io_to_worker(io);	/* a write, then a flush */
 	} else if (res < 0) {
 		tide_io_complete(io, res);
 	} else if (io->op == TIDE_IO_FLUSH) {

@@ -2,11 +2,10 @@
 /*
  * What each command does to the disk, through the loop's queue.
  *
- * A change with FUA is answered after the flush that followed it: a disk knows
- * no smaller promise. TRIM is a hint and ends well where the disk does not know
- * it. CACHE reads and throws away, in pieces: what the kernel then holds is
- * what the client wanted. If the client is gone meanwhile, nothing further is
- * begun for it.
+ * FUA is a flag of the disk's request, too. TRIM is a hint and ends well where
+ * the disk does not know it. CACHE reads and throws away, in pieces: what the
+ * kernel then holds is what the client wanted. If the client is gone meanwhile,
+ * nothing further is begun for it.
  */
 #include <errno.h>
 #include <string.h>
@@ -48,24 +47,12 @@ static void on_read(struct tide_io *io)
 		nbd_reply_read(r);
 }
 
-static void on_flushed(struct tide_io *io)
-{
-	struct nbd_request *r = request_of(io);
-
-	if (io->result)
-		fail(r, io->result);
-	else
-		nbd_reply_done(r);
-}
-
 static void on_changed(struct tide_io *io)
 {
 	struct nbd_request *r = request_of(io);
 
 	if (io->result)
 		fail(r, io->result);
-	else if (r->flags & NBD_CMD_FLAG_FUA && !is_gone(r))
-		submit(r, TIDE_IO_FLUSH, on_flushed);
 	else
 		nbd_reply_done(r);
 }
@@ -102,7 +89,6 @@ static void cache_piece(struct nbd_request *r)
 
 static void zero(struct nbd_request *r)
 {
-	r->io.flags = 0;
 	if (!(r->flags & NBD_CMD_FLAG_NO_HOLE))
 		r->io.flags |= TIDE_ZERO_MAY_UNMAP;
 	if (r->flags & NBD_CMD_FLAG_FAST_ZERO)
@@ -112,8 +98,9 @@ static void zero(struct nbd_request *r)
 
 void nbd_request_carry(struct nbd_request *r)
 {
-	r->io.flags = 0;
+	r->io.flags = r->flags & NBD_CMD_FLAG_FUA ? TIDE_FUA : 0;
 	r->io.buf = r->buf;
+	r->io.iov_count = 0;
 	r->io.offset_bytes = r->offset;
 	r->io.length_bytes = r->length;
 	switch (r->command) {
@@ -124,7 +111,7 @@ void nbd_request_carry(struct nbd_request *r)
 		submit(r, TIDE_IO_WRITE, on_changed);
 		break;
 	case NBD_CMD_FLUSH:
-		submit(r, TIDE_IO_FLUSH, on_flushed);
+		submit(r, TIDE_IO_FLUSH, on_changed);
 		break;
 	case NBD_CMD_TRIM:
 		submit(r, TIDE_IO_DISCARD, on_trimmed);

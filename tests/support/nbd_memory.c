@@ -25,7 +25,7 @@ static int carry_out(struct nbd_memory_disk *d, struct tide_io *io)
 		memcpy(d->bytes + from, io->buf, length);
 		break;
 	case TIDE_IO_ZERO:
-		d->zero_flags = io->flags;
+		d->zero_flags = io->flags & ~(uint32_t)TIDE_FUA;
 		memset(d->bytes + from, 0, length);
 		break;
 	case TIDE_IO_DISCARD:
@@ -34,6 +34,7 @@ static int carry_out(struct nbd_memory_disk *d, struct tide_io *io)
 		d->flushes++;
 		return 0;
 	}
+	d->flushes += io->flags & TIDE_FUA ? 1 : 0;
 	for (uint64_t at = from / NBD_MEMORY_BLOCK;
 	     length && at <= (from + length - 1) / NBD_MEMORY_BLOCK; at++)
 		d->hole[at] = false;
@@ -71,7 +72,7 @@ static int status(struct tide_disk *disk, uint64_t offset_bytes,
 }
 
 static const struct tide_disk_ops ops = {
-	.name = "memory", .start = start, .status = status,
+	.name = "memory", .start = start, .status = status, .fua = true,
 };
 
 static void disk_init(struct nbd_memory_disk *d, bool writable)

@@ -87,6 +87,25 @@ static void touch(struct script *s, uint64_t offset, uint64_t length)
 		memset(s->promise[i].touched + offset, 1, length);
 }
 
+/* One request that is to be durable: its bytes, and nothing else. */
+static int write_durably(struct script *s, uint64_t offset, uint64_t length,
+			 struct tide_error *err)
+{
+	uint64_t half = seed_below(&s->rng, length + 1);
+	struct iovec parts[2] = { { s->want + offset, half },
+				  { s->want + offset + half, length - half } };
+	struct promise *p;
+	int ret = tide_disk_writev(s->d, offset, parts, 2, TIDE_FUA, err);
+
+	if (ret || s->flushes == MOST_FLUSHES)
+		return ret;
+	p = &s->promise[s->flushes];
+	promise(s);
+	memset(p->touched, 1, SIZE);
+	memset(p->touched + offset, 0, length);
+	return 0;
+}
+
 static void one_step(struct script *s)
 {
 	uint64_t offset = seed_below(&s->rng, SIZE);
@@ -96,7 +115,7 @@ static void one_step(struct script *s)
 
 	if (length > SIZE - offset)
 		length = SIZE - offset;
-	switch (seed_below(&s->rng, 12)) {
+	switch (seed_below(&s->rng, 13)) {
 	case 0:
 	case 1:
 		if (s->flushes == MOST_FLUSHES)
@@ -119,6 +138,13 @@ static void one_step(struct script *s)
 		memset(s->want + offset, 0, length);
 		ret = tide_disk_zero(s->d, offset, length,
 				     TIDE_ZERO_MAY_UNMAP, &err);
+		break;
+	case 6:
+	case 7:
+		touch(s, offset, length);
+		memset(s->want + offset, (int)(1 + seed_below(&s->rng, 255)),
+		       length);
+		ret = write_durably(s, offset, length, &err);
 		break;
 	default:
 		touch(s, offset, length);

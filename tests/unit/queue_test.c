@@ -28,6 +28,7 @@
 #define PIECE 65536u
 #define PIECES (BYTES / PIECE)
 #define DEPTH 32
+#define MOST_PARTS 2000 /* more than the kernel takes at once */
 
 static char path[] = "queue_test.XXXXXX";
 
@@ -98,6 +99,7 @@ struct piece {
 	uint64_t base;
 	uint8_t oracle[PIECE];
 	uint8_t *buf;
+	struct iovec parts[MOST_PARTS];
 	bool busy;
 };
 
@@ -120,9 +122,35 @@ static void on_done(struct tide_io *io)
 	p->script->done++;
 	assert_int_equal(io->result, 0);
 	if (io->op == TIDE_IO_READ)
-		assert_memory_equal(io->buf, p->oracle + at, io->length_bytes);
+		assert_memory_equal(p->buf, p->oracle + at, io->length_bytes);
 	if (p->script->left)
 		next(p);
+}
+
+/* The memory of half of the requests is in parts, some of them empty. */
+static void cut(struct piece *p)
+{
+	uint64_t *seed = &p->script->seed, at = 0;
+	uint64_t most = seed_below(seed, 8) ? 1 + seed_below(seed, 6)
+					    : MOST_PARTS;
+	uint32_t n = 0;
+	bool blocks = seed_next(seed) & 1;
+
+	if (seed_next(seed) & 1)
+		return;
+	while (n < most - 1) {
+		uint64_t left = p->io.length_bytes - at;
+		uint64_t step = seed_below(seed, 2 * left / (most - n) + 1);
+
+		if (blocks)
+			step &= ~UINT64_C(511);
+		p->parts[n++] = (struct iovec){ p->buf + at, step };
+		at += step;
+	}
+	p->parts[n++] = (struct iovec){ p->buf + at, p->io.length_bytes - at };
+	p->io.iov = p->parts;
+	p->io.iov_count = n;
+	p->io.buf = NULL;
 }
 
 static void next(struct piece *p)
@@ -141,7 +169,8 @@ static void next(struct piece *p)
 	}
 	p->io = (struct tide_io){
 		.op = ops[seed_below(&s->seed, 7)],
-		.flags = TIDE_ZERO_MAY_UNMAP,
+		.flags = TIDE_ZERO_MAY_UNMAP |
+			 (seed_below(&s->seed, 64) ? 0 : TIDE_FUA),
 		.offset_bytes = p->base + at,
 		.length_bytes = length,
 		.buf = p->buf,
@@ -154,6 +183,7 @@ static void next(struct piece *p)
 	} else if (p->io.op == TIDE_IO_ZERO) {
 		memset(p->oracle + at, 0, length);
 	}
+	cut(p);
 	s->left--;
 	p->busy = true;
 	tide_queue_submit(s->w->q, s->w->d, &p->io);
@@ -239,11 +269,16 @@ static void test_refused(void **state)
 {
 	struct world *w = *state;
 	char byte;
+	struct iovec short_part = { &byte, 1 };
 	struct counter c = counter(w, TIDE_IO_READ, BYTES, 1, &byte);
 	struct tide_queue *q;
 
 	assert_int_equal(run_one(&c), -EINVAL);
 	c = counter(w, TIDE_IO_WRITE, UINT64_MAX, 2, &byte);
+	assert_int_equal(run_one(&c), -EINVAL);
+	c = counter(w, TIDE_IO_WRITE, 0, 2, NULL);
+	c.io.iov = &short_part;
+	c.io.iov_count = 1;
 	assert_int_equal(run_one(&c), -EINVAL);
 	w->d->writable = false;
 	c = counter(w, TIDE_IO_WRITE, 0, 1, &byte);

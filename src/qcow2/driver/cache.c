@@ -277,6 +277,11 @@ void qcow2_page_dirty(struct qcow2_cache *c, struct qcow2_page *page)
 	c->dirty_count++;
 }
 
+bool qcow2_pin_is_durable(const struct qcow2_pin *pin)
+{
+	return !pin->page->dirty && !pin->page->writing;
+}
+
 void qcow2_pin_dirty(struct qcow2_cache *c, const struct qcow2_pin *pin)
 {
 	qcow2_page_dirty(c, pin->page);

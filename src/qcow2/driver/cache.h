@@ -73,6 +73,8 @@ void qcow2_unpin(struct qcow2_pin *pin);
 
 /* The byte of the page in hand that is at @offset of the file. */
 uint8_t *qcow2_pin_at(const struct qcow2_pin *pin, uint64_t offset);
+/* Is it in the file, and synced, as it is here? */
+bool qcow2_pin_is_durable(const struct qcow2_pin *pin);
 /* To be called after each change of it. */
 void qcow2_pin_dirty(struct qcow2_cache *c, const struct qcow2_pin *pin);
 /* Forget the pages of [offset, +length): what they hold was given back. */

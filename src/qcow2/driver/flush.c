@@ -120,6 +120,7 @@ static int copy_all(struct qcow2 *q, struct batch *b, struct tide_error *err)
 	q->cache.dirty_count = 0;
 	q->reftable.dirty_from = q->reftable.dirty_to = 0;
 	q->l1.dirty_from = q->l1.dirty_to = 0;
+	q->l1_on_its_way = b->l1.bytes != NULL;
 	b->frees = q->frees;
 	memset(&q->frees, 0, sizeof(q->frees));
 	return 0;
@@ -256,6 +257,7 @@ static void settle(struct qcow2 *q, struct batch *b, bool failed)
 	pthread_mutex_lock(&q->lock);
 	dirty_pages_again(q, &b->blocks, failed);
 	dirty_pages_again(q, &b->l2, failed);
+	q->l1_on_its_way = false;
 	if (failed) {
 		dirty_table_again(&q->reftable, &b->reftable);
 		dirty_table_again(&q->l1, &b->l1);

@@ -120,6 +120,16 @@ static bool follows(const struct qcow2_extent *a, const struct qcow2_extent *b)
 	       b->host_offset == a->host_offset + a->length_bytes;
 }
 
+/*
+ * Does the file say already what page and L1 table say here? Pages of a flush
+ * that fails are dirty again, as is its part of the table.
+ */
+static bool is_durable(const struct qcow2 *q, const struct qcow2_pin *pin)
+{
+	return qcow2_pin_is_durable(pin) && !q->l1_on_its_way &&
+	       q->l1.dirty_from == q->l1.dirty_to;
+}
+
 /* Walk the entries of one page from @offset on. */
 static int walk(struct qcow2 *q, const struct qcow2_pin *pin, uint64_t at,
 		uint64_t offset, uint64_t max, struct qcow2_extent *e,
@@ -141,6 +151,8 @@ static int walk(struct qcow2 *q, const struct qcow2_pin *pin, uint64_t at,
 			return pos == offset ? ret : 0;
 		if (pos != offset && !follows(e, &next))
 			return 0;
+		if (pos == offset)
+			e->durable = is_durable(q, pin);
 		if (pos == offset && e->type == QCOW2_PACKED)
 			step = q->cluster_bytes -
 			       (pos & (q->cluster_bytes - 1));

@@ -452,8 +452,8 @@ static int qcow2_close(struct tide_disk *d, struct tide_error *err)
 
 const struct tide_disk_ops tide__qcow2_ops = {
 	.name = "qcow2",
-	.read = qcow2_read,
-	.write = qcow2_write,
+	.readv = qcow2_readv,
+	.writev = qcow2_writev,
 	.zero = qcow2_zero,
 	.discard = qcow2_discard,
 	.flush = qcow2_flush,
@@ -461,4 +461,5 @@ const struct tide_disk_ops tide__qcow2_ops = {
 	.resize = qcow2_resize,
 	.close = qcow2_close,
 	.start = qcow2_start,
+	.fua = true,
 };

@@ -79,6 +79,7 @@ struct qcow2 {
 	pthread_mutex_t lock;
 	struct qcow2_header header;
 	struct qcow2_table l1, reftable;
+	bool l1_on_its_way; /* a flush has taken changes of it */
 	struct qcow2_cache cache;
 	struct qcow2_ranges ranges;
 	struct qcow2_free_list frees;
@@ -110,6 +111,7 @@ struct qcow2_extent {
 	uint64_t host_offset; /* of the first guest byte asked for */
 	uint64_t length_bytes;
 	uint64_t entry; /* packed: the raw L2 entry */
+	bool durable; /* what says so is in the file, and synced */
 };
 
 static inline struct qcow2 *qcow2_of(struct tide_disk *d)
@@ -232,8 +234,8 @@ int qcow2_packed_span(const struct qcow2 *q, uint64_t entry, uint64_t *offset,
 		      uint64_t *length_bytes);
 
 /* read.c */
-int qcow2_read(struct tide_disk *d, uint64_t offset, void *buf,
-	       uint64_t length_bytes, struct tide_error *err);
+int qcow2_readv(struct tide_disk *d, uint64_t offset, const struct tide_vec *to,
+		struct tide_error *err);
 /* For who has registered the range already; the lock is not held. */
 int qcow2_read_registered(struct qcow2 *q, uint64_t offset, void *buf,
 			  uint64_t length_bytes, struct tide_error *err);
@@ -242,11 +244,13 @@ int qcow2_unpack(struct qcow2 *q, uint64_t entry, const uint8_t **cluster,
 		 struct tide_error *err);
 
 /* write.c, write_extended.c */
-int qcow2_write(struct tide_disk *d, uint64_t offset, const void *buf,
-		uint64_t length_bytes, struct tide_error *err);
+int qcow2_writev(struct tide_disk *d, uint64_t offset,
+		 const struct tide_vec *from, uint32_t flags,
+		 struct tide_error *err);
 /* One cluster of an image with extended L2; range registered, lock held. */
-int qcow2_write_subclusters(struct qcow2 *q, uint64_t offset, const void *buf,
-			    uint64_t length_bytes, struct tide_error *err);
+int qcow2_write_subclusters(struct qcow2 *q, uint64_t offset,
+			    const struct tide_vec *from,
+			    struct tide_error *err);
 /* first_write.c; lock held */
 int qcow2_first_write(struct qcow2 *q, struct tide_error *err);
 /* May the image be written? Also makes it ready before the first write. */

@@ -123,9 +123,11 @@ static struct tide_io *take_off(struct qcow2 *q, struct tide_io *io,
 	f->parent = io;
 	child->queue = io->queue;
 	child->op = io->op;
-	child->flags = 0;
+	child->flags = io->flags & TIDE_FUA;
 	child->length_bytes = io->length_bytes;
 	child->buf = io->buf;
+	child->iov = io->iov;
+	child->iov_count = io->iov_count;
 	child->done = done;
 	child->opaque = f;
 	return child;
@@ -156,7 +158,9 @@ static bool start_read(struct qcow2 *q, struct tide_io *io,
 		return false;
 	backed = e.type == QCOW2_UNALLOCATED && qcow2_backed(q, offset);
 	if (e.type != QCOW2_DATA && !backed) {
-		memset(io->buf, 0, length);
+		struct tide_vec to = tide__io_vec(io);
+
+		tide__vec_zero(&to);
 		tide_io_complete(io, 0);
 		return true;
 	}
@@ -246,8 +250,13 @@ static bool start_write(struct qcow2 *q, struct tide_io *io,
 	    !qcow2_lookup_cached(q, io->offset_bytes, io->length_bytes, &e) ||
 	    e.length_bytes < io->length_bytes)
 		return false;
+	/* To be durable: where more than the data is not, that waits. */
+	if (io->flags & TIDE_FUA && !e.durable)
+		return false;
 	if (e.type == QCOW2_DATA && (e.copied || q->external))
 		return start_in_place(q, io, &e, child);
+	if (io->flags & TIDE_FUA)
+		return false;
 	if (e.type == QCOW2_UNALLOCATED || e.type == QCOW2_ZERO)
 		return start_first(q, io, &e, child);
 	return false;

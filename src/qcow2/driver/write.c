@@ -27,7 +27,9 @@
 struct chunk {
 	uint64_t offset;
 	uint64_t length;
-	const uint8_t *buf;
+	struct tide_vec from; /* all that is left of the request */
+	uint32_t flags; /* TIDE_FUA */
+	bool to_flush; /* TIDE_FUA, and the entries are not in the file yet */
 	struct qcow2_extent e;
 	struct qcow2_range range;
 	uint64_t host; /* of the first cluster */
@@ -48,6 +50,11 @@ int qcow2_may_write(struct qcow2 *q, struct tide_error *err)
 bool qcow2_backed(const struct qcow2 *q, uint64_t offset)
 {
 	return q->backing && offset < tide_disk_size(q->backing);
+}
+
+static struct tide_vec bytes_of(const struct chunk *c)
+{
+	return tide__vec_slice(&c->from, 0, c->length);
 }
 
 static bool in_place(const struct qcow2 *q, const struct qcow2_extent *e)
@@ -88,19 +95,26 @@ static int settle(struct qcow2 *q, struct chunk *c, struct tide_error *err)
 	}
 }
 
-/* The lock is held, and is held again on return. */
+/*
+ * The lock is held, and is held again on return. Where the file says already
+ * that the cluster is here, data that is durable is all that TIDE_FUA asks.
+ */
 static int write_in_place(struct qcow2 *q, struct chunk *c,
 			  struct tide_error *err)
 {
+	struct tide_vec from = bytes_of(c);
+	uint32_t flags = c->e.durable ? c->flags : 0;
 	int ret = 0;
+
+	c->to_flush |= flags != c->flags;
 
 	if (!q->external)
 		ret = qcow2_guard(q, c->e.host_offset, c->length, 0,
 				  "a guest write", err);
 	pthread_mutex_unlock(&q->lock);
 	if (ret == 0)
-		ret = tide_disk_write(q->data, c->e.host_offset, c->buf,
-				      c->length, err);
+		ret = tide__disk_writev(q->data, c->e.host_offset, &from,
+					flags, err);
 	pthread_mutex_lock(&q->lock);
 	return ret;
 }
@@ -180,6 +194,7 @@ static int write_joined(struct qcow2 *q, const struct chunk *c,
 	uint64_t head = c->offset - base, whole = c->clusters
 						  << q->cluster_bits;
 	uint64_t tail = whole - head - c->length;
+	struct tide_vec from = bytes_of(c);
 	uint8_t *bytes = malloc(whole);
 	int ret = 0;
 
@@ -192,7 +207,7 @@ static int write_joined(struct qcow2 *q, const struct chunk *c,
 		ret = qcow2_read_registered(q, c->offset + c->length,
 					    bytes + head + c->length, tail,
 					    err);
-	memcpy(bytes + head, c->buf, c->length);
+	tide__vec_gather(&from, bytes + head);
 	/* The last cluster of the disk may reach past its end. */
 	if (ret == 0)
 		ret = tide_disk_write(q->data, c->host, bytes,
@@ -211,12 +226,13 @@ static int fill(struct qcow2 *q, const struct chunk *c, struct tide_error *err)
 	uint64_t base = round_down(c->offset, q->cluster_bytes);
 	uint64_t end = c->offset + c->length;
 	uint64_t whole = c->clusters << q->cluster_bits;
+	struct tide_vec from = bytes_of(c);
 	int ret;
 
 	if (needs_edges(q, c) && whole <= MAX_BOUNCE_BYTES)
 		return write_joined(q, c, err);
-	ret = tide_disk_write(q->data, c->host + (c->offset - base), c->buf,
-			      c->length, err);
+	ret = tide__disk_writev(q->data, c->host + (c->offset - base), &from,
+				0, err);
 	if (ret < 0 || !needs_edges(q, c))
 		return ret;
 	ret = write_edge(q, c, base, c->offset, err);
@@ -251,6 +267,7 @@ static int write_new(struct qcow2 *q, struct chunk *c, struct tide_error *err)
 
 	if (ret < 0)
 		return ret;
+	c->to_flush |= c->flags & TIDE_FUA;
 	ret = choose_host(q, c, err);
 	if (ret == 0) {
 		pthread_mutex_unlock(&q->lock);
@@ -262,6 +279,15 @@ static int write_new(struct qcow2 *q, struct chunk *c, struct tide_error *err)
 			qcow2_unalloc(q, c->host, c->clusters);
 	}
 	return ret;
+}
+
+static int write_extended(struct qcow2 *q, struct chunk *c,
+			  struct tide_error *err)
+{
+	struct tide_vec from = bytes_of(c);
+
+	c->to_flush |= c->flags & TIDE_FUA;
+	return qcow2_write_subclusters(q, c->offset, &from, err);
 }
 
 static int write_chunk(struct qcow2 *q, struct chunk *c, struct tide_error *err)
@@ -281,35 +307,40 @@ static int write_chunk(struct qcow2 *q, struct chunk *c, struct tide_error *err)
 	else if (!q->extended)
 		ret = write_new(q, c, err);
 	else
-		ret = qcow2_write_subclusters(q, c->offset, c->buf, c->length,
-					      err);
+		ret = write_extended(q, c, err);
 	qcow2_range_end(&q->ranges, &c->range);
 	pthread_mutex_unlock(&q->lock);
 	return ret;
 }
 
-int qcow2_write(struct tide_disk *d, uint64_t offset, const void *buf,
-		uint64_t length_bytes, struct tide_error *err)
+/* How much of what is left one chunk may be. */
+static uint64_t chunk_reach(const struct qcow2 *q, uint64_t offset,
+			    uint64_t left)
+{
+	uint64_t reach = qcow2_page_reach(q, offset);
+
+	/* Extents with subclusters end within their cluster. */
+	if (q->extended)
+		reach = q->cluster_bytes - (offset & (q->cluster_bytes - 1));
+	return left < reach ? left : reach;
+}
+
+int qcow2_writev(struct tide_disk *d, uint64_t offset,
+		 const struct tide_vec *from, uint32_t flags,
+		 struct tide_error *err)
 {
 	struct qcow2 *q = qcow2_of(d);
-	struct chunk c = { .offset = offset, .buf = buf };
-	uint64_t end = offset + length_bytes, reach;
+	struct chunk c = { .offset = offset, .from = *from, .flags = flags };
 	int ret = 0;
 
-	while (ret == 0 && c.offset < end) {
+	while (ret == 0 && c.from.length_bytes) {
 		ret = qcow2_make_room(q, err);
-		reach = qcow2_page_reach(q, c.offset);
-		c.length = end - c.offset < reach ? end - c.offset : reach;
-		/* Extents with subclusters end within their cluster. */
-		if (q->extended) {
-			reach = q->cluster_bytes -
-				(c.offset & (q->cluster_bytes - 1));
-			c.length = c.length < reach ? c.length : reach;
-		}
+		c.length = chunk_reach(q, c.offset, c.from.length_bytes);
 		if (ret == 0)
 			ret = write_chunk(q, &c, err);
 		c.offset += c.length;
-		c.buf += c.length;
+		c.from = tide__vec_slice(&c.from, c.length,
+					 c.from.length_bytes - c.length);
 	}
-	return ret;
+	return ret == 0 && c.to_flush ? qcow2_flush(d, err) : ret;
 }

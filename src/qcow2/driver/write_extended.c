@@ -66,9 +66,9 @@ static int plan(struct qcow2 *q, struct target *t, const uint8_t *at,
 
 /* Without the lock: old content around the new, in one write. */
 static int fill(struct qcow2 *q, const struct target *t, uint64_t offset,
-		const void *buf, uint64_t length, struct tide_error *err)
+		const struct tide_vec *from, struct tide_error *err)
 {
-	uint64_t bytes = t->to - t->from, end = offset + length;
+	uint64_t bytes = t->to - t->from, end = offset + from->length_bytes;
 	uint8_t *joined = malloc(bytes);
 	int ret = 0;
 
@@ -81,7 +81,7 @@ static int fill(struct qcow2 *q, const struct target *t, uint64_t offset,
 	if (ret == 0 && t->to > end)
 		ret = qcow2_read_registered(q, end, joined + (end - t->from),
 					    t->to - end, err);
-	memcpy(joined + (offset - t->from), buf, length);
+	tide__vec_gather(from, joined + (offset - t->from));
 	if (q->external && t->to > q->disk.size_bytes)
 		bytes = q->disk.size_bytes - t->from;
 	if (ret == 0)
@@ -92,8 +92,7 @@ static int fill(struct qcow2 *q, const struct target *t, uint64_t offset,
 }
 
 static int write_target(struct qcow2 *q, struct target *t, uint64_t offset,
-			const void *buf, uint64_t length,
-			struct tide_error *err)
+			const struct tide_vec *from, struct tide_error *err)
 {
 	int ret = 0;
 
@@ -103,13 +102,14 @@ static int write_target(struct qcow2 *q, struct target *t, uint64_t offset,
 	if (ret < 0)
 		return ret;
 	pthread_mutex_unlock(&q->lock);
-	ret = fill(q, t, offset, buf, length, err);
+	ret = fill(q, t, offset, from, err);
 	pthread_mutex_lock(&q->lock);
 	return ret < 0 ? ret : qcow2_free_reserve(q, 1, err);
 }
 
-int qcow2_write_subclusters(struct qcow2 *q, uint64_t offset, const void *buf,
-			    uint64_t length_bytes, struct tide_error *err)
+int qcow2_write_subclusters(struct qcow2 *q, uint64_t offset,
+			    const struct tide_vec *from,
+			    struct tide_error *err)
 {
 	QCOW2_ENTRY(entry);
 	struct target t;
@@ -117,9 +117,9 @@ int qcow2_write_subclusters(struct qcow2 *q, uint64_t offset, const void *buf,
 
 	if (ret < 0)
 		return ret;
-	ret = plan(q, &t, entry.at, offset, length_bytes, err);
+	ret = plan(q, &t, entry.at, offset, from->length_bytes, err);
 	if (ret == 0) {
-		ret = write_target(q, &t, offset, buf, length_bytes, err);
+		ret = write_target(q, &t, offset, from, err);
 		if (ret < 0 && t.fresh)
 			qcow2_unalloc(q, t.host, 1);
 	}

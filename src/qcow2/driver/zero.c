@@ -38,6 +38,8 @@ static int write_zeroes(struct qcow2 *q, uint64_t offset, uint64_t length,
 			struct tide_error *err)
 {
 	uint8_t *zeroes = calloc(1, ZERO_BUFFER_BYTES);
+	struct iovec part = { zeroes, 0 };
+	struct tide_vec from;
 	uint64_t step;
 	int ret = 0;
 
@@ -46,7 +48,10 @@ static int write_zeroes(struct qcow2 *q, uint64_t offset, uint64_t length,
 				      "no memory to write zeroes");
 	for (; ret == 0 && length; offset += step, length -= step) {
 		step = length < ZERO_BUFFER_BYTES ? length : ZERO_BUFFER_BYTES;
-		ret = qcow2_write(&q->disk, offset, zeroes, step, err);
+		part.iov_len = step;
+		from = tide__vec_of(&part);
+		/* Perhaps behind the end: the disk is about to grow. */
+		ret = qcow2_writev(&q->disk, offset, &from, 0, err);
 	}
 	free(zeroes);
 	return ret;
