@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cbt/filter.h"
+#include "cbt/kept.h"
 #include "nbd/proto.h"
 
 #define PREFIX "qemu:dirty-bitmap:"
@@ -30,6 +31,9 @@ int serve_track(struct serve_disk *d, const struct cbt_options *options)
 	struct tide_error err;
 	int ret = cbt_open(d->disk, options, &d->cbt, &err);
 
+	if (!ret && cbt_take_kept(d->cbt, &err))
+		fprintf(stderr, "tidemark: %s: its own bitmaps: %s\n",
+			d->name, err.text);
 	if (!ret)
 		ret = cbt_filter_create(d->disk, d->cbt, &tracked, &err);
 	if (ret) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/atomic.h"
+#include "cbt/kept.h"
 #include "cbt/tracker.h"
 #include "disk/queue.h"
 
@@ -191,6 +192,8 @@ static int filter_close(struct tide_disk *d, struct tide_error *err)
 	struct filter *f = filter_of(d);
 	int ret, ended;
 
+	/* What cannot be written back is in the store all the same. */
+	cbt_give_kept(f->c, NULL);
 	cbt_sample(f->c);
 	ret = tide_disk_close(f->below, err);
 	ended = cbt_close(f->c, ret ? NULL : err);

@@ -33,6 +33,7 @@ struct cbt {
 	/* A cut that the store has not heard of: its area must stay. */
 	bool unsaved_cut;
 	bool sampled, doubted;
+	bool was_open; /* the session before did not end */
 	char trouble[512];
 	char note[1024];
 };

@@ -172,6 +172,7 @@ static int begin(struct cbt *c, const struct cbt_options *o,
 	cbt_identity_stat(&k->identity, c->disk_path, k->size_bytes);
 	if (!cbt_intents_read(&c->store, &sequence, &shift, regions, &count))
 		c->intents.sequence = sequence;
+	c->was_open = c->store.super.open;
 	c->store.super.open = true;
 	c->store.super.durability = c->durability;
 	c->store.super.lost = false;

@@ -62,6 +62,19 @@ struct tide_disk_extent {
 	uint32_t depth; /* 0 this image, 1 its backing file, ... */
 };
 
+/*
+ * A dirty bitmap that the format keeps with its disk. Bit n, the lowest of its
+ * byte first, is for the bytes from n << shift on.
+ */
+struct tide_disk_bitmap {
+	const char *name;
+	uint32_t shift;
+	bool enabled; /* it records what is written */
+	bool in_use; /* it missed writes: bits is NULL, it says nothing */
+	const uint8_t *bits; /* borrowed */
+	uint64_t bit_count; /* of the whole disk */
+};
+
 struct tide_disk_options {
 	const char *format; /* "raw", "qcow2"; NULL: look at the magic */
 	bool writable;
@@ -131,6 +144,17 @@ struct tide_disk_ops {
 		      struct tide_error *err);
 	/* Flush, mark clean, free. The disk is gone even when it fails. */
 	int (*close)(struct tide_disk *d, struct tide_error *err);
+	/*
+	 * Optional: bitmaps in the format. save replaces all that there are,
+	 * when nobody uses the disk any more, before close.
+	 */
+	int (*load_bitmaps)(struct tide_disk *d,
+			    int (*each)(void *opaque,
+					const struct tide_disk_bitmap *bitmap),
+			    void *opaque, struct tide_error *err);
+	int (*save_bitmaps)(struct tide_disk *d,
+			    const struct tide_disk_bitmap *list,
+			    uint32_t count, struct tide_error *err);
 	/*
 	 * Optional, called from the queue's own thread: start @io without
 	 * blocking. True: it is under way (or already completed by

@@ -171,12 +171,16 @@ static int read_file(void *opaque, uint64_t offset_bytes, void *buf,
 	return tide_disk_read(opaque, offset_bytes, buf, bytes, err);
 }
 
+struct qcow2_reader qcow2_reader_of(struct qcow2 *q)
+{
+	return (struct qcow2_reader){ .pread = read_file, .opaque = q->file,
+				      .size_bytes = tide_disk_size(q->file),
+				      .path = q->disk.path };
+}
+
 static int build_kinds(struct qcow2 *q, struct tide_error *err)
 {
-	struct qcow2_reader reader = { .pread = read_file,
-				       .opaque = q->file,
-				       .size_bytes = tide_disk_size(q->file),
-				       .path = q->disk.path };
+	struct qcow2_reader reader = qcow2_reader_of(q);
 	int ret;
 
 	if (!q->disk.writable)
@@ -458,6 +462,8 @@ const struct tide_disk_ops tide__qcow2_ops = {
 	.discard = qcow2_discard,
 	.flush = qcow2_flush,
 	.status = qcow2_status,
+	.load_bitmaps = qcow2_bitmaps_load,
+	.save_bitmaps = qcow2_bitmaps_save,
 	.resize = qcow2_resize,
 	.close = qcow2_close,
 	.start = qcow2_start,

@@ -27,6 +27,7 @@
 #include "qcow2/driver/ranges.h"
 #include "qcow2/format/entry.h"
 #include "qcow2/format/header.h"
+#include "qcow2/format/reader.h"
 #include "tidemark/kinds.h"
 
 #define L1_OFFSET_MASK QCOW2_OFFSET_MASK
@@ -257,6 +258,17 @@ int qcow2_first_write(struct qcow2 *q, struct tide_error *err);
 int qcow2_may_write(struct qcow2 *q, struct tide_error *err);
 /* Does anything but zeroes show through at unallocated @offset? */
 bool qcow2_backed(const struct qcow2 *q, uint64_t offset);
+
+/* bitmaps_load.c, bitmaps_save.c: the bitmaps extension, whole */
+int qcow2_bitmaps_load(struct tide_disk *d,
+		       int (*each)(void *opaque,
+				   const struct tide_disk_bitmap *bitmap),
+		       void *opaque, struct tide_error *err);
+int qcow2_bitmaps_save(struct tide_disk *d,
+		       const struct tide_disk_bitmap *list, uint32_t count,
+		       struct tide_error *err);
+/* The image file, for the readers of the format. */
+struct qcow2_reader qcow2_reader_of(struct qcow2 *q);
 
 /* zero.c */
 int qcow2_zero(struct tide_disk *d, uint64_t offset, uint64_t length_bytes,
