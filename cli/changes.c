@@ -11,24 +11,22 @@
 #include "cli/client.h"
 #include "cli/json_out.h"
 
-/* With --disk there is one disk, which has no name. */
-static int words_before(const struct cli_parsed *p)
+int changes_words_before(const struct cli_parsed *p)
 {
 	return cli_text(p, "disk") ? 0 : 1;
 }
 
-static int wrong_words(const struct cli_parsed *p)
+int changes_wrong_words(const struct cli_parsed *p)
 {
 	return cli_fail(p->command, CLI_USAGE, "it takes %s%s",
 			p->command->words,
-			words_before(p) ? "" : ", without DISK-NAME");
+			changes_words_before(p) ? "" : ", without DISK-NAME");
 }
 
-/* {"command": ..., "disk": first word, "name": the next}; NULL: no memory. */
-static json_t *request_of(const struct cli_parsed *p, const char *command)
+json_t *changes_request(const struct cli_parsed *p, const char *command)
 {
 	json_t *r = json_pack("{s:s}", "command", command);
-	int at = words_before(p);
+	int at = changes_words_before(p);
 
 	if (r && at && p->argc &&
 	    json_object_set_new(r, "disk", json_string(p->argv[0])))
@@ -74,7 +72,7 @@ static json_t *fill_request(const struct cli_parsed *p, json_t *r)
 static json_t *add_word(const struct cli_parsed *p, json_t *r,
 			const char *member)
 {
-	const char *word = p->argv[words_before(p) + 1];
+	const char *word = p->argv[changes_words_before(p) + 1];
 
 	if (!r || !json_object_set_new(r, member, json_string(word)))
 		return r;
@@ -82,7 +80,7 @@ static json_t *add_word(const struct cli_parsed *p, json_t *r,
 	return NULL;
 }
 
-static int print_done(const struct cli_parsed *p, json_t *request)
+int changes_print_done(const struct cli_parsed *p, json_t *request)
 {
 	int code;
 	json_t *answer = changes_ask(p, request, NULL, NULL, &code);
@@ -95,17 +93,17 @@ static int print_done(const struct cli_parsed *p, json_t *request)
 
 static int run_named(const struct cli_parsed *p, const char *command)
 {
-	if (p->argc != words_before(p) + 1)
-		return wrong_words(p);
-	return print_done(p, fill_request(p, request_of(p, command)));
+	if (p->argc != changes_words_before(p) + 1)
+		return changes_wrong_words(p);
+	return changes_print_done(p, fill_request(p, changes_request(p, command)));
 }
 
 static int run_renaming(const struct cli_parsed *p, const char *command,
 			const char *member)
 {
-	if (p->argc != words_before(p) + 2)
-		return wrong_words(p);
-	return print_done(p, add_word(p, fill_request(p, request_of(p,
+	if (p->argc != changes_words_before(p) + 2)
+		return changes_wrong_words(p);
+	return changes_print_done(p, add_word(p, fill_request(p, changes_request(p,
 							    command)),
 				      member));
 }
@@ -131,9 +129,9 @@ static int run_list(const struct cli_parsed *p, const char *command,
 	size_t i;
 	int code;
 
-	if (p->argc != words_before(p))
-		return wrong_words(p);
-	answer = changes_ask(p, request_of(p, command), NULL, NULL, &code);
+	if (p->argc != changes_words_before(p))
+		return changes_wrong_words(p);
+	answer = changes_ask(p, changes_request(p, command), NULL, NULL, &code);
 	if (!answer)
 		return code;
 	list = json_object_get(answer, key);
@@ -151,9 +149,9 @@ static int run_info(const struct cli_parsed *p)
 	json_t *answer;
 	int code;
 
-	if (p->argc != words_before(p) + 1)
-		return wrong_words(p);
-	answer = changes_ask(p, request_of(p, "bitmap-info"), NULL, NULL,
+	if (p->argc != changes_words_before(p) + 1)
+		return changes_wrong_words(p);
+	answer = changes_ask(p, changes_request(p, "bitmap-info"), NULL, NULL,
 			     &code);
 	if (!answer)
 		return code;
@@ -175,11 +173,11 @@ static int run_create(const struct cli_parsed *p)
 	json_t *request = NULL, *list = NULL;
 	char *names, *at;
 
-	if (p->argc != words_before(p) + 1)
-		return wrong_words(p);
-	request = request_of(p, "checkpoint-create");
-	if (!words_before(p) || !strchr(p->argv[0], ','))
-		return print_done(p, request);
+	if (p->argc != changes_words_before(p) + 1)
+		return changes_wrong_words(p);
+	request = changes_request(p, "checkpoint-create");
+	if (!changes_words_before(p) || !strchr(p->argv[0], ','))
+		return changes_print_done(p, request);
 	list = json_array();
 	names = strdup(p->argv[0]);
 	at = names;
@@ -192,7 +190,7 @@ static int run_create(const struct cli_parsed *p)
 		json_decref(request);
 		request = NULL;
 	}
-	return print_done(p, request);
+	return changes_print_done(p, request);
 }
 
 /* --- diff --------------------------------------------------------------- */
@@ -250,7 +248,7 @@ static json_t *diff_request(const struct cli_parsed *p)
 {
 	const char *since = cli_text(p, "since");
 	const char *until = cli_text(p, "until");
-	json_t *r = request_of(p, "diff");
+	json_t *r = changes_request(p, "diff");
 
 	if (!r || json_object_set_new(r, "name", json_string(
 			since ? since : cli_text(p, "bitmap"))) ||
@@ -269,8 +267,8 @@ static int run_diff(const struct cli_parsed *p)
 	json_t *answer;
 	int code, ended;
 
-	if (p->argc != words_before(p))
-		return wrong_words(p);
+	if (p->argc != changes_words_before(p))
+		return changes_wrong_words(p);
 	if (!cli_text(p, "since") == !cli_text(p, "bitmap"))
 		return cli_fail(p->command, CLI_USAGE, "since when? Give "
 				"--since=CHECKPOINT or --bitmap=NAME");

@@ -30,4 +30,12 @@ json_t *changes_ask(const struct cli_parsed *p, json_t *request,
 		    void (*on_part)(void *opaque, const json_t *part),
 		    void *opaque, int *code);
 
+/* With --disk there is one disk, which has no name. */
+int changes_words_before(const struct cli_parsed *p);
+int changes_wrong_words(const struct cli_parsed *p);
+/* {"command": ..., "disk": first word, "name": the next}; NULL: no memory. */
+json_t *changes_request(const struct cli_parsed *p, const char *command);
+/* A request (taken) whose answer says no more than that it is done. */
+int changes_print_done(const struct cli_parsed *p, json_t *request);
+
 #endif

@@ -32,6 +32,8 @@ const struct cli_command *const cli_commands[] = {
 	&cli_bitmap_disable,
 	&cli_bitmap_rename,
 	&cli_bitmap_merge,
+	&cli_bitmap_export,
+	&cli_bitmap_import,
 	&cli_bitmap_list,
 	&cli_bitmap_info,
 	&cli_diff,

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/atomic.h"
+#include "cli/bitmap_file.h"
 #include "cli/options.h"
 #include "cli/serve_track.h"
 #include "control/server.h"
@@ -184,8 +185,10 @@ static json_t *do_info(struct call *c)
 	if (ret)
 		return control_error(&err);
 	answer = point_json(&info);
-	if (answer && json_object_set_new(answer, "tracking",
-					  tracking_json(c->d))) {
+	if (answer && (json_object_set_new(answer, "tracking",
+					   tracking_json(c->d)) ||
+		       json_object_set_new(answer, "size_bytes", json_integer(
+				(json_int_t)tide_disk_size(c->d->disk))))) {
 		json_decref(answer);
 		return NULL;
 	}
@@ -284,6 +287,24 @@ static json_t *do_merge(struct call *c)
 			      "of a tracked disk in 'from_disk'");
 	return done(c, cbt_bitmap_merge(c->d->cbt, c->name, d->cbt, from,
 					&err), &err);
+}
+
+static json_t *do_import(struct call *c)
+{
+	const char *path = text(c, "file");
+	struct cbt_image bits;
+	struct tide_error err;
+	int ret;
+
+	if (!path || *path != '/')
+		return refuse(&err, -EINVAL, "import needs the whole path of a "
+			      "file in 'file'");
+	ret = bitmap_file_read(path, tide_disk_size(c->d->disk), &bits, &err);
+	if (ret)
+		return control_error(&err);
+	ret = cbt_bitmap_import(c->d->cbt, c->name, &bits, &err);
+	cbt_image_fini(&bits);
+	return done(c, ret, &err);
 }
 
 /* What changed, in parts: {"changed": [...]} each. */
@@ -391,6 +412,7 @@ static const struct verb {
 	{ "bitmap-disable", ONE_DISK, true, do_disable },
 	{ "bitmap-rename", ONE_DISK, true, do_rename },
 	{ "bitmap-merge", ONE_DISK, true, do_merge },
+	{ "bitmap-import", ONE_DISK, true, do_import },
 	{ "bitmap-list", ONE_DISK, false, do_bitmaps },
 	{ "bitmap-info", ONE_DISK, true, do_info },
 	{ "diff", ONE_DISK, true, do_diff },

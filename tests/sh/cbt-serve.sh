@@ -84,7 +84,19 @@ tool bitmap disable --control=c d fine && tool bitmap clear --control=c d fine |
 tool bitmap merge --control=c d fine k1 || fail merge
 is "$(sum d --bitmap=fine)" 327680 "merged"
 tool bitmap rename --control=c d fine coarse && tool bitmap info --control=c d coarse | grep -q disabled || fail rename
-tool bitmap remove --control=c d coarse || fail remove
+tool bitmap export --control=c d coarse exported || fail export
+head -1 exported | grep -qx "tidemark-bitmap 1 size 67108864 granularity 512" || fail "$(head -1 exported)"
+tool bitmap export --control=c d coarse exported 2>err2 && fail "over a file"
+tool bitmap import --control=c d again exported || fail import
+is "$(sum d --bitmap=again)" 327680 "imported"
+for bad in "0 0" "x 1" "67108864 1" "0 67108865" "-1 5" "1 18446744073709551616" "0 512 "; do
+	{ head -1 exported; echo "$bad"; } >bad
+	tool bitmap import --control=c d bad bad 2>err2 && fail "imported '$bad'"
+	grep -q "bad: line 2: " err2 || fail "$(cat err2)"
+done
+tool bitmap import --control=c d bad a.raw 2>err2 && fail "imported a disk"
+tool bitmap list --control=c d | grep -q "^bad" && fail "a bad bitmap stays"
+tool bitmap remove --control=c d coarse && tool bitmap remove --control=c d again || fail remove
 tool checkpoint delete --control=c d k1 || fail delete
 is "$(sum d --since=k2)" 65536 "k2 without k1"
 tool ctl --control=c status | grep -q '"state": "on"' || fail ctl
