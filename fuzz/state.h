@@ -36,6 +36,7 @@ static inline void state_config(struct vm_config *c)
 	c->rate_pages_per_s = 0;
 	c->serial_path = "/dev/null";
 	c->disk_path = state_disk();
+	c->disk_format = "raw";
 }
 
 #endif

@@ -64,7 +64,8 @@ static struct vm *make_vm(void)
 
 	state_config(&c);
 	if (vm_create_incoming(&vm, &c, NULL) ||
-	    vm_prepare_incoming(vm, wanted, 2, NULL))
+	    vm_prepare_incoming(vm, wanted, 2, NULL) ||
+	    vm__disk_take(vm, NULL))
 		abort();
 	return vm;
 }

@@ -33,6 +33,8 @@ int vm_options_host(const struct cli_parsed *p, struct vm_config *config,
 		 config->source == TIDE_SOURCE_FOREIGN)
 		return bad(err, "source", source);
 	config->disk_path = cli_text(p, "disk");
+	config->disk_format = cli_text(p, "disk-format");
+	config->disk_folder = cli_text(p, "allow-folder");
 	return 0;
 }
 

@@ -21,7 +21,12 @@
 	  "how writes are tracked: log-manual, log-legacy, ring, uffd, auto" }
 #define OPT_DISK                                                               \
 	{ "disk", "PATH", CLI_TEXT, NULL,                                      \
-	  "raw file behind the guest's disk; both sides name the same" }
+	  "image behind the guest's disk; both sides name the same" },         \
+	{ "disk-format", "NAME", CLI_TEXT, NULL,                               \
+	  "raw or qcow2; else what its first bytes say, which a guest with a " \
+	  "raw disk may write" },                                              \
+	{ "allow-folder", "FOLDER", CLI_TEXT, NULL,                            \
+	  "where backing and data files may lie, besides an image's own" }
 #define OPT_GUEST                                                              \
 	{ "memory", "SIZE", CLI_SIZE, "256M", "guest RAM", 4u << 20,           \
 	  16ull << 40 },                                                       \

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The disk: a virtio-mmio block device, version 1 of the specification, on a
- * raw file.
+ * The disk: a virtio-mmio block device, version 1 of the specification, on an
+ * image of any format that we know (src/disk).
+ *
+ * One VMM at a time has the image open: who saves the state lets go of it, who
+ * loads the state takes it, and the image's lock says so to everybody.
  *
  * A notify is served to its end in the vCPU's thread, so no request is ever in
  * flight when the VM is paused, and the device's state is its registers. What
@@ -12,44 +15,100 @@
  * and chains are bounded, and a broken queue sets DEVICE_NEEDS_RESET.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <time.h>
 
 #include "../../guest/virtio.h"
 #include "base/atomic.h"
+#include "disk/disk.h"
 #include "vm/internal.h"
 
 #define SECTOR 512u
 #define NEEDS_RESET 64u
 #define MAX_IO_BYTES (1u << 20)
+#define TRIES 100
+#define NAP_NS 20000000
 
-int vm__disk_open(struct vm *vm, struct tide_error *err)
+static int open_image(const struct vm *vm, bool writable,
+		      struct tide_disk **out, struct tide_error *err)
 {
-	const char *path = vm->config.disk_path;
-	struct stat st;
+	const struct tide_disk_options options = {
+		.format = vm->config.disk_format,
+		.trusted_folder = vm->config.disk_folder,
+		.writable = writable,
+		.no_lock = !writable,
+	};
 
-	vm->disk.fd = -1;
-	if (!path)
+	return tide_disk_open(vm->config.disk_path, &options, out, err);
+}
+
+int vm__disk_know(struct vm *vm, struct tide_error *err)
+{
+	struct tide_disk *image;
+	uint64_t bytes;
+	int rc;
+
+	if (!vm->config.disk_path)
 		return 0;
-	vm->disk.fd = open(path, O_RDWR | O_CLOEXEC);
-	if (vm->disk.fd < 0 || fstat(vm->disk.fd, &st) < 0)
-		return tide_error_set(err, -errno, "disk", TIDE_NO_OFFSET,
-				      "%s: %s", path, strerror(errno));
-	vm->disk.bytes = (uint64_t)st.st_size;
-	if (vm->disk.bytes < GUEST_PAGE_BYTES)
+	rc = open_image(vm, false, &image, err);
+	if (rc)
+		return rc;
+	bytes = tide_disk_size(image);
+	tide_disk_close(image, NULL);
+	if (bytes < GUEST_PAGE_BYTES)
 		return tide_error_set(err, -EINVAL, "disk", TIDE_NO_OFFSET,
 				      "%s is smaller than one block of 4 KiB",
-				      path);
+				      vm->config.disk_path);
+	vm->disk.bytes = bytes;
 	return 0;
 }
 
-void vm__disk_close(struct vm *vm)
+/* Who hands a guest over, or has failed to take it, lets go in a moment. */
+static int open_patiently(const struct vm *vm, struct tide_disk **out,
+			  struct tide_error *err)
 {
-	if (vm->disk.fd >= 0)
-		close(vm->disk.fd);
-	vm->disk.fd = -1;
+	const struct timespec nap = { .tv_nsec = NAP_NS };
+	int rc = open_image(vm, true, out, err);
+
+	for (int i = 0; rc == -EBUSY && i < TRIES; i++) {
+		nanosleep(&nap, NULL);
+		rc = open_image(vm, true, out, err);
+	}
+	return rc;
+}
+
+int vm__disk_take(struct vm *vm, struct tide_error *err)
+{
+	struct vm_disk *disk = &vm->disk;
+	struct tide_disk *image;
+	int rc;
+
+	if (!disk->bytes || disk->image)
+		return 0;
+	rc = open_patiently(vm, &image, err);
+	if (rc)
+		return rc;
+	if (tide_disk_size(image) != disk->bytes) {
+		tide_disk_close(image, NULL);
+		return tide_error_set(err, -EINVAL, "disk", TIDE_NO_OFFSET,
+				      "%s is not as long as it was",
+				      vm->config.disk_path);
+	}
+	pthread_mutex_lock(&disk->lock);
+	disk->image = image;
+	pthread_mutex_unlock(&disk->lock);
+	return 0;
+}
+
+int vm__disk_leave(struct vm *vm, struct tide_error *err)
+{
+	struct tide_disk *image;
+
+	pthread_mutex_lock(&vm->disk.lock);
+	image = vm->disk.image;
+	vm->disk.image = NULL;
+	pthread_mutex_unlock(&vm->disk.lock);
+	return tide_disk_close(image, err);
 }
 
 /*
@@ -75,24 +134,6 @@ static void *ring_at(struct vm *vm, uint64_t gpa, uint64_t len,
 	return gpa % alignment ? NULL : guest_at(vm, gpa, len);
 }
 
-/* Whole transfer, or an errno. */
-static int transfer(int fd, void *buffer, size_t len, uint64_t at, bool out)
-{
-	while (len) {
-		ssize_t n = out ? pwrite(fd, buffer, len, (off_t)at)
-				: pread(fd, buffer, len, (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n ? errno : EIO;
-		buffer = (char *)buffer + n;
-		len -= (size_t)n;
-		at += (uint64_t)n;
-	}
-	return 0;
-}
-
 static uint8_t do_io(struct vm *vm, const struct virtio_blk_header *header,
 		     const struct virtq_desc *data)
 {
@@ -102,8 +143,11 @@ static uint8_t do_io(struct vm *vm, const struct virtio_blk_header *header,
 	void *buffer;
 	int rc;
 
+	if (!disk->image)
+		return VIRTIO_BLK_IOERR;
 	if (header->type == VIRTIO_BLK_FLUSH)
-		return fdatasync(disk->fd) ? VIRTIO_BLK_IOERR : VIRTIO_BLK_OK;
+		return tide_disk_flush(disk->image, NULL) ? VIRTIO_BLK_IOERR
+							  : VIRTIO_BLK_OK;
 	if (!out && header->type != VIRTIO_BLK_IN)
 		return VIRTIO_BLK_UNSUPP;
 	if (!out != !!(data->flags & VIRTQ_WRITE) || data->len > MAX_IO_BYTES ||
@@ -113,7 +157,8 @@ static uint8_t do_io(struct vm *vm, const struct virtio_blk_header *header,
 	buffer = guest_at(vm, data->addr, data->len);
 	if (!buffer)
 		return VIRTIO_BLK_IOERR;
-	rc = transfer(disk->fd, buffer, data->len, at, out);
+	rc = out ? tide_disk_write(disk->image, at, buffer, data->len, NULL)
+		 : tide_disk_read(disk->image, at, buffer, data->len, NULL);
 	if (!out)
 		vm__mark(vm, data->addr, data->len);	/* even if it failed */
 	return rc ? VIRTIO_BLK_IOERR : VIRTIO_BLK_OK;
@@ -183,7 +228,7 @@ static void serve_queue(struct vm *vm)
 	struct virtq_used *used = ring_at(vm, disk->device, sizeof(*used), 4);
 	uint16_t end;
 
-	if (!disk->queue_ready || disk->fd < 0)
+	if (!disk->queue_ready || !disk->bytes)
 		return;
 	if (!avail || !used) {
 		disk->status |= NEEDS_RESET;
@@ -234,7 +279,7 @@ static uint32_t read_register(const struct vm_disk *disk, uint32_t offset)
 	case VIRTIO_VERSION:
 		return 2;
 	case VIRTIO_DEVICE_ID:
-		return disk->fd >= 0 ? 2 : 0;	/* 0: nothing here */
+		return disk->bytes ? 2 : 0;	/* 0: nothing here */
 	case VIRTIO_DEVICE_FEATURES:
 		return disk->features_sel == 1;	/* bit 32: VERSION_1 */
 	case VIRTIO_QUEUE_NUM_MAX:

@@ -29,9 +29,9 @@ struct vm_vcpu {
 };
 
 struct vm_disk {
-	int fd;			/* -1: no disk */
-	uint64_t bytes;
+	uint64_t bytes;		/* 0: no disk */
 	pthread_mutex_t lock;	/* one request at a time */
+	struct tide_disk *image;	/* NULL: not ours at present */
 	/* Device state: moves. */
 	uint32_t status, features_sel, driver_features_sel, queue_num,
 	    queue_ready, last_avail;
@@ -145,8 +145,14 @@ void vm__addresses_note(struct vm *vm, const char *kind, uint64_t gpa,
 void vm__addresses_close(struct vm *vm);
 
 /* disk.c */
-int vm__disk_open(struct vm *vm, struct tide_error *err);
-void vm__disk_close(struct vm *vm);
+/*
+ * know: how large is it? take: from now on it is written here, and nowhere
+ * else; waits a little for who lets go of it. leave: all that was written is
+ * durable, and somebody else may take it.
+ */
+int vm__disk_know(struct vm *vm, struct tide_error *err);
+int vm__disk_take(struct vm *vm, struct tide_error *err);
+int vm__disk_leave(struct vm *vm, struct tide_error *err);
 uint32_t vm__disk_read(struct vm *vm, uint32_t offset);
 void vm__disk_write(struct vm *vm, uint32_t offset, uint32_t value);
 

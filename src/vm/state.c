@@ -71,6 +71,8 @@ int vm_save_state(struct vm *vm, void **state, size_t *len,
 				      bytes);
 	put_head(vm, (struct head *)blob);
 	rc = vm->ops->save(vm, blob + sizeof(struct head), err);
+	if (!rc)
+		rc = vm__disk_leave(vm, err);
 	if (rc) {
 		free(blob);
 		return rc;
@@ -153,6 +155,7 @@ int vm_prepare_incoming(struct vm *vm, const struct tide_slot *wanted,
 int vm_forget_incoming(struct vm *vm, struct tide_error *err)
 {
 	vm__threads_end(vm);
+	vm__disk_leave(vm, NULL);
 	vm->quit = false;
 	tide_error_clear(&vm->failure);
 	vm_change_incoming(vm, NULL, 0, NULL);
@@ -224,6 +227,9 @@ int vm_load_state(struct vm *vm, const void *state, size_t len,
 	memcpy(&h, state, sizeof(h));
 	len -= sizeof(h);
 	rc = check_head(vm, &h, len, err);
+	if (rc)
+		return rc;
+	rc = vm__disk_take(vm, err);
 	if (rc)
 		return rc;
 	take_head(vm, &h);

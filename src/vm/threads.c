@@ -107,8 +107,10 @@ int vm_pause(struct vm *vm, struct tide_error *err)
 
 int vm_resume(struct vm *vm, struct tide_error *err)
 {
-	int rc = 0;
+	int rc = vm__disk_take(vm, err);
 
+	if (rc)
+		return rc;
 	pthread_mutex_lock(&vm->slot_lock);
 	vm->frozen = false;
 	pthread_mutex_unlock(&vm->slot_lock);

@@ -97,7 +97,7 @@ static struct vm *alloc_vm(const struct vm_config *config)
 		vm->config.accel = vm_accel_here();
 	vm->ops = vm->config.accel == VM_ACCEL_KVM ? &vm__kvm_ops
 						   : &vm__process_ops;
-	vm->kvm_fd = vm->vm_fd = vm->disk.fd = -1;
+	vm->kvm_fd = vm->vm_fd = -1;
 	vm->disk.queue_num = 8;
 	for (unsigned int i = 0; i < GUEST_MAX_VCPUS; i++) {
 		vm->vcpu[i].vm = vm;
@@ -126,7 +126,7 @@ static int open_common(struct vm *vm, struct tide_error *err)
 	int rc = tide_slots_create(&vm->slots, err);
 
 	if (!rc)
-		rc = vm__disk_open(vm, err);
+		rc = vm__disk_know(vm, err);
 	if (!rc)
 		rc = vm__serial_open(vm, err);
 	if (!rc)
@@ -149,6 +149,8 @@ int vm_create(struct vm **out, const struct vm_config *config,
 		return tide_error_set(err, -ENOMEM, "vm", TIDE_NO_OFFSET,
 				      "no memory for a VM");
 	rc = open_common(vm, err);
+	if (!rc)
+		rc = vm__disk_take(vm, err);
 	if (!rc)
 		rc = vm__memory_lay_out(vm, err);
 	if (!rc) {
@@ -190,7 +192,7 @@ void vm_destroy(struct vm *vm)
 	vm__threads_end(vm);
 	tide_source_destroy(vm->source);
 	vm->ops->close(vm);
-	vm__disk_close(vm);
+	vm__disk_leave(vm, NULL);
 	vm__serial_close(vm);
 	vm__addresses_close(vm);
 	vm__memory_release(vm);

@@ -38,7 +38,9 @@ struct vm_config {
 	uint64_t rate_pages_per_s;	/* over all vCPUs; 0: as fast as it goes */
 	uint64_t footprint_bytes;	/* that the pattern works on; 0: all */
 	uint64_t seed;
-	const char *disk_path;		/* raw file; NULL: no disk */
+	const char *disk_path;		/* an image; NULL: no disk */
+	const char *disk_format;	/* NULL: what its first bytes say */
+	const char *disk_folder;	/* where else a qcow2 one may lead to */
 	uint64_t max_memory_bytes;	/* of one that arrives; 0: the host's */
 	const char *serial_path;	/* NULL: standard error */
 	const char *addresses_path;	/* folder for addresses.c; NULL: none */
@@ -130,7 +132,10 @@ int vm_verify(struct vm *vm, uint64_t timeout_ns, struct vm_verdict *verdict,
 /* XXH3 of all RAM, slot by slot with its address; the VM must be paused. */
 uint64_t vm_memory_hash(const struct vm *vm);
 
-/* State of the paused VM without its RAM: malloc'ed, the caller frees. */
+/*
+ * State of the paused VM without its RAM: malloc'ed, the caller frees. The disk
+ * is let go of, for who loads the state; vm_resume takes it back, or fails.
+ */
 int vm_save_state(struct vm *vm, void **state, size_t *len,
 		  struct tide_error *err);
 int vm_prepare_incoming(struct vm *vm, const struct tide_slot *wanted,

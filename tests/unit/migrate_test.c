@@ -5,6 +5,8 @@
  * moves; afterwards the memories are equal byte for byte as they were handed
  * over, and the guest verifies itself at the far end.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,6 +22,10 @@
 
 #include "../../guest/control.h"
 #include "base/atomic.h"
+#include "disk/disk.h"
+#include "qcow2/check/check.h"
+#include "qcow2/driver/create.h"
+#include "qcow2/format/reader.h"
 #include "vm/migrate_ops.h"
 
 #define SECOND 1000000000ull
@@ -293,6 +299,87 @@ static void slots_come_and_go(void **state)
 	memory_comes_and_goes(VM_ACCEL_PROCESS, TIDE_SOURCE_UFFD);
 }
 
+static void say(void *opaque, const struct qcow2_problem *p)
+{
+	(void)opaque;
+	printf("# %s\n", p->text);
+}
+
+/* Nothing wrong, not even a leak. */
+static void check_clean(void)
+{
+	struct qcow2_reader reader;
+	struct qcow2_header header;
+	struct qcow2_check found;
+	int fd = open(disk_path, O_RDONLY | O_CLOEXEC);
+
+	assert_int_equal(qcow2_reader_fd(&reader, &fd, disk_path, NULL), 0);
+	assert_int_equal(qcow2_header_read(&reader, 0, &header, NULL), 0);
+	assert_int_equal(qcow2_check(&reader, &header, say, NULL, &found, NULL,
+				     NULL), 0);
+	for (int i = 0; i < QCOW2_PROBLEM_COUNT; i++)
+		assert_int_equal(found.found[i], 0);
+	assert_true(found.data_clusters > 0);
+	qcow2_header_fini(&header);
+	close(fd);
+}
+
+/* Its image is this VM's, but between the state's save and its resume. */
+static void one_owner(void)
+{
+	const struct tide_disk_options o = { .writable = true };
+	struct tide_disk *other;
+	struct vm_verdict v;
+	struct vm_config c;
+	struct vm *vm;
+	size_t len;
+	void *blob;
+
+	config_for(&c, VM_ACCEL_PROCESS, TIDE_SOURCE_UFFD, GUEST_MIXED);
+	assert_int_equal(vm_create(&vm, &c, NULL), 0);
+	assert_int_equal(vm_resume(vm, NULL), 0);
+	assert_int_equal(tide_disk_open(disk_path, &o, &other, NULL), -EBUSY);
+	assert_int_equal(vm_pause(vm, NULL), 0);
+	assert_int_equal(tide_disk_open(disk_path, &o, &other, NULL), -EBUSY);
+	assert_int_equal(vm_save_state(vm, &blob, &len, NULL), 0);
+	assert_int_equal(tide_disk_open(disk_path, &o, &other, NULL), 0);
+	assert_int_equal(vm_resume(vm, NULL), -EBUSY);
+	assert_false(vm_is_running(vm));
+	assert_int_equal(tide_disk_close(other, NULL), 0);
+	assert_int_equal(vm_resume(vm, NULL), 0);
+	assert_int_equal(vm_verify(vm, 20 * SECOND, &v, NULL), 0);
+	assert_int_equal(v.disk_bad, 0);
+	assert_true(v.disk_writes > 0);
+	free(blob);
+	vm_destroy(vm);
+}
+
+/* The guest's disk is a qcow2 image with small clusters, and moves with it. */
+static void qcow2_disk(void **state)
+{
+	const struct qcow2_create_options o = { .size_bytes = 4 << 20,
+						.cluster_bits = 9,
+						.default_refcounts = true };
+	char image[] = "/tmp/tidemark-image-XXXXXX", *raw = disk_path;
+	struct tide_error err;
+
+	(void)state;
+	if (tide_source_probe(TIDE_SOURCE_UFFD, &err)) {
+		print_message("# skip: %s\n", err.text);
+		skip();
+	}
+	close(mkstemp(image));
+	unlink(image);
+	assert_int_equal(qcow2_create(image, &o, &err), 0);
+	disk_path = image;
+	run_one(VM_ACCEL_PROCESS, TIDE_SOURCE_UFFD, GUEST_MIXED, 2, 0);
+	check_clean();
+	one_owner();
+	check_clean();
+	unlink(image);
+	disk_path = raw;
+}
+
 static int make_disk(void **state)
 {
 	int fd;
@@ -322,6 +409,7 @@ int main(void)
 		cmocka_unit_test(uffd),
 		cmocka_unit_test(uffd_process),
 		cmocka_unit_test(slots_come_and_go),
+		cmocka_unit_test(qcow2_disk),
 	};
 
 	return cmocka_run_group_tests_name("migrate", tests, make_disk,
