@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #include "cli/options.h"
+#include "cli/serve_http.h"
+#include "cli/serve_metrics.h"
 #include "cli/serve_sockets.h"
 #include "cli/serve_track.h"
 #include "base/atomic.h"
@@ -28,6 +30,7 @@
 #define MOST_DISKS 256
 #define MOST_UIDS 64
 #define MOST_SOCKETS 16
+#define MOST_METRIC_SOCKETS 8
 
 static const struct cli_option options[] = {
 	{ "socket", "PATH", CLI_TEXT, NULL,
@@ -46,6 +49,8 @@ static const struct cli_option options[] = {
 	  "let these users, or 'any', connect to Unix sockets" },
 	{ "control", "PATH", CLI_TEXT, NULL,
 	  "serve a control socket there: tidemark ctl, checkpoint, bitmap" },
+	{ "metrics", "ADDRESS", CLI_TEXT, NULL,
+	  "serve figures to Prometheus on unix:PATH, PATH or tcp:HOST:PORT" },
 	{ "durability", "MODE", CLI_TEXT, "process",
 	  "process: no mark is lost to kill -9; power: nor to a power cut; "
 	  "none: do not track changes" },
@@ -94,7 +99,9 @@ struct serve {
 	size_t uid_count;
 	struct tls_creds *creds;
 	struct nbd_security security;
-	struct control_listener unix_sockets[2]; /* made by us */
+	struct serve_http *http; /* NULL: nobody asked for metrics */
+	struct serve_metrics metrics;
+	struct control_listener unix_sockets[3]; /* made by us */
 	int unix_count;
 	int sockets;
 	char names[MOST_SOCKETS][128]; /* of the sockets */
@@ -363,8 +370,9 @@ static int listen_tcp(struct serve *s, const char *where)
 	int fds[MOST_SOCKETS], code = 0, n;
 	struct tide_error err;
 
-	n = serve_listen_tcp(where, s->creds || cli_flag(s->p, "plain"), fds, MOST_SOCKETS,
-			     &err);
+	n = serve_listen_tcp(where, s->creds || cli_flag(s->p, "plain")
+					    ? NULL : "disks",
+			     fds, MOST_SOCKETS, &err);
 	if (n < 0)
 		return failed(s, &err);
 	for (int i = 0; i < n; i++)
@@ -395,6 +403,57 @@ static int listen_all(struct serve *s)
 			"--listen=%s: write tcp:HOST:PORT or unix:PATH", where);
 }
 
+static int metrics_unix(struct serve *s, const char *path, int *fds)
+{
+	struct control_listener *l = &s->unix_sockets[s->unix_count];
+	struct tide_error err;
+
+	/* For its owner and root: figures tell what a guest does. */
+	if (control_listen(path, false, l, &err))
+		return -failed(s, &err);
+	s->unix_count++;
+	fds[0] = dup(l->fd);
+	return 1;
+}
+
+static int metrics_tcp(struct serve *s, const char *where, int *fds)
+{
+	struct tide_error err;
+	int n = serve_listen_tcp(where, cli_flag(s->p, "plain") ? NULL
+								: "figures",
+				 fds, MOST_METRIC_SOCKETS, &err);
+
+	return n < 0 ? -failed(s, &err) : n;
+}
+
+/* The disks are open, the server has started or is about to. */
+static int serve_figures(struct serve *s)
+{
+	const char *where = cli_text(s->p, "metrics");
+	const struct serve_http_page page = {
+		"/metrics", SERVE_METRICS_TYPE, serve_metrics_page, &s->metrics
+	};
+	int fds[MOST_METRIC_SOCKETS], n;
+	struct tide_error err;
+	char name[128];
+
+	if (!where)
+		return 0;
+	n = !strncmp(where, "tcp:", 4) ? metrics_tcp(s, where + 4, fds) :
+	    !strncmp(where, "unix:", 5) ? metrics_unix(s, where + 5, fds) :
+					  metrics_unix(s, where, fds);
+	if (n < 0)
+		return -n;
+	s->metrics = (struct serve_metrics){
+		.server = s->server, .disks = &s->disks,
+		.started_s = (uint64_t)time(NULL),
+	};
+	serve_name_of(fds[0], name, sizeof(name));
+	printf("metrics on %s\n", name);
+	return serve_http_start(&s->http, fds, (size_t)n, &page, &err)
+		       ? failed(s, &err) : 0;
+}
+
 static int open_all(struct serve *s)
 {
 	int code = load_creds(s);
@@ -418,6 +477,7 @@ static int close_all(struct serve *s, int code)
 	/* First: nobody shall wait on a socket that is not accepted on. */
 	for (int i = 0; i < s->unix_count; i++)
 		control_listener_close(&s->unix_sockets[i]);
+	serve_http_stop(s->http);
 	if (s->server)
 		nbd_server_stop(s->server);
 	nbd_server_destroy(s->server);
@@ -489,6 +549,9 @@ static int serve_until_told(struct serve *s)
 	pthread_sigmask(SIG_BLOCK, &ends, NULL);
 	if (nbd_server_start(s->server, &err))
 		return failed(s, &err);
+	ret = serve_figures(s);
+	if (ret)
+		return ret;
 	if (control) {
 		pthread_sigmask(SIG_UNBLOCK, &ends, NULL);
 		ret = serve_control(s, control, &err);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,18 +75,19 @@ static bool split(const char *where, char host[256], const char **port)
 }
 
 static int listen_all(const struct addrinfo *list, const char *where,
-		      bool anywhere, int *fds, int room, struct tide_error *err)
+		      const char *exposed, int *fds, int room,
+		      struct tide_error *err)
 {
 	int n = 0, ret = -EADDRNOTAVAIL;
 
 	for (const struct addrinfo *ai = list; ai; ai = ai->ai_next)
-		if (!anywhere && !is_loopback(ai))
+		if (exposed && !is_loopback(ai))
 			return tide_error_set(err, -EPERM, "socket",
 					      TIDE_NO_OFFSET,
-					      "%s is not loopback: disks would "
+					      "%s is not loopback: %s would "
 					      "go over the network in the "
 					      "clear; ask for it with --plain",
-					      where);
+					      where, exposed);
 	for (const struct addrinfo *ai = list; ai && n < room;
 	     ai = ai->ai_next) {
 		ret = listen_at(ai);
@@ -101,8 +103,8 @@ static int listen_all(const struct addrinfo *list, const char *where,
 	return fail(err, ret, where);
 }
 
-int serve_listen_tcp(const char *where, bool anywhere, int *fds, int room,
-		     struct tide_error *err)
+int serve_listen_tcp(const char *where, const char *exposed, int *fds,
+		     int room, struct tide_error *err)
 {
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
 				  .ai_flags = AI_PASSIVE }, *list;
@@ -117,7 +119,7 @@ int serve_listen_tcp(const char *where, bool anywhere, int *fds, int room,
 		return tide_error_set(err, -EHOSTUNREACH, "socket",
 				      TIDE_NO_OFFSET, "%s: %s", where,
 				      gai_strerror(ret));
-	ret = listen_all(list, where, anywhere, fds, room, err);
+	ret = listen_all(list, where, exposed, fds, room, err);
 	freeaddrinfo(list);
 	return ret;
 }

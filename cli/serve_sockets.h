@@ -6,7 +6,6 @@
 #ifndef CLI_SERVE_SOCKETS_H
 #define CLI_SERVE_SOCKETS_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,11 +13,12 @@
 
 /*
  * serve_listen_tcp: @where is HOST:PORT, [V6]:PORT or HOST. An address that is
- * not loopback is refused unless @anywhere. At most @room sockets (a name may
+ * not loopback is refused if @exposed says what would be seen there; NULL: it is
+ * let. At most @room sockets (a name may
  * have several addresses) into @fds; how many, or -errno.
  */
-int serve_listen_tcp(const char *where, bool anywhere, int *fds, int room,
-		     struct tide_error *err);
+int serve_listen_tcp(const char *where, const char *exposed, int *fds,
+		     int room, struct tide_error *err);
 
 /* "unix:PATH" or "tcp:HOST:PORT" of a listening socket, as it really is. */
 void serve_name_of(int fd, char *name, size_t room);

@@ -269,12 +269,21 @@ void nbd_conn_end(struct nbd_conn *c)
 		nbd_loop_mark_dirty(c);
 }
 
+static enum nbd_stage stage_of(const struct nbd_conn *c)
+{
+	return c->phase == NBD_PHASE_TRANSMISSION ? NBD_STAGE_TRANSMISSION :
+	       c->phase == NBD_PHASE_ENDING	  ? NBD_STAGE_END :
+						    NBD_STAGE_HANDSHAKE;
+}
+
 void nbd_conn_close(struct nbd_conn *c, const char *why)
 {
 	if (c->phase == NBD_PHASE_CLOSED)
 		return;
-	if (why)
+	if (why) {
 		nbd_loop_log(c, why);
+		tide__add_relaxed(&c->loop->common->dropped[stage_of(c)], 1);
+	}
 	c->phase = NBD_PHASE_CLOSED;
 	c->stream.ops->close(&c->stream);
 	drop_input(c);

@@ -30,6 +30,7 @@
 #include <stdint.h>
 
 #include "disk/queue.h"
+#include "nbd/counts.h"
 #include "nbd/export.h"
 #include "nbd/proto.h"
 #include "nbd/stream.h"
@@ -96,6 +97,7 @@ struct nbd_conn {
 	uint32_t error_type; /* after skipping: the answer */
 	const char *error_text;
 	struct nbd_export *export;
+	struct nbd_counts *counts; /* the loop's, of the export; NULL: none */
 	struct nbd_export *selected_for; /* the export of `selected` */
 	struct nbd_selected selected[NBD_MOST_SELECTED];
 	uint32_t selected_count, next_context_id;
@@ -126,6 +128,7 @@ struct nbd_request {
 	struct nbd_job job;
 	struct nbd_conn *conn;
 	struct nbd_request *next; /* the loop's free ones */
+	uint64_t began_ns; /* by the loop's clock */
 	uint64_t cookie, offset, length;
 	uint16_t command, flags;
 	uint32_t error; /* NBD_E*, found before the payload was read */

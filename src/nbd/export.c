@@ -90,6 +90,7 @@ int nbd_exports_add(struct nbd_exports *exports, const char *name,
 		return tide_error_set(err, -ENOMEM, "export", TIDE_NO_OFFSET,
 				      "no memory for an export");
 	}
+	e->index = (uint32_t)exports->count;
 	list[exports->count++] = e;
 	if (out)
 		*out = e;

@@ -42,6 +42,7 @@ struct nbd_context {
 
 struct nbd_export {
 	char *name;
+	uint32_t index; /* in the list */
 	char *description; /* NULL: none */
 	struct tide_disk *disk; /* the caller's: closed after the server */
 	bool read_only;

@@ -36,6 +36,11 @@ void nbd_limits_fill(struct nbd_limits *l)
 		l->stall_ms = 30000;
 }
 
+void nbd_refused(struct nbd_common *common, enum nbd_refusal why)
+{
+	tide__add_relaxed(&common->refused[why], 1);
+}
+
 /* What the largest request costs, whatever was asked for: it must fit once. */
 static uint64_t budget_of(const struct nbd_common *common)
 {
@@ -90,6 +95,7 @@ void nbd_loop_fini(struct nbd_loop *loop)
 	}
 	nbd_buffers_fini(&loop->buffers);
 	free(loop->scratch);
+	free(loop->counts);
 }
 
 void nbd_loop_log(struct nbd_conn *c, const char *what)
@@ -132,11 +138,13 @@ struct nbd_conn *nbd_loop_add(struct nbd_loop *loop,
 	struct nbd_conn *c;
 
 	if (loop->draining || !take_place(loop->common)) {
+		nbd_refused(loop->common, NBD_REFUSED_LIMIT);
 		refused.ops->close(&refused);
 		return NULL;
 	}
 	c = nbd_conn_create(loop, stream);
 	if (!c) {
+		nbd_refused(loop->common, NBD_REFUSED_MEMORY);
 		tide__add_relaxed(&loop->common->connections, -1);
 		return NULL;
 	}
@@ -251,6 +259,7 @@ bool nbd_loop_turn(struct nbd_loop *loop)
 	again |= nbd_budget_resume(loop);
 	if (loop->closed_any && !loop->dirty)
 		sweep(loop);
+	tide__store_relaxed(&loop->shown_bytes, loop->charged_bytes);
 	return again || loop->dirty || loop->closed_any;
 }
 

@@ -48,6 +48,7 @@ struct nbd_common {
 	void *log_opaque;
 	uint32_t connections; /* atomic */
 	uint64_t connection_numbers; /* atomic */
+	uint64_t refused[NBD_REFUSALS], dropped[NBD_STAGES]; /* atomic */
 };
 
 struct nbd_loop {
@@ -57,6 +58,8 @@ struct nbd_loop {
 	struct nbd_done done;
 	uint8_t *scratch; /* what was received and not yet taken */
 	uint64_t budget_bytes, charged_bytes;
+	uint64_t shown_bytes; /* atomic: charged, at the end of a turn */
+	struct nbd_counts *counts; /* one an export; NULL: nobody asks */
 	struct nbd_conn *conns;
 	uint32_t conn_count; /* atomic: server.c asks for the least */
 	struct nbd_conn *dirty; /* with output that was not tried yet */
@@ -83,6 +86,8 @@ struct nbd_loop {
 #define NBD_TICK_NS 100000000u
 
 void nbd_limits_fill(struct nbd_limits *limits);
+/* A client was not let in: only a count. Any thread. */
+void nbd_refused(struct nbd_common *common, enum nbd_refusal why);
 
 /* 0 or -errno. The common part outlives the loop. */
 int nbd_loop_init(struct nbd_loop *loop, struct nbd_common *common,

@@ -115,6 +115,7 @@ void nbd_reply_done(struct nbd_request *r)
 						   0, true)
 				  : put_simple_head(r, r->heads, 0);
 
+	nbd_count_answer(r, 0);
 	r->few[0] = (struct iovec){ r->heads, length };
 	put(r, r->few, 1);
 }
@@ -124,6 +125,7 @@ void nbd_reply_error(struct nbd_request *r, uint32_t error, const char *text)
 	struct nbd_error_chunk chunk;
 	uint32_t length, text_length = (uint32_t)strlen(text);
 
+	nbd_count_answer(r, error);
 	if (r->conn->headers == NBD_SIMPLE) {
 		length = put_simple_head(r, r->heads, error);
 		r->few[0] = (struct iovec){ r->heads, length };
@@ -197,6 +199,7 @@ void nbd_reply_read(struct nbd_request *r)
 	struct nbd_run runs[NBD_MOST_RUNS] = { { r->length, false } };
 	uint32_t count = 1;
 
+	nbd_count_answer(r, 0);
 	if (!r->length && r->conn->headers != NBD_SIMPLE) {
 		uint32_t length = put_chunk_head(r, r->heads, NBD_REPLY_NONE, 0,
 						 true);
@@ -227,6 +230,7 @@ void nbd_reply_chunks(struct nbd_request *r, uint16_t type,
 	struct iovec *parts;
 	uint8_t *heads;
 
+	nbd_count_answer(r, 0);
 	r->many = malloc(chunks * (2 * sizeof(*parts) + MOST_HEAD));
 	if (!r->many) {
 		give_up(r);

@@ -190,6 +190,7 @@ static struct nbd_request *create(struct nbd_conn *c, const struct head *h)
 	if (!r)
 		return NULL;
 	r->conn = c;
+	r->began_ns = c->loop->now_ns;
 	r->cookie = h->cookie;
 	r->offset = h->offset;
 	r->length = h->length;

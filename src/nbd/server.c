@@ -162,7 +162,7 @@ static bool may_uid(const struct nbd_server *s, uid_t uid)
 }
 
 /* The peer of a Unix socket is asked for; a TCP one is let in, by and large. */
-static bool may_connect(const struct nbd_server *s, int fd)
+static bool may_connect(struct nbd_server *s, int fd)
 {
 	struct ucred peer;
 	socklen_t length = sizeof(peer);
@@ -176,6 +176,7 @@ static bool may_connect(const struct nbd_server *s, int fd)
 		return false;
 	if (may_uid(s, peer.uid))
 		return true;
+	nbd_refused(&s->common, NBD_REFUSED_UID);
 	log_line(s, "a client of uid %u was refused", (unsigned)peer.uid);
 	return false;
 }
@@ -192,7 +193,10 @@ int nbd_server_give(struct nbd_server *s, int fd)
 		if (tide__load_relaxed(&s->loops[i].conn_count) <
 		    tide__load_relaxed(&least->conn_count))
 			least = &s->loops[i];
-	return nbd_loop_give(least, fd);
+	if (!nbd_loop_give(least, fd))
+		return 0;
+	nbd_refused(&s->common, NBD_REFUSED_MEMORY);
+	return -ENOMEM;
 }
 
 static void use_spare(struct nbd_server *s, int listener)
@@ -213,10 +217,12 @@ static bool accept_one(struct nbd_server *s, int listener)
 	int code = errno;
 
 	if (fd >= 0) {
-		if (nbd_server_connections(s) >= s->common.limits.connections)
+		if (nbd_server_connections(s) >=
+		    s->common.limits.connections) {
+			nbd_refused(&s->common, NBD_REFUSED_LIMIT);
 			log_line(s, "a client was refused: there are %u",
 				 s->common.limits.connections);
-		else if (may_connect(s, fd)) {
+		} else if (may_connect(s, fd)) {
 			nbd_server_give(s, fd);
 			return true;
 		}
@@ -224,6 +230,7 @@ static bool accept_one(struct nbd_server *s, int listener)
 		return true;
 	}
 	if (code == EMFILE || code == ENFILE) {
+		nbd_refused(&s->common, NBD_REFUSED_DESCRIPTORS);
 		log_line(s, "a client was refused: no free descriptor");
 		use_spare(s, listener);
 		return false;
@@ -256,6 +263,53 @@ static void *accept_all(void *arg)
 	return NULL;
 }
 
+/* The exports are all there now. */
+static int create_counts(struct nbd_server *s, struct tide_error *err)
+{
+	for (uint32_t i = 0; i < s->common.loops; i++) {
+		struct nbd_loop *loop = &s->loops[i];
+
+		free(loop->counts);
+		loop->counts = calloc(s->common.exports.count + 1,
+				      sizeof(*loop->counts));
+		if (!loop->counts)
+			return tide_error_set(err, -ENOMEM, "nbd",
+					      TIDE_NO_OFFSET,
+					      "no memory to count requests");
+	}
+	return 0;
+}
+
+void nbd_server_counts(const struct nbd_server *s, const struct nbd_export *e,
+		       struct nbd_counts *out)
+{
+	memset(out, 0, sizeof(*out));
+	for (uint32_t i = 0; i < s->common.loops; i++)
+		if (s->loops[i].counts)
+			nbd_counts_add(out, &s->loops[i].counts[e->index]);
+}
+
+void nbd_server_figures(const struct nbd_server *s, struct nbd_figures *out)
+{
+	const struct nbd_common *common = &s->common;
+
+	*out = (struct nbd_figures){
+		.connections = nbd_server_connections(s),
+		.accepted = tide__load_relaxed(&common->connection_numbers),
+		.loops = common->loops,
+	};
+	for (uint32_t i = 0; i < NBD_REFUSALS; i++)
+		out->refused[i] = tide__load_relaxed(&common->refused[i]);
+	for (uint32_t i = 0; i < NBD_STAGES; i++)
+		out->dropped[i] = tide__load_relaxed(&common->dropped[i]);
+	for (uint32_t i = 0; i < common->loops; i++) {
+		const struct nbd_loop *loop = &s->loops[i];
+
+		out->in_flight_bytes += tide__load_relaxed(&loop->shown_bytes);
+		out->in_flight_limit_bytes += loop->budget_bytes;
+	}
+}
+
 /* Signals are for the thread that started the server. */
 static int start_threads(struct nbd_server *s, struct tide_error *err)
 {
@@ -278,8 +332,10 @@ static int start_threads(struct nbd_server *s, struct tide_error *err)
 int nbd_server_start(struct nbd_server *s, struct tide_error *err)
 {
 	sigset_t all, old;
-	int ret;
+	int ret = create_counts(s, err);
 
+	if (ret)
+		return ret;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	ret = start_threads(s, err);

@@ -50,5 +50,11 @@ void nbd_server_stop(struct nbd_server *server);
 void nbd_server_destroy(struct nbd_server *server);
 /* Connections now. Any thread. */
 uint32_t nbd_server_connections(const struct nbd_server *server);
+/* What was counted since start; any thread, at any time between start and
+ * destroy. */
+void nbd_server_figures(const struct nbd_server *server,
+			struct nbd_figures *out);
+void nbd_server_counts(const struct nbd_server *server,
+		       const struct nbd_export *e, struct nbd_counts *out);
 
 #endif
