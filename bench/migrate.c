@@ -26,6 +26,7 @@
 #include "../guest/control.h"
 #include "base/clock.h"
 #include "tidemark/precopy.h"
+#include "tls/streams.h"
 #include "vm/migrate_ops.h"
 
 #define BYTES (256ull << 20)
@@ -159,6 +160,52 @@ static double plain_seconds(bool tcp, unsigned int channels,
 	return took;
 }
 
+/* ---- TLS ---- */
+
+/* [0] the source's, [1] the receiver's. */
+static struct tls_creds *creds[2];
+static const char *key_path;
+
+static void make_creds(void)
+{
+	char path[] = "/tmp/tidemark-bench-XXXXXX";
+	static const char key[] = "bench:0123456789abcdef0123456789abcdef\n";
+	int fd = mkstemp(path);
+	struct tide_error err;
+
+	if (fd < 0 || write(fd, key, sizeof(key) - 1) != sizeof(key) - 1 ||
+	    tls_creds_psk(&creds[0], path, NULL, TLS_CLIENT, &err) ||
+	    tls_creds_psk(&creds[1], path, NULL, TLS_SERVER, &err)) {
+		fprintf(stderr, "bench: %s\n", fd < 0 ? path : err.text);
+		exit(1);
+	}
+	close(fd);
+	/* A server looks into it again at each handshake: it goes at the end. */
+	key_path = strdup(path);
+}
+
+/* Both handshakes of a pair, in turn. */
+static void shake_hands(struct tls_streams *const side[2], const int fd[2])
+{
+	bool wants_write;
+	struct tide_error err;
+	int rc[2] = { -EAGAIN, -EAGAIN };
+
+	for (int k = 0; k < 2; k++)
+		if (tls_streams_open(side[k], fd[k], &err))
+			exit(1);
+	while (rc[0] || rc[1])
+		for (int k = 0; k < 2; k++) {
+			if (rc[k])
+				rc[k] = tls_streams_shake(side[k], fd[k],
+							  &wants_write, &err);
+			if (rc[k] && rc[k] != -EAGAIN) {
+				fprintf(stderr, "bench: %s\n", err.text);
+				exit(1);
+			}
+		}
+}
+
 /* ---- the engine ---- */
 
 struct move {
@@ -240,17 +287,21 @@ static void *far_main(void *o)
 
 static double engine_seconds(bool tcp, unsigned int channels,
 			     unsigned char *from, unsigned char *to,
-			     bool checksum)
+			     bool checksum, bool tls)
 {
 	static const struct tide_precopy_ops ops = {
 		.harvest = no_harvest, .pause = nothing, .resume = nothing,
 		.save_state = no_state, .progress = note };
 	struct tide_slot slot = { 0, 0, 0, BYTES, from };
 	struct move near = { 0 }, far = { .memory = to };
+	struct tls_streams *streams[2] = { NULL };
 	struct tide_set *set;
 	struct tide_error err;
 	pthread_t thread;
 
+	for (int k = 0; tls && k < 2; k++)
+		if (tls_streams_create(&streams[k], creds[k], NULL, &err))
+			exit(1);
 	madvise(to, BYTES, MADV_DONTNEED);
 	tide_slots_create(&near.slots, NULL);
 	tide_slots_create(&far.slots, NULL);
@@ -263,10 +314,15 @@ static double engine_seconds(bool tcp, unsigned int channels,
 			exit(1);
 		near.fd[i] = pair[0];
 		far.fd[i] = pair[1];
+		if (tls)
+			shake_hands(streams, pair);
 	}
 	tide_precopy_defaults(&near.options);
 	near.options.checksum = checksum;
+	near.options.stream_ops = tls ? &tls_stream_ops : NULL;
+	near.options.stream_opaque = streams[0];
 	far.options = near.options;
+	far.options.stream_opaque = streams[1];
 	pthread_create(&thread, NULL, far_main, &far);
 	if (tide_precopy_run(near.fd, channels, near.slots, set, &ops, &near,
 			     &near.options, &near.result, &err)) {
@@ -280,6 +336,8 @@ static double engine_seconds(bool tcp, unsigned int channels,
 	}
 	for (unsigned int i = 0; i < channels; i++)
 		close(near.fd[i]);
+	for (int k = 0; k < 2; k++)
+		tls_streams_destroy(streams[k]);
 	tide_slots_destroy(near.slots);
 	tide_slots_destroy(far.slots);
 	tide_set_destroy(set);
@@ -302,27 +360,30 @@ static double median(double *v)
 static void bench_bulk(unsigned char *from, unsigned char *to)
 {
 	printf("bulk, 256 MiB of data, MB/s: median [quartiles]\n"
-	       "%-6s %-8s %22s %22s %22s  ratio\n", "socket", "channels",
-	       "plain send/recv", "engine, XXH3", "engine, no checksum");
+	       "%-6s %-8s %22s %22s %22s %22s  ratios\n", "socket", "channels",
+	       "plain send/recv", "engine, XXH3", "engine, no checksum",
+	       "engine, TLS");
 	for (int tcp = 0; tcp < 2; tcp++) {
 		for (unsigned int ch = 1; ch <= MAX_CHANNELS; ch *= 4) {
-			double v[3][REPS], m[3];
+			double v[4][REPS], m[4];
 
 			for (int r = 0; r < REPS; r++) {
 				v[0][r] = plain_seconds(tcp, ch, from, to);
 				v[1][r] = engine_seconds(tcp, ch, from, to,
-							 true);
+							 true, false);
 				v[2][r] = engine_seconds(tcp, ch, from, to,
-							 false);
+							 false, false);
+				v[3][r] = engine_seconds(tcp, ch, from, to,
+							 false, true);
 			}
 			printf("%-6s %-8u", tcp ? "tcp" : "unix", ch);
-			for (int k = 0; k < 3; k++) {
+			for (int k = 0; k < 4; k++) {
 				m[k] = median(v[k]);
 				printf(" %8.0f [%5.0f,%6.0f]", BYTES / m[k] / 1e6,
 				       BYTES / v[k][REPS * 3 / 4] / 1e6,
 				       BYTES / v[k][REPS / 4] / 1e6);
 			}
-			printf("  %.2f\n", m[0] / m[1]);
+			printf("  %.2f %.2f\n", m[0] / m[1], m[0] / m[3]);
 			fflush(stdout);
 		}
 	}
@@ -445,7 +506,11 @@ int main(void)
 	unsigned char *from = map(), *to = map();
 
 	fill(from);
+	make_creds();
 	bench_bulk(from, to);
+	unlink(key_path);
+	for (int k = 0; k < 2; k++)
+		tls_creds_destroy(creds[k]);
 	munmap(from, BYTES);
 	munmap(to, BYTES);
 	bench_downtime();

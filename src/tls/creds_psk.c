@@ -17,7 +17,7 @@
  * traffic secret if the key becomes known later.
  */
 static const char priority[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:"
-			       "-KX-ALL:+ECDHE-PSK:+DHE-PSK";
+			       "-KX-ALL:+ECDHE-PSK:+DHE-PSK" TLS__CIPHERS;
 
 #define LEAST_HEX 32u		/* 128 bits */
 

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 static const char priority[] =
-	"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2";
+	"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2" TLS__CIPHERS;
 
 static int in_folder(char path[PATH_MAX], const char *folder, const char *name,
 		     struct tide_error *err)
