@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "cli/client.h"
+#include "cli/diff_svg.h"
 #include "cli/json_out.h"
+#include "cli/output.h"
 
 int changes_words_before(const struct cli_parsed *p)
 {
@@ -199,6 +201,7 @@ struct diff {
 	const struct cli_parsed *p;
 	struct cli_json json;
 	uint64_t runs, bytes;
+	struct diff_picture *picture; /* NULL: none is wanted */
 };
 
 static void print_part(void *opaque, const json_t *part)
@@ -214,6 +217,10 @@ static void print_part(void *opaque, const json_t *part)
 
 		d->runs++;
 		d->bytes += size;
+		if (d->picture) {
+			diff_picture_add(d->picture, at, size);
+			continue;
+		}
 		if (!cli_flag(d->p, "json")) {
 			printf("%" PRIu64 " %" PRIu64 "\n", at, size);
 			continue;
@@ -261,6 +268,30 @@ static json_t *diff_request(const struct cli_parsed *p)
 	return r;
 }
 
+/* How large the disk is has to be known first. */
+static int draw_diff(const struct cli_parsed *p, const char *path)
+{
+	static struct diff_picture picture;
+	struct diff d = { .p = p, .picture = &picture };
+	json_t *info, *answer, *request = diff_request(p);
+	int code;
+
+	if (request && json_object_set_new(request, "command",
+					   json_string("bitmap-info")))
+		json_object_clear(request);
+	info = changes_ask(p, request, NULL, NULL, &code);
+	if (!info)
+		return code;
+	diff_picture_init(&picture,
+			  (uint64_t)client_integer(info, "size_bytes"));
+	json_decref(info);
+	answer = changes_ask(p, diff_request(p), print_part, &d, &code);
+	if (answer)
+		code = diff_picture_write(&picture, p, path);
+	json_decref(answer);
+	return code;
+}
+
 static int run_diff(const struct cli_parsed *p)
 {
 	struct diff d = { .p = p };
@@ -272,6 +303,8 @@ static int run_diff(const struct cli_parsed *p)
 	if (!cli_text(p, "since") == !cli_text(p, "bitmap"))
 		return cli_fail(p->command, CLI_USAGE, "since when? Give "
 				"--since=CHECKPOINT or --bitmap=NAME");
+	if (cli_text(p, "svg"))
+		return draw_diff(p, cli_text(p, "svg"));
 	if (cli_flag(p, "json")) {
 		cli_json_begin(&d.json, stdout);
 		cli_json_object(&d.json, NULL);
@@ -412,6 +445,9 @@ static const struct cli_option diff_options[] = {
 	{ "until", "CHECKPOINT", CLI_TEXT, NULL,
 	  "and before this one, instead of now" },
 	{ "offset", "SIZE", CLI_SIZE, "0", "go on from this byte" },
+	{ "svg", "PATH", CLI_TEXT, NULL,
+	  "instead of a list, draw where it lies into PATH" },
+	OPT_FORCE,
 	CHANGES_WHERE,
 	{ 0 },
 };

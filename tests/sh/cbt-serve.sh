@@ -46,6 +46,13 @@ io "write -P 3 20M 1k"
 is "$(sum d --since=k1)" 262144 "since k1"
 is "$(sum d --bitmap=fine)" 1024 "fine"
 tool diff --control=c d --since=k1 | grep -qx "1048576 131072" || fail "diff as text: $(tool diff --control=c d --since=k1)"
+tool diff --control=c d --since=k1 --svg=p.svg || fail svg
+python3 - <<'P' || fail "the picture"
+import re, xml.dom.minidom
+xml.dom.minidom.parse("p.svg")
+changed = [int(n) for n in re.findall(r"offset \d+: (\d+) bytes changed", open("p.svg").read())]
+assert len(changed) == 8192 and sum(changed) == 262144, (len(changed), sum(changed))
+P
 tool checkpoint create --control=c d k2 || fail create
 is "$(sum d --since=k1 --until=k2)" 262144 "between"
 is "$(sum d --since=k2)" 0 "since k2"
