@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The rounds of a snapshot.
+ *
+ * While the VM runs: harvest, cut, copy, up to three times, until what is left
+ * is little. Then it stands: the devices give their state (which may still
+ * write to memory), the last harvest, its pages are copied into a buffer, and it
+ * runs again. Only then they are compressed and written. All memory in the file
+ * is that of the pause: each page that was copied before and written again is
+ * in a later round, which wins.
+ *
+ * A snapshot that fails has taken marks out of the set; so everything is
+ * marked, and the next one compares with its parent what it cannot know.
+ */
+#include "snapshot/capture.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "attach/target.h"
+#include "base/clock.h"
+#include "snapshot/folder.h"
+
+#define PIECE 256u		/* pages at once */
+#define LITTLE 2048u		/* pages that may be left for the pause */
+#define LIVE_ROUNDS 3
+#define RUNS 256
+
+struct taking {
+	struct snap_capture *c;
+	struct snap_writer w;
+	struct snap_chain parent;
+	bool compare;		/* with @parent; first round only */
+	struct snap_result *result;
+	unsigned char now[PIECE * SNAP_PAGE], then[PIECE * SNAP_PAGE];
+	struct tide_error *err;
+};
+
+static int no_memory(struct tide_error *err)
+{
+	return tide_error_set(err, -ENOMEM, "snapshot", TIDE_NO_OFFSET,
+			      "no memory");
+}
+
+static int make_slots(struct snap_capture *c, struct tide_error *err)
+{
+	int rc = tide_slots_create(&c->slots, err);
+
+	for (uint32_t i = 0; !rc && i < c->memory.areas; i++) {
+		const struct snap_area *a = &c->memory.area[i];
+		struct tide_slot slot = {
+			.id = i, .gpa_bytes = a->first_page * SNAP_PAGE,
+			.len_bytes = a->pages * SNAP_PAGE,
+			.host = (void *)(uintptr_t)a->address,
+		};
+
+		rc = tide_slots_insert(c->slots, &slot, err);
+	}
+	if (!rc)
+		rc = tide_set_create(&c->set, c->memory.pages, err);
+	return rc;
+}
+
+static int find_memory(struct snap_capture *c, struct tide_error *err)
+{
+	struct tide__target target;
+	struct tide__maps maps;
+	struct tide__ram ram;
+	int rc = tide__target_look(&target, c->options.pid, c->options.pid,
+				   err);
+
+	if (!rc)
+		rc = tide__maps_read(&maps, c->options.pid, err);
+	if (rc)
+		return rc;
+	memcpy(c->program, target.name, sizeof(c->program));
+	rc = tide__ram_find(&ram, &maps, c->options.least_bytes, err);
+	tide__maps_free(&maps);
+	if (!rc && c->vmm.ops->choose)
+		rc = c->vmm.ops->choose(&c->vmm, &ram, err);
+	if (!rc)
+		snap_memory_open(&c->memory, c->options.pid, &ram);
+	return rc;
+}
+
+static bool fits(const struct snap_capture *c, const struct snap_chain *chain)
+{
+	const struct snap_header *h = snap_chain_header(chain);
+
+	if (h->areas != c->memory.areas || h->pages != c->memory.pages)
+		return false;
+	for (uint32_t i = 0; i < h->areas; i++)
+		if (snap_chain_areas(chain)[i].pages !=
+		    c->memory.area[i].pages)
+			return false;
+	return true;
+}
+
+/* The newest that is whole and of this shape; none is no error. */
+static int find_parent(struct snap_capture *c, struct tide_error *err)
+{
+	struct snap_folder f;
+	struct snap_chain chain;
+	int rc = snap_folder_read(&f, c->options.folder, err);
+
+	for (size_t i = rc ? 0 : f.count; i-- > 0;) {
+		if (c->sequence < f.entry[i].header.sequence)
+			c->sequence = f.entry[i].header.sequence;
+		if (!snap_id_is_zero(&c->parent) ||
+		    snap_chain_open(&chain, f.path, f.entry[i].name, NULL))
+			continue;
+		if (fits(c, &chain))
+			c->parent = f.entry[i].header.id;
+		snap_chain_close(&chain);
+	}
+	if (!rc)
+		snap_folder_free(&f);
+	return rc;
+}
+
+int snap_capture_open(struct snap_capture *c,
+		      const struct snap_capture_options *options,
+		      struct tide_error *err)
+{
+	struct tide_source_vm vm = { .vm_fd = -1, .pid = options->pid };
+	struct tide_source_stats stats;
+	int rc;
+
+	*c = (struct snap_capture){ .options = *options, .everything = true };
+	c->lock = snap_folder_lock(options->folder, err);
+	if (c->lock < 0)
+		return c->lock;
+	rc = vmm_open(&c->vmm, options->pid, options->qmp, err);
+	if (!rc)
+		rc = find_memory(c, err);
+	if (!rc && c->vmm.private_memory && !options->memory_only)
+		rc = c->vmm.ops->devices(&c->vmm, NULL, NULL, err);
+	if (!rc)
+		rc = find_parent(c, err);
+	if (!rc)
+		rc = make_slots(c, err);
+	if (!rc)
+		rc = tide_source_create(&c->source, TIDE_SOURCE_FOREIGN, &vm,
+					err);
+	if (!rc)
+		rc = tide_source_start(c->source, c->slots, err);
+	if (rc) {
+		snap_capture_close(c);
+		return rc;
+	}
+	tide_source_get_stats(c->source, &stats);
+	c->stopped_ns = stats.stopped_ns;
+	return 0;
+}
+
+void snap_capture_close(struct snap_capture *c)
+{
+	vmm_close(&c->vmm);
+	tide_source_destroy(c->source);
+	tide_slots_destroy(c->slots);
+	tide_set_destroy(c->set);
+	snap_memory_close(&c->memory);
+	if (c->held)
+		munmap(c->held, c->held_room);
+	free(c->run);
+	if (c->lock >= 0)
+		close(c->lock);
+	*c = (struct snap_capture){ .lock = -1 };
+}
+
+/* Of a piece that was read, what its parent has not. */
+static int put_changed(struct taking *t, uint64_t page, uint64_t count)
+{
+	uint64_t from = 0;
+	int rc = snap_chain_read(&t->parent, page, count, t->then, t->err);
+
+	for (uint64_t i = 0; !rc && i <= count; i++) {
+		if (i < count && memcmp(t->now + i * SNAP_PAGE,
+					t->then + i * SNAP_PAGE, SNAP_PAGE))
+			continue;
+		if (i > from)
+			rc = snap_writer_pages(&t->w, page + from, i - from,
+					       t->now + from * SNAP_PAGE,
+					       t->err);
+		from = i + 1;
+	}
+	return rc;
+}
+
+/* Memory that was never touched is zeroes, and stays untouched. */
+static int put_run(struct taking *t, uint64_t page, uint64_t count)
+{
+	int rc = 0;
+
+	while (!rc && count) {
+		uint64_t n = snap_memory_holes(&t->c->memory, page, count);
+
+		if (n && (!t->compare ||
+			  snap_chain_zeroes(&t->parent, page) >= n)) {
+			if (!t->compare)
+				rc = snap_writer_zeroes(&t->w, page, n,
+							t->err);
+		} else {
+			n = count < PIECE ? count : PIECE;
+			rc = snap_memory_read(&t->c->memory, page, n, t->now,
+					      t->err);
+			if (!rc && t->compare)
+				rc = put_changed(t, page, n);
+			else if (!rc)
+				rc = snap_writer_pages(&t->w, page, n, t->now,
+						       t->err);
+		}
+		page += n;
+		count -= n;
+	}
+	return rc;
+}
+
+/* One round while it runs; *@left: what was written meanwhile. */
+static int live_round(struct taking *t, uint64_t *left)
+{
+	struct snap_capture *c = t->c;
+	struct tide_range range[RUNS];
+	struct tide_epoch *epoch;
+	uint64_t cursor = 0;
+	size_t n;
+	int rc = tide_source_harvest(c->source, c->set, t->err);
+
+	if (!rc)
+		rc = tide_set_cut(c->set, &epoch, t->err);
+	if (rc)
+		return rc;
+	t->result->live_pages += tide_epoch_count(epoch);
+	while (!rc && (n = tide_epoch_next(epoch, &cursor, range, RUNS)))
+		for (size_t i = 0; !rc && i < n; i++)
+			rc = put_run(t, range[i].first, range[i].count);
+	tide_epoch_commit(epoch);
+	if (!rc)
+		rc = snap_writer_round(&t->w, t->err);
+	if (!rc)
+		rc = tide_source_harvest(c->source, c->set, t->err);
+	*left = tide_set_count(c->set);
+	return rc;
+}
+
+/* The buffer of the pause, and its pages, are made before it. */
+static int make_room(struct snap_capture *c, uint64_t pages,
+		     struct tide_error *err)
+{
+	size_t bytes = pages * SNAP_PAGE;
+
+	if (bytes > c->held_room) {
+		void *more = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
+				  -1, 0);
+
+		if (more == MAP_FAILED)
+			return no_memory(err);
+		if (c->held)
+			munmap(c->held, c->held_room);
+		c->held = more;
+		c->held_room = bytes;
+	}
+	return 0;
+}
+
+static int hold_run(struct snap_capture *c, uint64_t *held,
+		    const struct tide_range *r, struct tide_error *err)
+{
+	if (c->runs == c->run_room) {
+		size_t room = c->run_room ? 2 * c->run_room : 1024;
+		void *more = realloc(c->run, room * sizeof(*c->run));
+
+		if (!more)
+			return no_memory(err);
+		c->run = more;
+		c->run_room = room;
+	}
+	c->run[c->runs++] = *r;
+	*held += r->count;
+	return snap_memory_read(&c->memory, r->first, r->count,
+				c->held + (*held - r->count) * SNAP_PAGE, err);
+}
+
+/* While it stands: what was written since the last round, into the buffer. */
+static int hold_rest(struct taking *t)
+{
+	struct snap_capture *c = t->c;
+	struct tide_range range[RUNS];
+	struct tide_epoch *epoch;
+	uint64_t cursor = 0, held = 0;
+	size_t n;
+	int rc = tide_source_harvest(c->source, c->set, t->err);
+
+	if (!rc)
+		rc = tide_set_cut(c->set, &epoch, t->err);
+	if (rc)
+		return rc;
+	t->result->final_pages = tide_epoch_count(epoch);
+	/* Usually it was made large enough. */
+	rc = make_room(c, t->result->final_pages, t->err);
+	c->runs = 0;
+	while (!rc && (n = tide_epoch_next(epoch, &cursor, range, RUNS)))
+		for (size_t i = 0; !rc && i < n; i++)
+			rc = hold_run(c, &held, &range[i], t->err);
+	tide_epoch_commit(epoch);
+	return rc;
+}
+
+static int stand_still(struct taking *t, void **devices, size_t *devices_n)
+{
+	struct snap_capture *c = t->c;
+	uint64_t start = tide__now_ns(), at;
+	int rc = vmm_pause(&c->vmm, t->err), rc2;
+
+	if (rc)
+		return rc;
+	at = tide__now_ns();
+	if (c->vmm.ops->devices && !c->options.memory_only)
+		rc = c->vmm.ops->devices(&c->vmm, devices, devices_n, t->err);
+	t->result->devices_ns = tide__now_ns() - at;
+	at = tide__now_ns();
+	if (!rc)
+		rc = hold_rest(t);
+	t->result->copy_ns = tide__now_ns() - at;
+	rc2 = vmm_resume(&c->vmm, rc ? NULL : t->err);
+	t->result->paused_ns = tide__now_ns() - start;
+	return rc ? rc : rc2;
+}
+
+static int write_held(struct taking *t)
+{
+	const unsigned char *at = t->c->held;
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < t->c->runs; i++) {
+		const struct tide_range *r = &t->c->run[i];
+
+		rc = snap_writer_pages(&t->w, r->first, r->count, at, t->err);
+		at += r->count * SNAP_PAGE;
+	}
+	return rc ? rc : snap_writer_round(&t->w, t->err);
+}
+
+static int rounds(struct taking *t)
+{
+	struct snap_capture *c = t->c;
+	void *devices = NULL;
+	size_t devices_n = 0;
+	uint64_t left = 0, before = UINT64_MAX;
+	int rc = 0;
+
+	for (int i = 0; !rc && i < LIVE_ROUNDS; i++) {
+		rc = live_round(t, &left);
+		t->compare = false;
+		if (left < LITTLE || left > before / 2)
+			break;
+		before = left;
+	}
+	if (!rc)
+		rc = make_room(c, 2 * left + LITTLE, t->err);
+	if (!rc && c->vmm.ops->prepare)
+		rc = c->vmm.ops->prepare(&c->vmm, t->err);
+	if (!rc)
+		rc = stand_still(t, &devices, &devices_n);
+	if (!rc)
+		rc = write_held(t);
+	if (!rc)
+		rc = snap_writer_devices(&t->w, devices, devices_n, t->err);
+	t->result->devices_bytes = devices_n;
+	free(devices);
+	return rc;
+}
+
+static uint64_t wall_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) +
+	       (uint64_t)ts.tv_nsec;
+}
+
+/* Whether the parent is still there; its pages, if everything is compared. */
+static int open_parent(struct taking *t)
+{
+	struct snap_capture *c = t->c;
+	const struct snap_entry *e;
+	struct snap_folder f;
+	int rc = snap_folder_read(&f, c->options.folder, t->err);
+
+	if (rc)
+		return rc;
+	e = snap_id_is_zero(&c->parent) ? NULL
+					: snap_folder_with(&f, &c->parent);
+	if (!e || (c->everything &&
+		   snap_chain_open(&t->parent, f.path, e->name, NULL))) {
+		c->parent = (struct snap_id){ { 0 } };
+		c->everything = true;
+	} else {
+		t->compare = c->everything;
+	}
+	snap_folder_free(&f);
+	if (c->everything)
+		tide_set_mark_range(c->set, 0, c->memory.pages);
+	return 0;
+}
+
+static int take(struct taking *t, const char *name)
+{
+	struct snap_capture *c = t->c;
+	struct snap_header h = {
+		.sequence = c->sequence + 1, .created_ns = wall_ns(),
+		.pages = c->memory.pages, .areas = c->memory.areas,
+	};
+	int rc = open_parent(t);
+
+	if (rc)
+		return rc;
+	h.parent = c->parent;
+	t->result->base = snap_id_is_zero(&h.parent);
+	memcpy(h.program, c->program, sizeof(h.program));
+	if (getrandom(&h.id, sizeof(h.id), 0) != (ssize_t)sizeof(h.id))
+		rc = tide_error_set(t->err, -EIO, "snapshot", TIDE_NO_OFFSET,
+				    "no random numbers");
+	if (!rc)
+		rc = snap_writer_open(&t->w, c->options.folder, name, false,
+				      &h, c->memory.area, t->err);
+	if (rc)
+		return rc;
+	rc = rounds(t);
+	t->result->pages = t->w.pages;
+	if (rc)
+		snap_writer_drop(&t->w);
+	else
+		rc = snap_writer_commit(&t->w, false, t->err);
+	t->result->file_bytes = t->w.footer.file_bytes;
+	if (!rc) {
+		c->parent = h.id;
+		c->sequence = h.sequence;
+	}
+	return rc;
+}
+
+int snap_capture_take(struct snap_capture *c, const char *name,
+		      struct snap_result *result, struct tide_error *err)
+{
+	struct taking *t = calloc(1, sizeof(*t));
+	uint64_t start = tide__now_ns();
+	int rc;
+
+	if (!t)
+		return no_memory(err);
+	*result = (struct snap_result){ 0 };
+	t->c = c;
+	t->result = result;
+	t->err = err;
+	rc = take(t, name);
+	snap_chain_close(&t->parent);
+	free(t);
+	c->everything = rc != 0;
+	result->all_ns = tide__now_ns() - start;
+	return rc;
+}

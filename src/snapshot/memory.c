@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "snapshot/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+static int open_file(int pid, const struct tide__ram_area *a)
+{
+	char path[80];
+
+	if (a->kind != TIDE__MAP_SHMEM)
+		return -1;
+	/* A mapping that was cut in pieces is not found under its whole. */
+	snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", pid,
+		 (unsigned long long)a->start,
+		 (unsigned long long)(a->start + a->len_bytes));
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+void snap_memory_open(struct snap_memory *m, int pid,
+		      const struct tide__ram *ram)
+{
+	*m = (struct snap_memory){ .pid = pid };
+	for (size_t i = 0; i < ram->count; i++) {
+		const struct tide__ram_area *from = &ram->area[i];
+		struct snap_area *a = &m->area[i];
+
+		*a = (struct snap_area){
+			.first_page = m->pages,
+			.pages = from->len_bytes / SNAP_PAGE,
+			.address = from->start,
+			.offset_bytes = from->offset_bytes,
+			.kind = from->kind == TIDE__MAP_ANONYMOUS ? 0 :
+				from->kind == TIDE__MAP_SHMEM ? 1 : 2,
+		};
+		memcpy(a->name, from->name, sizeof(a->name));
+		m->fd[i] = open_file(pid, from);
+		m->pages += a->pages;
+	}
+	m->areas = (uint32_t)ram->count;
+}
+
+void snap_memory_close(struct snap_memory *m)
+{
+	for (uint32_t i = 0; i < m->areas; i++)
+		if (m->fd[i] >= 0)
+			close(m->fd[i]);
+	m->areas = 0;
+}
+
+static uint32_t area_of(const struct snap_memory *m, uint64_t page)
+{
+	uint32_t i = 0;
+
+	while (page >= m->area[i].first_page + m->area[i].pages)
+		i++;
+	return i;
+}
+
+/* A hole behind the end of the file, and pages that went, read as zeroes. */
+static ssize_t read_file(int fd, unsigned char *to, size_t n, uint64_t offset)
+{
+	ssize_t got = pread(fd, to, n, (off_t)offset);
+
+	if (got == 0) {
+		memset(to, 0, n);
+		return (ssize_t)n;
+	}
+	return got;
+}
+
+static int read_area(const struct snap_memory *m, uint32_t i, uint64_t offset,
+		     unsigned char *to, size_t n)
+{
+	const struct snap_area *a = &m->area[i];
+
+	while (n) {
+		struct iovec here = { to, n };
+		struct iovec there = {
+			(void *)(uintptr_t)(a->address + offset), n };
+		ssize_t got = m->fd[i] >= 0
+		    ? read_file(m->fd[i], to, n, a->offset_bytes + offset)
+		    : process_vm_readv(m->pid, &here, 1, &there, 1, 0);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return got ? -errno : -EFAULT;
+		to += got;
+		offset += (uint64_t)got;
+		n -= (size_t)got;
+	}
+	return 0;
+}
+
+int snap_memory_read(const struct snap_memory *m, uint64_t page,
+		     uint64_t count, unsigned char *to, struct tide_error *err)
+{
+	while (count) {
+		uint32_t i = area_of(m, page);
+		const struct snap_area *a = &m->area[i];
+		uint64_t left = a->first_page + a->pages - page;
+		uint64_t n = left < count ? left : count;
+		int rc = read_area(m, i, (page - a->first_page) * SNAP_PAGE,
+				   to, n * SNAP_PAGE);
+
+		if (rc)
+			return tide_error_set(err, rc, "snapshot",
+					      page * SNAP_PAGE, "process %d's "
+					      "memory cannot be read: %s",
+					      m->pid, strerror(-rc));
+		page += n;
+		count -= n;
+		to += n * SNAP_PAGE;
+	}
+	return 0;
+}
+
+uint64_t snap_memory_holes(const struct snap_memory *m, uint64_t page,
+			   uint64_t count)
+{
+	uint32_t i = area_of(m, page);
+	const struct snap_area *a = &m->area[i];
+	uint64_t left = a->first_page + a->pages - page;
+	uint64_t at = a->offset_bytes + (page - a->first_page) * SNAP_PAGE;
+	off_t data;
+
+	if (m->fd[i] < 0)
+		return 0;
+	if (left > count)
+		left = count;
+	data = lseek(m->fd[i], (off_t)at, SEEK_DATA);
+	if (data < 0)
+		return errno == ENXIO ? left : 0;
+	if (((uint64_t)data - at) / SNAP_PAGE < left)
+		return ((uint64_t)data - at) / SNAP_PAGE;
+	return left;
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "vmm/qmp.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define PATIENCE_MS 10000
+
+static const char origin[] = "qmp";
+
+static int fail(int rc, const char *what, struct tide_error *err)
+{
+	return tide_error_set(err, rc, origin, TIDE_NO_OFFSET, "QMP: %s: %s",
+			      what, strerror(-rc));
+}
+
+/* One line, as an object; what does not fit into the buffer is an error. */
+static int read_line(struct qmp *q, json_t **out, struct tide_error *err)
+{
+	for (;;) {
+		char *end = memchr(q->buffer, '\n', q->used);
+		struct pollfd p = { q->fd, POLLIN, 0 };
+		ssize_t n;
+
+		if (end) {
+			size_t length = (size_t)(end - q->buffer) + 1;
+
+			*out = json_loadb(q->buffer, length, 0, NULL);
+			q->used -= length;
+			memmove(q->buffer, q->buffer + length, q->used);
+			if (json_is_object(*out))
+				return 0;
+			json_decref(*out);
+			return fail(-EPROTO, "it does not speak JSON", err);
+		}
+		if (q->used == sizeof(q->buffer))
+			return fail(-EMSGSIZE, "its line is too long", err);
+		if (poll(&p, 1, PATIENCE_MS) == 0)
+			return tide_error_set(err, -ETIMEDOUT, origin,
+					      TIDE_NO_OFFSET, "QMP: no answer "
+					      "in %d s (a monitor serves one "
+					      "client: is another connected?)",
+					      PATIENCE_MS / 1000);
+		n = recv(q->fd, q->buffer + q->used,
+			 sizeof(q->buffer) - q->used, 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return fail(n ? -errno : -ECONNRESET, "read", err);
+		q->used += (size_t)n;
+	}
+}
+
+static int send_text(struct qmp *q, const char *text, int fd,
+		     struct tide_error *err)
+{
+	size_t left = strlen(text);
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = { { 0 } };
+
+	while (left) {
+		struct iovec iov = { (void *)text, left };
+		struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+		ssize_t n;
+
+		if (fd >= 0) {
+			struct cmsghdr *c = &control.align;
+
+			msg.msg_control = control.bytes;
+			msg.msg_controllen = sizeof(control.bytes);
+			c->cmsg_level = SOL_SOCKET;
+			c->cmsg_type = SCM_RIGHTS;
+			c->cmsg_len = CMSG_LEN(sizeof(int));
+			memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+		}
+		n = sendmsg(q->fd, &msg, MSG_NOSIGNAL);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return fail(-errno, "write", err);
+		fd = -1;
+		text += n;
+		left -= (size_t)n;
+	}
+	return 0;
+}
+
+/* The answer with our number; events and others' are passed over. */
+static int await(struct qmp *q, json_t **answer, struct tide_error *err)
+{
+	for (;;) {
+		json_t *line, *value;
+		int rc = read_line(q, &line, err);
+
+		if (rc)
+			return rc;
+		if (json_integer_value(json_object_get(line, "id")) !=
+		    (json_int_t)q->id) {
+			json_decref(line);
+			continue;
+		}
+		value = json_object_get(line, "error");
+		if (value) {
+			const char *why = json_string_value(
+			    json_object_get(value, "desc"));
+
+			rc = tide_error_set(err, -EREMOTEIO, origin,
+					    TIDE_NO_OFFSET, "QEMU: %s",
+					    why ? why : "an error");
+		} else if (answer) {
+			*answer = json_incref(json_object_get(line, "return"));
+		}
+		json_decref(line);
+		return rc;
+	}
+}
+
+int qmp_ask(struct qmp *q, const char *command, json_t *arguments, int fd,
+	    json_t **answer, struct tide_error *err)
+{
+	json_t *request = json_pack("{s:s, s:i}", "execute", command, "id",
+				    (int)++q->id);
+	char *text;
+	int rc;
+
+	if (request && arguments)
+		json_object_set_new(request, "arguments", arguments);
+	else
+		json_decref(arguments);
+	text = request ? json_dumps(request, JSON_COMPACT) : NULL;
+	json_decref(request);
+	if (!text)
+		return fail(-ENOMEM, "no memory", err);
+	rc = send_text(q, text, fd, err);
+	free(text);
+	return rc ? rc : await(q, answer, err);
+}
+
+int qmp_open(struct qmp **out, const char *path, struct tide_error *err)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	struct qmp *q = calloc(1, sizeof(*q));
+	json_t *greeting = NULL;
+	int rc = 0;
+
+	if (!q)
+		return fail(-ENOMEM, "no memory", err);
+	q->fd = -1;
+	if (strlen(path) >= sizeof(to.sun_path))
+		rc = fail(-ENAMETOOLONG, path, err);
+	strncpy(to.sun_path, path, sizeof(to.sun_path) - 1);
+	if (!rc)
+		q->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (!rc && (q->fd < 0 ||
+		    connect(q->fd, (struct sockaddr *)&to, sizeof(to)) < 0))
+		rc = fail(-errno, path, err);
+	if (!rc)
+		rc = read_line(q, &greeting, err);
+	if (!rc && !json_object_get(greeting, "QMP"))
+		rc = fail(-EPROTO, "its greeting is not a QEMU's", err);
+	json_decref(greeting);
+	if (!rc)
+		rc = qmp_ask(q, "qmp_capabilities", NULL, -1, NULL, err);
+	if (rc)
+		qmp_close(q);
+	else
+		*out = q;
+	return rc;
+}
+
+void qmp_close(struct qmp *q)
+{
+	if (!q)
+		return;
+	if (q->fd >= 0)
+		close(q->fd);
+	free(q);
+}

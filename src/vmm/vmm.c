@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "vmm/vmm.h"
+
+int vmm_open(struct vmm *vmm, int pid, const char *qmp, struct tide_error *err)
+{
+	*vmm = (struct vmm){ .ops = qmp ? &vmm_qemu : &vmm_process,
+			     .pid = pid, .fd = -1, .guard = GUARD_NONE };
+	return vmm->ops->open ? vmm->ops->open(vmm, qmp, err) : 0;
+}
+
+void vmm_close(struct vmm *vmm)
+{
+	if (!vmm->ops)
+		return;
+	if (vmm->paused)
+		vmm_resume(vmm, NULL);
+	guard_dismiss(&vmm->guard);
+	if (vmm->ops->close)
+		vmm->ops->close(vmm);
+	vmm->ops = NULL;
+}
+
+int vmm_pause(struct vmm *vmm, struct tide_error *err)
+{
+	int rc;
+
+	vmm->paused = true;	/* whatever comes of it, resume it */
+	rc = vmm->ops->pause(vmm, err);
+	if (rc)
+		vmm_resume(vmm, NULL);
+	return rc;
+}
+
+int vmm_resume(struct vmm *vmm, struct tide_error *err)
+{
+	int rc = vmm->ops->resume(vmm, err);
+
+	vmm->paused = false;
+	guard_dismiss(&vmm->guard);
+	return rc;
+}

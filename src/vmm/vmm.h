@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A running VMM that is not ours, as far as a snapshot needs it: which of its
+ * mappings are guest memory, stand still, the state of the devices, go on.
+ *
+ * Whoever pauses a VM may die. A guard process, made beforehand, lets it go on
+ * then (guard.h).
+ */
+#ifndef TIDE_VMM_VMM_H
+#define TIDE_VMM_VMM_H
+
+#include "attach/ram.h"
+#include "tidemark/error.h"
+#include "vmm/guard.h"
+
+struct vmm;
+
+struct vmm_ops {
+	const char *name;
+	int (*open)(struct vmm *vmm, const char *path, struct tide_error *err);
+	void (*close)(struct vmm *vmm);
+	/* Of what looks like memory, only what is the guest's. */
+	int (*choose)(struct vmm *vmm, struct tide__ram *ram,
+		      struct tide_error *err);
+	/* All that can be done before the pause. */
+	int (*prepare)(struct vmm *vmm, struct tide_error *err);
+	int (*pause)(struct vmm *vmm, struct tide_error *err);
+	int (*resume)(struct vmm *vmm, struct tide_error *err);
+	/* While it is paused; the caller frees. NULL: it has none to give. */
+	int (*devices)(struct vmm *vmm, void **bytes, size_t *n,
+		       struct tide_error *err);
+};
+
+struct vmm {
+	const struct vmm_ops *ops;
+	int pid;
+	int fd;			/* a connection, or -1 */
+	bool was_running, paused, private_memory;
+	struct guard guard;
+	void *impl;
+};
+
+extern const struct vmm_ops vmm_process, vmm_qemu;
+
+/* @qmp NULL: any process. */
+int vmm_open(struct vmm *vmm, int pid, const char *qmp,
+	     struct tide_error *err);
+/* It runs again, whatever happened. */
+void vmm_close(struct vmm *vmm);
+int vmm_pause(struct vmm *vmm, struct tide_error *err);
+int vmm_resume(struct vmm *vmm, struct tide_error *err);
+
+#endif
