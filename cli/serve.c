@@ -337,8 +337,21 @@ static int add_disk(struct serve *s, const char *word)
 	if (nbd_exports_add(nbd_server_exports(s->server), d->name, d->disk,
 			    !o.writable, &d->export, &err))
 		return failed(s, &err);
-	serve_offer(d);
 	return 0;
+}
+
+/* All disks are open: what was begun on several is ended, then offered. */
+static void offer_all(struct serve *s)
+{
+	struct cbt *tracked[MOST_DISKS];
+	size_t count = 0;
+
+	for (int i = 0; i < s->disks.count; i++)
+		if (s->list[i].cbt)
+			tracked[count++] = s->list[i].cbt;
+	cbt_settle_groups(tracked, count);
+	for (int i = 0; i < s->disks.count; i++)
+		serve_offer(&s->list[i]);
 }
 
 static int listen_on(struct serve *s, int fd)
@@ -462,6 +475,8 @@ static int open_all(struct serve *s)
 		code = create_server(s);
 	for (int i = 0; i < s->p->argc && !code; i++)
 		code = add_disk(s, s->p->argv[i]);
+	if (!code)
+		offer_all(s);
 	if (!code)
 		code = listen_all(s);
 	if (!code && !s->sockets)

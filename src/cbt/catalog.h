@@ -51,6 +51,7 @@ struct cbt_point {
 	enum cbt_kind kind;
 	enum cbt_state state;
 	bool pending; /* a checkpoint that was begun and not committed */
+	bool making; /* of a group: not every store is known to have it */
 	uint32_t shift; /* what it is answered at */
 	/* It has what was marked since this epoch began; or CBT_NO_EPOCH. */
 	uint64_t epoch;

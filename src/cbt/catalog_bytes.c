@@ -88,7 +88,7 @@ static void put_point(struct out *o, const struct cbt_point *p)
 {
 	put(o, p->kind, 1);
 	put(o, p->state, 1);
-	put(o, p->pending, 1);
+	put(o, (p->pending ? 1u : 0) | (p->making ? 2u : 0), 1);
 	put(o, 0, 1);
 	put(o, p->shift, 4);
 	put(o, p->epoch, 8);
@@ -269,9 +269,13 @@ static void get_uuid(struct in *in, uint8_t uuid[16])
 /* The fields of a fixed size. */
 static void get_head(struct in *in, struct cbt_point *p)
 {
+	uint32_t flags;
+
 	p->kind = (enum cbt_kind)get(in, 1);
 	p->state = (enum cbt_state)get(in, 1);
-	p->pending = get(in, 1);
+	flags = (uint32_t)get(in, 1);
+	p->pending = flags & 1;
+	p->making = flags & 2;
 	get(in, 1);
 	p->shift = get_shift(in);
 	p->epoch = get(in, 8);

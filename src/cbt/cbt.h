@@ -109,6 +109,11 @@ int cbt_info(struct cbt *c, const char *name, struct cbt_info *out,
 int cbt_checkpoint_create(struct cbt *const *disks, size_t count,
 			  const char *name, bool pending,
 			  struct tide_error *err);
+/*
+ * After cbt_open, for all disks that belong together: a checkpoint of several
+ * that a killed process was making is kept on all, or dropped on all.
+ */
+void cbt_settle_groups(struct cbt *const *disks, size_t count);
 int cbt_checkpoint_delete(struct cbt *c, const char *name,
 			  struct tide_error *err);
 /* Pending no more: kept, or gone. Both may be repeated. */

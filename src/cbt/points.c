@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "cbt/tracker.h"
 
@@ -49,8 +48,8 @@ void cbt_doubt(struct cbt_catalog *catalog, const char *reason)
 	}
 }
 
-static int check_name(const struct cbt *c, const char *name,
-		      struct tide_error *err)
+int cbt_check_name(const struct cbt *c, const char *name,
+		   struct tide_error *err)
 {
 	size_t length = strlen(name);
 
@@ -72,111 +71,11 @@ static int check_name(const struct cbt *c, const char *name,
 	return 0;
 }
 
-static void lock_all(struct cbt *const *disks, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		pthread_mutex_lock(&disks[i]->lock);
-}
-
-static void unlock_all(struct cbt *const *disks, size_t count)
-{
-	for (size_t i = count; i-- > 0;)
-		pthread_mutex_unlock(&disks[i]->lock);
-}
-
-static int by_address(const void *a, const void *b)
-{
-	uintptr_t one = (uintptr_t)*(struct cbt *const *)a;
-	uintptr_t other = (uintptr_t)*(struct cbt *const *)b;
-
-	return (one > other) - (one < other);
-}
-
-static void drop(struct cbt *c, struct cbt_point *p)
+void cbt_drop_point(struct cbt *c, struct cbt_point *p)
 {
 	cbt_catalog_take(&c->catalog, p);
 	cbt_point_destroy(p);
 	cbt_tidy(c);
-}
-
-static const struct cbt_point *newest(const struct cbt_catalog *k)
-{
-	for (size_t i = k->point_count; i-- > 0;)
-		if (k->points[i]->kind == CBT_CHECKPOINT &&
-		    k->points[i]->state == CBT_RECORDING)
-			return k->points[i];
-	return NULL;
-}
-
-/* After the cut. */
-static struct cbt_point *add_checkpoint(struct cbt *c, const char *name,
-					bool pending, const uint8_t group[16])
-{
-	const struct cbt_point *parent = newest(&c->catalog);
-	struct cbt_point *p;
-
-	p = cbt_catalog_add(&c->catalog, CBT_CHECKPOINT, name);
-	if (!p)
-		return NULL;
-	p->epoch = c->catalog.epoch;
-	p->shift = c->catalog.usual_shift;
-	p->pending = pending;
-	if (parent)
-		memcpy(p->parent, parent->uuid, 16);
-	memcpy(p->group, group, 16);
-	return p;
-}
-
-static int create_all(struct cbt *const *disks, size_t count,
-		      const char *name, bool pending, struct tide_error *err)
-{
-	uint8_t group[16] = { 0 };
-	size_t done = 0;
-	int ret = 0;
-
-	if (count > 1 && getrandom(group, 16, 0) != 16)
-		return -EIO;
-	for (size_t i = 0; i < count && !ret; i++)
-		ret = check_name(disks[i], name, err);
-	if (!ret)
-		ret = cbt_cut(disks, count, err);
-	for (; done < count && !ret; done++) {
-		if (!add_checkpoint(disks[done], name, pending, group))
-			ret = cbt_no_memory(disks[done], err);
-		cbt_tidy(disks[done]);
-		if (!ret)
-			ret = cbt_commit(disks[done], err);
-	}
-	/* All of them or none. */
-	for (size_t i = 0; i < done && ret; i++) {
-		struct cbt_point *p = cbt_catalog_find(&disks[i]->catalog,
-						       name);
-
-		if (p) {
-			drop(disks[i], p);
-			cbt_commit(disks[i], NULL);
-		}
-	}
-	return ret;
-}
-
-int cbt_checkpoint_create(struct cbt *const *disks, size_t count,
-			  const char *name, bool pending,
-			  struct tide_error *err)
-{
-	struct cbt **sorted = malloc((count + 1) * sizeof(struct cbt *));
-	int ret;
-
-	if (!sorted)
-		return tide_error_set(err, -ENOMEM, "tracker", TIDE_NO_OFFSET,
-				      "no memory for %zu disks", count);
-	memcpy(sorted, disks, count * sizeof(struct cbt *));
-	qsort(sorted, count, sizeof(struct cbt *), by_address);
-	lock_all(sorted, count);
-	ret = create_all(sorted, count, name, pending, err);
-	unlock_all(sorted, count);
-	free(sorted);
-	return ret;
 }
 
 /* With the lock: the point, of that kind (0: any). */
@@ -311,7 +210,7 @@ static struct cbt_point *new_bitmap(struct cbt *c, const char *name,
 	if (!cbt_image_init(&p->own, cbt_bits_of(c->catalog.size_bytes, shift),
 			    shift))
 		return p;
-	drop(c, p);
+	cbt_drop_point(c, p);
 	return NULL;
 }
 
@@ -323,7 +222,7 @@ static int commit_new(struct cbt *c, struct cbt_point *p,
 	cbt_tidy(c);
 	ret = cbt_commit(c, err);
 	if (ret)
-		drop(c, p);
+		cbt_drop_point(c, p);
 	return ret;
 }
 
@@ -331,7 +230,7 @@ static int add_bitmap(struct cbt *c, const char *name, uint32_t shift,
 		      bool enabled, struct tide_error *err)
 {
 	struct cbt_point *p;
-	int ret = check_name(c, name, err);
+	int ret = cbt_check_name(c, name, err);
 
 	if (ret)
 		return ret;
@@ -344,7 +243,7 @@ static int add_bitmap(struct cbt *c, const char *name, uint32_t shift,
 		p->epoch = c->catalog.epoch;
 	}
 	if (ret) {
-		drop(c, p);
+		cbt_drop_point(c, p);
 		return ret;
 	}
 	return commit_new(c, p, err);
@@ -369,14 +268,14 @@ int cbt_bitmap_import(struct cbt *c, const char *name,
 	int ret;
 
 	pthread_mutex_lock(&c->lock);
-	ret = check_name(c, name, err);
+	ret = cbt_check_name(c, name, err);
 	if (ret)
 		return leave(c, ret);
 	p = new_bitmap(c, name, bits->shift);
 	if (!p)
 		return leave(c, cbt_no_memory(c, err));
 	if (cbt_image_or(&p->own, bits)) {
-		drop(c, p);
+		cbt_drop_point(c, p);
 		return leave(c, cbt_no_memory(c, err));
 	}
 	return leave(c, commit_new(c, p, err));
@@ -488,7 +387,7 @@ int cbt_rename(struct cbt *c, const char *from, const char *to,
 	int ret = take_point(c, from, 0, &p, err);
 
 	if (!ret)
-		ret = check_name(c, to, err);
+		ret = cbt_check_name(c, to, err);
 	if (ret)
 		return leave(c, ret);
 	name = strdup(to);

@@ -24,7 +24,7 @@ static enum cbt_word word_of(const struct cbt_point *p)
 {
 	if (p->state == CBT_INCONSISTENT)
 		return CBT_SAYS_INCONSISTENT;
-	if (p->pending)
+	if (p->pending || p->making)
 		return CBT_SAYS_BUSY;
 	return p->state == CBT_DISABLED ? CBT_SAYS_DISABLED
 					: CBT_SAYS_RECORDING;

@@ -69,6 +69,11 @@ int cbt_no_point(const struct cbt *c, const char *name,
 		 struct tide_error *err);
 int cbt_no_memory(const struct cbt *c, struct tide_error *err);
 
+int cbt_check_name(const struct cbt *c, const char *name,
+		   struct tide_error *err);
+/* Out of the catalog, and freed; the store hears of it with the next commit. */
+void cbt_drop_point(struct cbt *c, struct cbt_point *p);
+
 /* identity.c */
 void cbt_identity_stat(struct cbt_identity *id, const char *path,
 		       uint64_t size_bytes);

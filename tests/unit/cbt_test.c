@@ -1120,6 +1120,38 @@ static void test_damaged_store(void **state)
 	world_fini(&w);
 }
 
+static void set_making(struct world *w, bool making)
+{
+	pthread_mutex_lock(&w->c->lock);
+	cbt_catalog_find(&w->c->catalog, "g")->making = making;
+	assert_int_equal(cbt_commit(w->c, NULL), 0);
+	pthread_mutex_unlock(&w->c->lock);
+}
+
+/* Killed while the stores heard of one checkpoint: on both, or on none. */
+static void settle_both(struct world *w, struct world *v, bool one_made)
+{
+	struct cbt *both[2] = { w->c, v->c };
+	struct cbt_info info;
+
+	assert_int_equal(cbt_checkpoint_create(both, 2, "g", false, NULL), 0);
+	set_making(w, true);
+	set_making(v, !one_made);
+	world_kill(w);
+	world_kill(v);
+	world_open(w);
+	world_open(v);
+	both[0] = w->c;
+	both[1] = v->c;
+	cbt_settle_groups(both, 2);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(cbt_info(both[i], "g", &info, NULL),
+				 one_made ? 0 : -ENOENT);
+		if (one_made)
+			assert_int_equal(info.word, CBT_SAYS_RECORDING);
+	}
+}
+
 /* One instant for several disks; names; who already tracks. */
 static void test_several(void **state)
 {
@@ -1162,6 +1194,8 @@ static void test_several(void **state)
 	assert_int_equal(cbt_checkpoint_settle(w.c, "q", false, NULL), 0);
 	assert_int_equal(cbt_bitmap_add(w.c, "b", 1000, true, &err), -EINVAL);
 	assert_int_equal(cbt_bitmap_clear(w.c, "k", &err), -EINVAL);
+	settle_both(&w, &v, false);
+	settle_both(&w, &v, true);
 	assert_int_equal(tide_disk_close(w.d, NULL), 0);
 	assert_int_equal(tide_disk_close(v.d, NULL), 0);
 	world_fini(&v);
