@@ -45,6 +45,10 @@ const struct cli_command *const cli_commands[] = {
 	&cli_bitmap_list,
 	&cli_bitmap_info,
 	&cli_diff,
+	&cli_backup_list,
+	&cli_backup_verify,
+	&cli_backup,
+	&cli_restore,
 	&cli_scan,
 	&cli_trace_info,
 	&cli_trace_replay,
@@ -60,6 +64,7 @@ const struct cli_group cli_groups[] = {
 	{ "checkpoint", "Instants of a served disk: make, list, forget them" },
 	{ "bitmap", "Dirty bitmaps of a served disk" },
 	{ "snapshot", "Snapshot running VMs, and bring them back" },
+	{ "backup", "Back up disks, look after what was backed up" },
 	{ "trace", "Record, look into and play traces of dirty pages" },
 	{ NULL, NULL },
 };

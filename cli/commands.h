@@ -18,6 +18,7 @@ enum cli_exit {
 	CLI_NOT_CONVERGING = 5,	/* migration would not converge */
 	CLI_UNKNOWN = 6,	/* migration: no answer after GO; guest paused */
 	CLI_GUEST_DEAD = 7,	/* vm run: the guest died (its vCPUs failed) */
+	CLI_MISSED = 8,		/* changes that the tracker did not report */
 };
 
 struct cli_option;
@@ -59,5 +60,7 @@ extern const struct cli_command cli_qcow2_info, cli_qcow2_check,
 extern const struct cli_command cli_snapshot_create, cli_snapshot_list,
     cli_snapshot_show, cli_snapshot_diff, cli_snapshot_verify,
     cli_snapshot_restore, cli_snapshot_merge, cli_snapshot_prune;
+extern const struct cli_command cli_backup, cli_backup_list, cli_backup_verify,
+    cli_restore;
 
 #endif

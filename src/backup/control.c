@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "backup/control.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "control/lines.h"
+
+/* A begin waits for writes under way and for hooks of the server's. */
+#define PATIENCE_MS 120000
+
+static int fail(const char *path, int code, const char *what,
+		struct tide_error *err)
+{
+	return tide_error_set(err, -code, "control", TIDE_NO_OFFSET,
+			      "the control socket %s: %s: %s", path, what,
+			      strerror(code));
+}
+
+/* Another code than what a server refuses with. */
+static int nobody(const char *path, int code, struct tide_error *err)
+{
+	fail(path, code, "connecting", err);
+	if (err)
+		err->code = -ENOTCONN;
+	return -ENOTCONN;
+}
+
+static int dial(const char *path, int *out, struct tide_error *err)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	int fd, code;
+
+	if (strlen(path) >= sizeof(to.sun_path))
+		return nobody(path, ENAMETOOLONG, err);
+	strcpy(to.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return nobody(path, errno, err);
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to))) {
+		code = errno;
+		close(fd);
+		return nobody(path, code, err);
+	}
+	*out = fd;
+	return 0;
+}
+
+/* {"error": words, "code": errno} */
+static int refused(const json_t *answer, struct tide_error *err)
+{
+	const json_t *code = json_object_get(answer, "code");
+	const char *why = json_string_value(json_object_get(answer, "error"));
+	int number = (int)json_integer_value(code);
+
+	if (!why)
+		return 0;
+	if (number < 0)
+		number = -number;
+	return tide_error_set(err, number > 0 && number < 4096 ? -number : -EIO,
+			      "control", TIDE_NO_OFFSET, "%s", why);
+}
+
+static int converse(struct control_lines *l, const char *path,
+		    const json_t *request, json_t **answer,
+		    struct tide_error *err)
+{
+	json_t *got = NULL;
+	int ret = control_put(l, request);
+
+	if (ret)
+		return fail(path, -ret, "asking", err);
+	switch (control_get(l, PATIENCE_MS, &got)) {
+	case CONTROL_GOT:
+		break;
+	case CONTROL_TIMEOUT:
+		return fail(path, ETIMEDOUT, "waiting for the answer", err);
+	default:
+		return fail(path, ECONNRESET, "waiting for the answer", err);
+	}
+	ret = refused(got, err);
+	if (ret || !answer)
+		json_decref(got);
+	else
+		*answer = got;
+	return ret;
+}
+
+int backup_ask(const char *path, json_t *request, json_t **answer,
+	       struct tide_error *err)
+{
+	struct control_lines lines;
+	int fd, ret;
+
+	if (!request)
+		return fail(path, ENOMEM, "asking", err);
+	ret = dial(path, &fd, err);
+	if (!ret) {
+		control_lines_init(&lines, fd);
+		ret = converse(&lines, path, request, answer, err);
+		control_lines_fini(&lines);
+		close(fd);
+	}
+	json_decref(request);
+	return ret;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Asking a tidemark server about its checkpoints: one request, one answer, each
+ * on a connection of its own (docs/control-socket.md).
+ */
+#ifndef TIDE_BACKUP_CONTROL_H
+#define TIDE_BACKUP_CONTROL_H
+
+#include <jansson.h>
+
+#include "tidemark/error.h"
+
+/*
+ * Sends @request (taken), and *answer is what came, a new reference; NULL: not
+ * wanted. What the server refuses is its own error, with its words. -ENOTCONN:
+ * nobody is there.
+ */
+int backup_ask(const char *path, json_t *request, json_t **answer,
+	       struct tide_error *err);
+
+#endif

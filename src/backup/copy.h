@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* From a server to a point's image and digests. */
+#ifndef TIDE_BACKUP_COPY_H
+#define TIDE_BACKUP_COPY_H
+
+#include "backup/folder.h"
+#include "backup/rate.h"
+#include "backup/source.h"
+
+/*
+ * @at_bytes of @size_bytes of the disk were gone through: all below is copied.
+ * One call at a time, often.
+ */
+typedef void backup_progress(void *opaque, const char *disk,
+			     uint64_t at_bytes, uint64_t size_bytes);
+
+struct backup_copy {
+	struct backup_source *source;
+	struct backup_folder *folder;
+	const struct backup_point *parent; /* NULL: a full one */
+	const char *disk; /* for progress */
+	uint32_t jobs;
+	struct backup_rate *rate;
+	backup_progress *progress; /* NULL: none */
+	void *opaque;
+	const bool *stop;
+};
+
+/*
+ * backup_copy_run: image and digests of point p->number, durable, and what the
+ * manifest is to say in @p. After an error nothing names the files.
+ */
+int backup_copy_run(const struct backup_copy *c, struct backup_point *p,
+		    struct tide_error *err);
+
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "backup/pump.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/atomic.h"
+
+#define MOST_JOBS 64u
+
+struct run {
+	const struct backup_pump *pump;
+	pthread_mutex_t lock;
+	pthread_cond_t turn; /* `finished` moved, or it failed */
+	uint64_t given, finished;
+	bool over;
+	int failed;
+	struct tide_error err; /* of the first failure */
+};
+
+struct worker {
+	struct run *run;
+	uint32_t index;
+	struct backup_piece piece;
+	uint8_t *buf;
+};
+
+bool backup_is_zero(const uint8_t *buf, uint64_t length_bytes)
+{
+	/* Each byte is the one after it, and the first is 0. */
+	return !length_bytes ||
+	       (!buf[0] && !memcmp(buf, buf + 1, length_bytes - 1));
+}
+
+/* With the lock. */
+static void fail(struct run *r, int code, const struct tide_error *err)
+{
+	if (!r->failed) {
+		r->failed = code;
+		r->err = *err;
+	}
+	pthread_cond_broadcast(&r->turn);
+}
+
+static bool told_to_stop(const struct run *r)
+{
+	return r->pump->stop && tide__load_acquire(r->pump->stop);
+}
+
+/* With the lock: false: there is none. */
+static bool take(struct run *r, struct backup_piece *p)
+{
+	struct tide_error err;
+	int ret;
+
+	if (told_to_stop(r))
+		fail(r, tide_error_set(&err, -EINTR, "backup", TIDE_NO_OFFSET,
+				       "it was called off"), &err);
+	if (r->over || r->failed)
+		return false;
+	ret = r->pump->next(r->pump->opaque, p, &err);
+	if (ret < 0)
+		fail(r, ret, &err);
+	if (ret <= 0) {
+		r->over = true;
+		return false;
+	}
+	p->number = r->given++;
+	return true;
+}
+
+/* With the lock; waits for those before it. */
+static void finish(struct run *r, struct backup_piece *p)
+{
+	struct tide_error err;
+	int ret;
+
+	while (r->finished != p->number && !r->failed)
+		pthread_cond_wait(&r->turn, &r->lock);
+	if (r->failed)
+		return;
+	ret = r->pump->finish ? r->pump->finish(r->pump->opaque, p, &err) : 0;
+	if (ret)
+		fail(r, ret, &err);
+	r->finished++;
+	pthread_cond_broadcast(&r->turn);
+}
+
+static void *run_worker(void *opaque)
+{
+	struct worker *w = opaque;
+	struct run *r = w->run;
+	struct tide_error err;
+	int ret;
+
+	pthread_mutex_lock(&r->lock);
+	while (take(r, &w->piece)) {
+		pthread_mutex_unlock(&r->lock);
+		ret = r->pump->work(r->pump->opaque, w->index, &w->piece,
+				    w->buf, &err);
+		pthread_mutex_lock(&r->lock);
+		if (ret)
+			fail(r, ret, &err);
+		finish(r, &w->piece);
+	}
+	pthread_mutex_unlock(&r->lock);
+	return NULL;
+}
+
+static int no_workers(struct tide_error *err)
+{
+	return tide_error_set(err, -ENOMEM, "backup", TIDE_NO_OFFSET,
+			      "no memory for the threads that copy");
+}
+
+int backup_pump_run(const struct backup_pump *pump, struct tide_error *err)
+{
+	uint32_t jobs = pump->jobs < MOST_JOBS ? pump->jobs : MOST_JOBS, n = 0;
+	struct run r = { .pump = pump,
+			 .lock = PTHREAD_MUTEX_INITIALIZER,
+			 .turn = PTHREAD_COND_INITIALIZER };
+	struct worker *workers = calloc(jobs, sizeof(*workers));
+	pthread_t threads[MOST_JOBS];
+
+	for (; workers && n < jobs; n++) {
+		workers[n].run = &r;
+		workers[n].index = n;
+		if (posix_memalign((void **)&workers[n].buf, 4096,
+				   BACKUP_PIECE_BYTES))
+			break;
+		if (pthread_create(&threads[n], NULL, run_worker,
+				   &workers[n])) {
+			free(workers[n].buf);
+			break;
+		}
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		pthread_join(threads[i], NULL);
+		free(workers[i].buf);
+	}
+	free(workers);
+	pthread_mutex_destroy(&r.lock);
+	pthread_cond_destroy(&r.turn);
+	if (!n)
+		return no_workers(err);
+	if (r.failed && err)
+		*err = r.err;
+	return r.failed;
+}

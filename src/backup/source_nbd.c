@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "backup/source.h"
+
+#include <errno.h>
+#include <libnbd.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MOST_CONNECTIONS 64u
+#define WINDOW_BYTES (UINT64_C(1) << 30) /* of one question about status */
+#define ALLOCATION "base:allocation"
+
+/* The answer of one context: runs from `start` on. */
+struct runs {
+	struct run {
+		uint64_t end;
+		uint32_t flags;
+	} *list;
+	size_t count, room, at;
+	bool selected;
+};
+
+struct backup_source {
+	struct nbd_handle *handles[MOST_CONNECTIONS];
+	uint32_t count;
+	uint64_t size;
+	char *uri, *dirty_name;
+	/* Of the last answer: [start, end) is known. */
+	uint64_t start, end;
+	struct runs allocation, dirty;
+	bool can_zero, can_flush;
+};
+
+static int failed(const char *uri, const char *what, uint64_t offset,
+		  struct tide_error *err)
+{
+	int code = nbd_get_errno();
+	const char *why = nbd_get_error();
+
+	return tide_error_set(err, code > 0 ? -code : -EIO, "nbd", offset,
+			      "%.80s: %s: %s", uri, what,
+			      why ? why : "the server gave no reason");
+}
+
+static bool all_done(int ret)
+{
+	return ret >= 0;
+}
+
+/* Greeted, and in the options; the caller says what it wants and goes. */
+static struct nbd_handle *greet(const char *uri)
+{
+	struct nbd_handle *h = nbd_create();
+
+	if (!h)
+		return NULL;
+	/* A strange server's errors are to be heard, not guessed at. */
+	if (nbd_set_uri_allow_local_file(h, true) < 0 ||
+	    nbd_set_opt_mode(h, true) < 0 || nbd_connect_uri(h, uri) < 0) {
+		nbd_close(h);
+		return NULL;
+	}
+	return h;
+}
+
+static struct nbd_handle *connect_one(const char *uri,
+				      const struct backup_source_options *o,
+				      bool status)
+{
+	struct nbd_handle *h = greet(uri);
+
+	if (!h)
+		return NULL;
+	if ((!o->export || all_done(nbd_set_export_name(h, o->export))) &&
+	    (!status || all_done(nbd_add_meta_context(h, ALLOCATION))) &&
+	    (!status || !o->dirty ||
+	     all_done(nbd_add_meta_context(h, o->dirty))) &&
+	    all_done(nbd_opt_go(h)))
+		return h;
+	nbd_close(h);
+	return NULL;
+}
+
+static int first_connection(struct backup_source *s,
+			    const struct backup_source_options *o,
+			    struct tide_error *err)
+{
+	struct nbd_handle *h = connect_one(s->uri, o, true);
+	int64_t size;
+
+	if (!h)
+		return failed(s->uri, "connecting", TIDE_NO_OFFSET, err);
+	s->handles[s->count++] = h;
+	size = nbd_get_size(h);
+	if (size < 0)
+		return failed(s->uri, "asking for the size", TIDE_NO_OFFSET,
+			      err);
+	s->size = (uint64_t)size;
+	s->allocation.selected = nbd_can_meta_context(h, ALLOCATION) > 0;
+	s->can_zero = nbd_can_zero(h) > 0;
+	s->can_flush = nbd_can_flush(h) > 0;
+	if (o->write && nbd_is_read_only(h))
+		return tide_error_set(err, -EROFS, "nbd", TIDE_NO_OFFSET,
+				      "%.120s is for reading only", s->uri);
+	if (!o->dirty)
+		return 0;
+	s->dirty.selected = nbd_can_meta_context(h, o->dirty) > 0;
+	s->dirty_name = strdup(o->dirty);
+	if (!s->dirty.selected)
+		return tide_error_set(err, -ENOENT, "nbd", TIDE_NO_OFFSET,
+				      "%.80s has no context %.100s", s->uri,
+				      o->dirty);
+	return s->dirty_name ? 0 : -ENOMEM;
+}
+
+int backup_source_open(const char *uri,
+		       const struct backup_source_options *o,
+		       struct backup_source **out, struct tide_error *err)
+{
+	struct backup_source *s = calloc(1, sizeof(*s));
+	int ret;
+
+	if (s)
+		s->uri = strdup(uri);
+	if (!s || !s->uri) {
+		free(s);
+		return tide_error_set(err, -ENOMEM, "nbd", TIDE_NO_OFFSET,
+				      "no memory to connect to %.120s", uri);
+	}
+	ret = first_connection(s, o, err);
+	if (ret) {
+		backup_source_close(s);
+		return ret;
+	}
+	/* More of them only where the server says that they are one disk. */
+	while (s->count < o->connections && s->count < MOST_CONNECTIONS &&
+	       nbd_can_multi_conn(s->handles[0]) > 0) {
+		struct nbd_handle *h = connect_one(uri, o, false);
+
+		if (!h)
+			break; /* it has enough of us: go on with these */
+		s->handles[s->count++] = h;
+	}
+	*out = s;
+	return 0;
+}
+
+void backup_source_close(struct backup_source *s)
+{
+	if (!s)
+		return;
+	for (uint32_t i = 0; i < s->count; i++) {
+		nbd_shutdown(s->handles[i], 0);
+		nbd_close(s->handles[i]);
+	}
+	free(s->allocation.list);
+	free(s->dirty.list);
+	free(s->dirty_name);
+	free(s->uri);
+	free(s);
+}
+
+uint64_t backup_source_size(const struct backup_source *s)
+{
+	return s->size;
+}
+
+/* --- block status ------------------------------------------------------- */
+
+static int add_run(struct runs *r, uint64_t end, uint32_t flags)
+{
+	size_t room = r->room ? 2 * r->room : 1024;
+
+	if (r->count && r->list[r->count - 1].flags == flags) {
+		r->list[r->count - 1].end = end;
+		return 0;
+	}
+	if (r->count == r->room) {
+		struct run *more = realloc(r->list, room * sizeof(*more));
+
+		if (!more)
+			return -1;
+		r->list = more;
+		r->room = room;
+	}
+	r->list[r->count].end = end;
+	r->list[r->count++].flags = flags;
+	return 0;
+}
+
+static int on_extents(void *opaque, const char *name, uint64_t offset,
+		      uint32_t *entries, size_t count, int *error)
+{
+	struct backup_source *s = opaque;
+	struct runs *r = s->dirty_name && !strcmp(name, s->dirty_name) ?
+				 &s->dirty :
+			 !strcmp(name, ALLOCATION) ? &s->allocation : NULL;
+
+	for (size_t i = 0; r && i + 1 < count; i += 2) {
+		offset += entries[i];
+		if (offset > s->size)
+			offset = s->size;
+		if (add_run(r, offset, entries[i + 1])) {
+			*error = ENOMEM;
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static uint64_t reach(const struct runs *r, uint64_t otherwise)
+{
+	return r->selected && r->count ? r->list[r->count - 1].end : otherwise;
+}
+
+/* Ask what lies from @offset on. */
+static int ask(struct backup_source *s, uint64_t offset,
+	       struct tide_error *err)
+{
+	uint64_t length = s->size - offset, end;
+
+	if (length > WINDOW_BYTES)
+		length = WINDOW_BYTES;
+	s->allocation.count = s->allocation.at = 0;
+	s->dirty.count = s->dirty.at = 0;
+	s->start = offset;
+	s->end = offset + length;
+	if (!s->allocation.selected && !s->dirty.selected)
+		return 0;
+	if (nbd_block_status(s->handles[0], length, offset,
+			     (nbd_extent_callback){ .callback = on_extents,
+						    .user_data = s }, 0) < 0)
+		return failed(s->uri, "asking what lies there", offset, err);
+	end = reach(&s->allocation, s->end);
+	if (end < s->end)
+		s->end = end;
+	end = reach(&s->dirty, s->end);
+	if (end < s->end)
+		s->end = end;
+	if ((s->dirty.selected && !s->dirty.count) || s->end <= offset)
+		return tide_error_set(err, -EPROTO, "nbd", offset,
+				      "%.80s: the server's answer about offset "
+				      "%llu says nothing of it", s->uri,
+				      (unsigned long long)offset);
+	return 0;
+}
+
+/* The run at @offset, which seldom moves back within an answer. */
+static const struct run *run_at(struct runs *r, uint64_t offset)
+{
+	if (r->at && r->list[r->at - 1].end > offset)
+		r->at = 0;
+	while (r->at < r->count && r->list[r->at].end <= offset)
+		r->at++;
+	return r->at < r->count ? &r->list[r->at] : NULL;
+}
+
+int backup_source_at(struct backup_source *s, uint64_t offset,
+		     uint64_t *length_bytes, uint32_t *flags,
+		     struct tide_error *err)
+{
+	const struct run *a, *d;
+	uint64_t end;
+	int ret = 0;
+
+	if (offset < s->start || offset >= s->end)
+		ret = ask(s, offset, err);
+	if (ret)
+		return ret;
+	a = run_at(&s->allocation, offset);
+	d = run_at(&s->dirty, offset);
+	end = s->end;
+	if (a && a->end < end)
+		end = a->end;
+	if (d && d->end < end)
+		end = d->end;
+	*length_bytes = end - offset;
+	/* Bit 1 of base:allocation: it reads as zeroes. */
+	*flags = (a && a->flags & 2 ? BACKUP_IS_ZERO : 0) |
+		 (!d || d->flags & 1 ? BACKUP_IS_DIRTY : 0);
+	return 0;
+}
+
+/* --- transfer ----------------------------------------------------------- */
+
+static struct nbd_handle *handle_of(struct backup_source *s, uint32_t worker)
+{
+	return s->handles[worker % s->count];
+}
+
+int backup_source_read(struct backup_source *s, uint32_t worker,
+		       uint64_t offset, void *buf, uint64_t length,
+		       struct tide_error *err)
+{
+	if (nbd_pread(handle_of(s, worker), buf, length, offset, 0) < 0)
+		return failed(s->uri, "reading", offset, err);
+	return 0;
+}
+
+int backup_source_write(struct backup_source *s, uint32_t worker,
+			uint64_t offset, const void *buf, uint64_t length,
+			struct tide_error *err)
+{
+	if (nbd_pwrite(handle_of(s, worker), buf, length, offset, 0) < 0)
+		return failed(s->uri, "writing", offset, err);
+	return 0;
+}
+
+int backup_source_zero(struct backup_source *s, uint32_t worker,
+		       uint64_t offset, uint64_t length,
+		       struct tide_error *err)
+{
+	if (!s->can_zero)
+		return tide_error_set(err, -ENOTSUP, "nbd", offset,
+				      "%.120s does not zero", s->uri);
+	while (length) {
+		uint64_t n = length < WINDOW_BYTES ? length : WINDOW_BYTES;
+
+		if (nbd_zero(handle_of(s, worker), n, offset, 0) < 0)
+			return failed(s->uri, "zeroing", offset, err);
+		offset += n;
+		length -= n;
+	}
+	return 0;
+}
+
+int backup_source_flush(struct backup_source *s, struct tide_error *err)
+{
+	/* On every one: not all servers are one disk to all connections. */
+	for (uint32_t i = 0; s->can_flush && i < s->count; i++)
+		if (nbd_flush(s->handles[i], 0) < 0)
+			return failed(s->uri, "flushing", TIDE_NO_OFFSET, err);
+	return 0;
+}
+
+/* --- looking ------------------------------------------------------------ */
+
+static int on_context(void *opaque, const char *name)
+{
+	char **control = opaque;
+	size_t n = strlen(BACKUP_CONTROL_CONTEXT);
+
+	if (!*control && !strncmp(name, BACKUP_CONTROL_CONTEXT, n))
+		*control = strdup(name + n);
+	return 0;
+}
+
+int backup_source_look(const char *uri, char **export, char **control,
+		       struct tide_error *err)
+{
+	struct nbd_handle *h = greet(uri);
+
+	if (!h)
+		return failed(uri, "connecting", TIDE_NO_OFFSET, err);
+	*export = nbd_get_export_name(h);
+	*control = NULL;
+	/* A server that lists nothing is a stranger, no error. */
+	if (nbd_add_meta_context(h, BACKUP_CONTROL_CONTEXT) >= 0)
+		nbd_opt_list_meta_context(h, (nbd_context_callback){
+			.callback = on_context, .user_data = control });
+	if (!*control)
+		*control = strdup("");
+	nbd_opt_abort(h);
+	nbd_close(h);
+	if (*export && *control)
+		return 0;
+	free(*export);
+	free(*control);
+	return tide_error_set(err, -ENOMEM, "nbd", TIDE_NO_OFFSET,
+			      "no memory to look at %.120s", uri);
+}
