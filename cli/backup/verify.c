@@ -15,7 +15,7 @@
 
 static const struct cli_option options[] = {
 	{ "point", "N", CLI_COUNT, NULL, "this one, and not all", 1, 0 },
-	{ "sample", "PERCENT", CLI_TEXT, "100%",
+	{ "sample", "SHARE", CLI_TEXT, "100%",
 	  "read only so much, chosen at random" },
 	{ "seed", "N", CLI_COUNT, NULL, "of the choice; else the time", 0, 0 },
 	{ "against", "URI", CLI_TEXT, NULL,
