@@ -29,7 +29,7 @@ static void put_first_words(void)
 static void put_second_words(void)
 {
 	for (const struct cli_group *g = cli_groups; g->name; g++) {
-		printf("\t[ \"$one\" = %s ] && words='", g->name);
+		printf("\t[ \"$one\" = %s ] && words+=' ", g->name);
 		for (const struct cli_command *const *c = cli_commands; *c; c++)
 			if (cli_in_group(*c, g))
 				printf("%s ", completion_last_word(*c));
@@ -56,7 +56,8 @@ void completion_bash(void)
 	printf("\t*) case $one in\n");
 	put_cases(false);
 	printf("\tesac ;;\n\tesac\n\tfi\n"
-	       "\tif [ \"$COMP_CWORD\" = 2 ] && [ -z \"$words\" ]; then\n"
+	       /* A group may be a command of its own, with options. */
+	       "\tif [ \"$COMP_CWORD\" = 2 ]; then\n"
 	       "\t:\n");
 	put_second_words();
 	printf("\tfi\n"

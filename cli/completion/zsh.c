@@ -34,7 +34,9 @@ static void put_first_words(void)
 
 static void put_group(const struct cli_group *g)
 {
-	printf("\tif (( CURRENT == 3 )) && [[ $words[2] == %s ]]; then\n"
+	/* A group may be a command of its own: then options may stand here. */
+	printf("\tif (( CURRENT == 3 )) && [[ $words[2] == %s ]] && "
+	       "[[ $words[3] != -* ]]; then\n"
 	       "\t\tlist=(\n", g->name);
 	for (const struct cli_command *const *c = cli_commands; *c; c++)
 		if (cli_in_group(*c, g))
