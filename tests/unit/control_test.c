@@ -392,8 +392,11 @@ static void a_spare_that_was_lost(void **state)
 		held[i] = socket(AF_UNIX, SOCK_STREAM, 0);
 	getrlimit(RLIMIT_NOFILE, &old);
 	few = old;
-	/* None may be opened at all, not even in the spare one's place. */
-	few.rlim_cur = 0;
+	/*
+	 * None may be opened at all, not even in the spare one's place: 0 is
+	 * taken. With a limit of 0 poll would refuse to wait for anything.
+	 */
+	few.rlim_cur = 1;
 	setrlimit(RLIMIT_NOFILE, &few);
 	for (int i = 0; i < 3; i++) {
 		struct sockaddr_storage ss;
