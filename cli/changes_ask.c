@@ -46,6 +46,8 @@ static json_t *ask_disk(const struct cli_parsed *p, const json_t *request,
 		*code = cli_fail(p->command, CLI_FAILED, "%s", d.untracked);
 	else if (*cbt_note(d.cbt))
 		fprintf(stderr, "tidemark: %s: %s\n", path, cbt_note(d.cbt));
+	if (*d.note)
+		fprintf(stderr, "tidemark: %s: %s\n", path, d.note);
 	answer = d.cbt ? serve_verb(&disks, request, take_part, to) : NULL;
 	serve_disk_fini(&d);
 	if (tide_disk_close(d.disk, &err) && answer) {

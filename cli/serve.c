@@ -17,6 +17,7 @@
 
 #include "cli/options.h"
 #include "cli/serve_http.h"
+#include "cli/serve_log.h"
 #include "cli/serve_metrics.h"
 #include "cli/serve_sockets.h"
 #include "cli/serve_track.h"
@@ -86,7 +87,11 @@ static const struct cli_option options[] = {
 	  "how long a client may take until it names its disk", 100, 0 },
 	{ "drain-timeout", "MS", CLI_MILLISECONDS, "10000",
 	  "how long it may take for its last answers at the end", 100, 0 },
-	{ "quiet", NULL, CLI_FLAG, NULL, "log nothing about clients" },
+	{ "log-file", "PATH", CLI_TEXT, NULL,
+	  "append the log there, not to standard error; SIGHUP reopens it" },
+	{ "log-json", NULL, CLI_FLAG, NULL,
+	  "log an object of JSON a line, not key=value" },
+	{ "quiet", NULL, CLI_FLAG, NULL, "log nothing about clients, of the server only what is wrong" },
 	{ 0 },
 };
 
@@ -99,6 +104,8 @@ struct serve {
 	size_t uid_count;
 	struct tls_creds *creds;
 	struct nbd_security security;
+	struct serve_log *log;
+	bool ready; /* standard error may be a pipe that nobody reads now */
 	struct serve_http *http; /* NULL: nobody asked for metrics */
 	struct serve_metrics metrics;
 	struct control_listener unix_sockets[3]; /* made by us */
@@ -107,15 +114,33 @@ struct serve {
 	char names[MOST_SOCKETS][128]; /* of the sockets */
 };
 
-static int failed(const struct serve *s, const struct tide_error *err)
+static void say(struct serve *s, enum serve_level level, const char *event,
+		const char *export, const char *text)
 {
-	return cli_fail(s->p->command, CLI_FAILED, "%s", err->text);
+	if (level > SERVE_INFO || !cli_flag(s->p, "quiet"))
+		serve_log(s->log, &(struct serve_line){
+			.level = level, .event = event, .export = export,
+			.text = text });
 }
 
-static void log_line(void *opaque, const char *line)
+static int failed(struct serve *s, const struct tide_error *err)
 {
-	(void)opaque;
-	fprintf(stderr, "tidemark serve: %s\n", line);
+	if (s->ready)
+		say(s, SERVE_ERROR, "failed", NULL, err->text);
+	else
+		cli_fail(s->p->command, CLI_FAILED, "%s", err->text);
+	return CLI_FAILED;
+}
+
+static void log_event(void *opaque, const struct nbd_event *e)
+{
+	struct serve *s = opaque;
+
+	serve_log(s->log, &(struct serve_line){
+		.level = e->warning ? SERVE_WARNING : SERVE_INFO,
+		.event = e->what, .export = e->export, .client = e->client,
+		.has_uid = e->peer.has_uid, .uid = e->peer.uid,
+		.identity = e->peer.identity, .text = e->text });
 }
 
 /* "1000,64055" or "any"; false: it is neither. */
@@ -177,7 +202,8 @@ static int create_server(struct serve *s)
 				(uint32_t)cli_number(p, "handshake-timeout"),
 			.drain_ms = (uint32_t)cli_number(p, "drain-timeout"),
 		},
-		.log = cli_flag(p, "quiet") ? NULL : log_line,
+		.log = cli_flag(p, "quiet") ? NULL : log_event,
+		.log_opaque = s,
 	};
 	struct tide_error err;
 
@@ -267,6 +293,7 @@ static int track_patiently(struct serve_disk *d, const struct cbt_options *o)
 static int track(struct serve *s, struct serve_disk *d)
 {
 	struct cbt_options o;
+	char text[600];
 
 	if (!strcmp(cli_text(s->p, "durability"), "none") ||
 	    !d->disk->writable) {
@@ -282,12 +309,15 @@ static int track(struct serve *s, struct serve_disk *d)
 	if (o.store_path && s->p->argc > 1)
 		return cli_fail(s->p->command, CLI_USAGE,
 				"--store is for one disk");
-	if (track_patiently(d, &o))
-		fprintf(stderr, "tidemark serve: %s is served UNTRACKED: %s\n",
-			d->name, d->untracked);
-	else if (*cbt_note(d->cbt))
-		fprintf(stderr, "tidemark serve: %s: %s\n", d->name,
-			cbt_note(d->cbt));
+	if (track_patiently(d, &o)) {
+		snprintf(text, sizeof(text), "it is served UNTRACKED: %s",
+			 d->untracked);
+		say(s, SERVE_ERROR, "untracked", d->name, text);
+	} else if (*cbt_note(d->cbt)) {
+		say(s, SERVE_WARNING, "found", d->name, cbt_note(d->cbt));
+	}
+	if (*d->note)
+		say(s, SERVE_WARNING, "found", d->name, d->note);
 	return 0;
 }
 
@@ -328,9 +358,9 @@ static int add_disk(struct serve *s, const char *word)
 	s->disks.count++;
 	if (!o.format && o.writable && !strcmp(d->disk->ops->name, "file") &&
 	    !cli_flag(s->p, "quiet"))
-		fprintf(stderr, "tidemark serve: %s is raw by its first bytes, "
-			"which a guest may write: name the --format\n",
-			d->name);
+		say(s, SERVE_WARNING, "format", d->name,
+		    "it is raw by its first bytes, which a guest may write: "
+		    "name the --format");
 	code = track(s, d);
 	if (code)
 		return code;
@@ -459,7 +489,7 @@ static int serve_figures(struct serve *s)
 		return -n;
 	s->metrics = (struct serve_metrics){
 		.server = s->server, .disks = &s->disks,
-		.started_s = (uint64_t)time(NULL),
+		.log = s->log, .started_s = (uint64_t)time(NULL),
 	};
 	serve_name_of(fds[0], name, sizeof(name));
 	printf("metrics on %s\n", name);
@@ -467,10 +497,21 @@ static int serve_figures(struct serve *s)
 		       ? failed(s, &err) : 0;
 }
 
+static int start_log(struct serve *s)
+{
+	struct tide_error err;
+
+	return serve_log_start(&s->log, cli_text(s->p, "log-file"),
+			       cli_flag(s->p, "log-json"), &err)
+		       ? failed(s, &err) : 0;
+}
+
 static int open_all(struct serve *s)
 {
-	int code = load_creds(s);
+	int code = start_log(s); /* before any other thread: SIGHUP is its */
 
+	if (!code)
+		code = load_creds(s);
 	if (!code)
 		code = create_server(s);
 	for (int i = 0; i < s->p->argc && !code; i++)
@@ -502,13 +543,18 @@ static int close_all(struct serve *s, int code)
 		if (tide_disk_close(s->list[i].disk, &err) && !code)
 			code = failed(s, &err);
 	}
+	serve_log_stop(s->log);
 	return code;
 }
 
 static void say_ready(void *opaque)
 {
-	const struct serve *s = opaque;
+	struct serve *s = opaque;
 
+	serve_log_flush(s->log);
+	s->ready = true;
+	for (int i = 0; i < s->sockets; i++)
+		say(s, SERVE_INFO, "listening", NULL, s->names[i]);
 	printf("listening on");
 	for (int i = 0; i < s->sockets; i++)
 		printf(" %s", s->names[i]);
@@ -575,6 +621,7 @@ static int serve_until_told(struct serve *s)
 		sigwait(&ends, &signal);
 	}
 	serve_notify("STOPPING=1");
+	say(s, SERVE_INFO, "stopping", NULL, NULL);
 	return ret ? failed(s, &err) : 0;
 }
 

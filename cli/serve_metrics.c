@@ -16,7 +16,7 @@
 
 struct server_figures {
 	struct nbd_figures nbd;
-	uint64_t one, started_s;
+	uint64_t one, started_s, log_lost;
 };
 
 /* Of a disk: what its export counted, and what its tracker says. */
@@ -75,6 +75,9 @@ static const struct metric metrics[] = {
 	  "Memory that requests and unread answers hold", false },
 	{ "tidemark_in_flight_limit_bytes", GAUGE, OF_SERVER,
 	  SERVER(nbd.in_flight_limit_bytes), "And may hold at most", false },
+	{ "tidemark_log_lost_lines_total", COUNTER, OF_SERVER,
+	  SERVER(log_lost),
+	  "Lines that the log's file or pipe did not take in time", false },
 	{ "tidemark_export_size_bytes", GAUGE, OF_DISK, DISK(size_bytes),
 	  "The disk's size", false },
 	{ "tidemark_export_writable", GAUGE, OF_DISK, DISK(writable),
@@ -259,6 +262,7 @@ char *serve_metrics_page(void *opaque, size_t *length)
 		calloc((size_t)count + 1, sizeof(*disks));
 	struct server_figures server = {
 		.one = 1, .started_s = m->started_s,
+		.log_lost = serve_log_lost(m->log),
 	};
 	char *page = NULL;
 	FILE *to = disks ? open_memstream(&page, length) : NULL;

@@ -10,12 +10,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cli/serve_log.h"
 #include "cli/serve_track.h"
 #include "nbd/server.h"
 
 struct serve_metrics {
 	const struct nbd_server *server;
 	const struct serve_disks *disks;
+	const struct serve_log *log;
 	uint64_t started_s; /* since 1970 */
 };
 

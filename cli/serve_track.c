@@ -32,8 +32,8 @@ int serve_track(struct serve_disk *d, const struct cbt_options *options)
 	int ret = cbt_open(d->disk, options, &d->cbt, &err);
 
 	if (!ret && cbt_take_kept(d->cbt, &err))
-		fprintf(stderr, "tidemark: %s: its own bitmaps: %s\n",
-			d->name, err.text);
+		snprintf(d->note, sizeof(d->note), "its own bitmaps: %s",
+			 err.text);
 	if (!ret)
 		ret = cbt_filter_create(d->disk, d->cbt, &tracked, &err);
 	if (ret) {

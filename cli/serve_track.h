@@ -23,6 +23,7 @@ struct serve_disk {
 	struct tide_disk *disk; /* with a tracker: the one that marks */
 	struct cbt *cbt; /* NULL: nobody tracks it, because of: */
 	char untracked[512];
+	char note[600]; /* of opening, beside cbt_note; "": nothing */
 	struct nbd_export *export; /* NULL: it is not served */
 	struct serve_context *contexts;
 	pthread_mutex_t lock; /* contexts */

@@ -12,6 +12,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -269,6 +271,16 @@ void nbd_conn_end(struct nbd_conn *c)
 		nbd_loop_mark_dirty(c);
 }
 
+static void log_end(struct nbd_conn *c)
+{
+	char text[64];
+
+	if (!c->loop->common->log)
+		return;
+	snprintf(text, sizeof(text), "after %" PRIu64 " requests", c->taken);
+	nbd_loop_log(c, "ended", text);
+}
+
 static enum nbd_stage stage_of(const struct nbd_conn *c)
 {
 	return c->phase == NBD_PHASE_TRANSMISSION ? NBD_STAGE_TRANSMISSION :
@@ -281,10 +293,13 @@ void nbd_conn_close(struct nbd_conn *c, const char *why)
 	if (c->phase == NBD_PHASE_CLOSED)
 		return;
 	if (why) {
-		nbd_loop_log(c, why);
+		nbd_loop_log(c, "dropped", why);
 		tide__add_relaxed(&c->loop->common->dropped[stage_of(c)], 1);
+	} else if (c->export) {
+		log_end(c);
 	}
 	c->phase = NBD_PHASE_CLOSED;
+	c->peer.identity = NULL;
 	c->stream.ops->close(&c->stream);
 	drop_input(c);
 	while (c->out_first)

@@ -59,6 +59,13 @@ struct nbd_selected {
 	uint32_t id;
 };
 
+/* Who is at the other end, as far as somebody vouches for it. */
+struct nbd_peer {
+	bool has_uid; /* of a Unix socket: by the kernel */
+	uint32_t uid;
+	const char *identity; /* by TLS: a certificate's name, a key's; NULL */
+};
+
 /* A message on its way to the client, in parts. */
 struct nbd_out {
 	struct nbd_out *next;
@@ -74,6 +81,7 @@ struct nbd_conn {
 	enum nbd_phase phase;
 	uint64_t deadline_ns; /* 0: none */
 	uint64_t number; /* for the log */
+	struct nbd_peer peer; /* the identity is the stream's */
 
 	/* What is collected. */
 	uint8_t *into; /* NULL: it is thrown away */

@@ -34,6 +34,10 @@ void nbd_conn_handshake(struct nbd_conn *c)
 		return;
 	}
 	c->tls = true;
+	if (c->stream.ops->peer)
+		c->peer.identity = c->stream.ops->peer(&c->stream);
+	if (c->peer.identity && !*c->peer.identity)
+		c->peer.identity = NULL; /* it did not say */
 	nbd_options_begin(c);
 }
 

@@ -6,7 +6,6 @@
 #include "nbd/loop.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,17 +97,16 @@ void nbd_loop_fini(struct nbd_loop *loop)
 	free(loop->counts);
 }
 
-void nbd_loop_log(struct nbd_conn *c, const char *what)
+void nbd_loop_log(struct nbd_conn *c, const char *what, const char *text)
 {
 	const struct nbd_common *common = c->loop->common;
-	char line[512];
 
-	if (!common->log)
-		return;
-	snprintf(line, sizeof(line), "client %llu%s%s: %s",
-		 (unsigned long long)c->number, c->export ? " of " : "",
-		 c->export ? c->export->name : "", what);
-	common->log(common->log_opaque, line);
+	if (common->log)
+		common->log(common->log_opaque, &(struct nbd_event){
+			.what = what, .warning = !strcmp(what, "dropped"),
+			.client = c->number,
+			.export = c->export ? c->export->name : NULL,
+			.peer = c->peer, .text = text });
 }
 
 /* Places for connections are counted over all loops; taken here. */

@@ -33,8 +33,19 @@ struct nbd_limits {
 	uint32_t stall_ms; /* not reading while others wait for it; 30 s */
 };
 
-/* One class for all of a log's lines: who reads it decides. */
-typedef void nbd_log_fn(void *opaque, const char *line);
+/* For the log; borrowed for the call. */
+struct nbd_event {
+	/* refused, opened, ended, dropped (by us, with a reason) */
+	const char *what;
+	bool warning;
+	uint64_t client; /* its number; 0: it got none */
+	const char *export; /* NULL: none yet */
+	struct nbd_peer peer;
+	const char *text;
+};
+
+/* From any loop's thread, which it must not keep. */
+typedef void nbd_log_fn(void *opaque, const struct nbd_event *event);
 
 /* What all loops share; made by server.c, or by a test. */
 struct nbd_common {
@@ -44,7 +55,7 @@ struct nbd_common {
 	uint32_t loops;
 	bool tls_required;
 	const struct nbd_security *security; /* NULL: STARTTLS is refused */
-	nbd_log_fn *log; /* NULL: nowhere; from any loop's thread */
+	nbd_log_fn *log; /* NULL: nowhere */
 	void *log_opaque;
 	uint32_t connections; /* atomic */
 	uint64_t connection_numbers; /* atomic */
@@ -118,7 +129,7 @@ void nbd_loop_unpause(struct nbd_conn *c);
 void nbd_loop_mark_dirty(struct nbd_conn *c);
 struct nbd_request *nbd_loop_get_request(struct nbd_loop *loop);
 void nbd_loop_put_request(struct nbd_loop *loop, struct nbd_request *r);
-void nbd_loop_log(struct nbd_conn *c, const char *what);
+void nbd_loop_log(struct nbd_conn *c, const char *what, const char *text);
 
 /* loop_run.c: the thread. give: @fd is a new client; owned. 0 or -errno. */
 int nbd_loop_start(struct nbd_loop *loop, struct tide_error *err);
@@ -126,6 +137,8 @@ int nbd_loop_give(struct nbd_loop *loop, int fd);
 /* Drain, and end when the last connection is gone. */
 void nbd_loop_stop(struct nbd_loop *loop);
 void nbd_loop_join(struct nbd_loop *loop);
+/* 0 and what the kernel says of a Unix socket's peer, or -errno. */
+int nbd_peer_of_socket(int fd, struct nbd_peer *peer);
 /* epoll shall know what the connection waits for. */
 void nbd_loop_watch(struct nbd_conn *c);
 

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -57,6 +58,24 @@ static void empty(int fd)
 		;
 }
 
+int nbd_peer_of_socket(int fd, struct nbd_peer *peer)
+{
+	struct ucred cred;
+	socklen_t length = sizeof(cred);
+	int domain;
+	socklen_t domain_length = sizeof(domain);
+
+	*peer = (struct nbd_peer){ 0 };
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &domain_length) ||
+	    domain != AF_UNIX)
+		return 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length))
+		return -errno;
+	peer->has_uid = true;
+	peer->uid = cred.uid;
+	return 0;
+}
+
 static void add_client(struct nbd_loop *loop, int fd)
 {
 	struct epoll_event e = { .events = EPOLLIN };
@@ -69,6 +88,7 @@ static void add_client(struct nbd_loop *loop, int fd)
 		return;
 	e.data.ptr = c;
 	c->events = e.events;
+	nbd_peer_of_socket(fd, &c->peer); /* not known: no rights by it */
 	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &e))
 		nbd_conn_close(c, strerror(errno));
 }

@@ -76,6 +76,7 @@ static void transmit(struct nbd_conn *c, struct nbd_export *e)
 		nbd_conn_deselect(c);
 	c->phase = NBD_PHASE_TRANSMISSION;
 	nbd_count_opened(c);
+	nbd_loop_log(c, "opened", NULL);
 	nbd_conn_set_deadline(c, 0);
 	free(c->option_data);
 	c->option_data = NULL;

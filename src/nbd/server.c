@@ -19,8 +19,6 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -135,20 +133,13 @@ int nbd_server_listen(struct nbd_server *s, int fd, struct tide_error *err)
 	return 0;
 }
 
-static void log_line(const struct nbd_server *s, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-
-static void log_line(const struct nbd_server *s, const char *format, ...)
+static void log_refused(const struct nbd_server *s, const struct nbd_peer *peer,
+			const char *text)
 {
-	char line[256];
-	va_list args;
-
-	if (!s->common.log)
-		return;
-	va_start(args, format);
-	vsnprintf(line, sizeof(line), format, args);
-	va_end(args);
-	s->common.log(s->common.log_opaque, line);
+	if (s->common.log)
+		s->common.log(s->common.log_opaque, &(struct nbd_event){
+			.what = "refused", .warning = true, .peer = *peer,
+			.text = text });
 }
 
 static bool may_uid(const struct nbd_server *s, uid_t uid)
@@ -164,20 +155,14 @@ static bool may_uid(const struct nbd_server *s, uid_t uid)
 /* The peer of a Unix socket is asked for; a TCP one is let in, by and large. */
 static bool may_connect(struct nbd_server *s, int fd)
 {
-	struct ucred peer;
-	socklen_t length = sizeof(peer);
-	int domain;
-	socklen_t domain_length = sizeof(domain);
+	struct nbd_peer peer = { 0 };
 
-	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &domain_length) ||
-	    domain != AF_UNIX)
-		return true;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length))
+	if (nbd_peer_of_socket(fd, &peer))
 		return false;
-	if (may_uid(s, peer.uid))
+	if (!peer.has_uid || may_uid(s, peer.uid))
 		return true;
 	nbd_refused(&s->common, NBD_REFUSED_UID);
-	log_line(s, "a client of uid %u was refused", (unsigned)peer.uid);
+	log_refused(s, &peer, "that user may not connect");
 	return false;
 }
 
@@ -214,14 +199,15 @@ static void use_spare(struct nbd_server *s, int listener)
 static bool accept_one(struct nbd_server *s, int listener)
 {
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	const struct nbd_peer nobody = { 0 };
 	int code = errno;
 
 	if (fd >= 0) {
 		if (nbd_server_connections(s) >=
 		    s->common.limits.connections) {
 			nbd_refused(&s->common, NBD_REFUSED_LIMIT);
-			log_line(s, "a client was refused: there are %u",
-				 s->common.limits.connections);
+			log_refused(s, &nobody,
+				    "there are as many as --connections lets");
 		} else if (may_connect(s, fd)) {
 			nbd_server_give(s, fd);
 			return true;
@@ -231,7 +217,7 @@ static bool accept_one(struct nbd_server *s, int listener)
 	}
 	if (code == EMFILE || code == ENFILE) {
 		nbd_refused(&s->common, NBD_REFUSED_DESCRIPTORS);
-		log_line(s, "a client was refused: no free descriptor");
+		log_refused(s, &nobody, "no free descriptor");
 		use_spare(s, listener);
 		return false;
 	}

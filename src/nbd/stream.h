@@ -27,6 +27,8 @@ struct nbd_stream_ops {
 	 * failed, and *why says it in words (NULL: as strerror).
 	 */
 	int (*handshake)(struct nbd_stream *s, const char **why);
+	/* Who the peer is, after its handshake; valid until close. Optional. */
+	const char *(*peer)(const struct nbd_stream *s);
 	/* No more will be sent; what was is delivered. */
 	void (*end)(struct nbd_stream *s);
 	/* Frees what belongs to the stream, the descriptor too. */

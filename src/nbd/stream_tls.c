@@ -84,6 +84,13 @@ static int under_tls_handshake(struct nbd_stream *s, const char **why)
 	return ret;
 }
 
+static const char *under_tls_peer(const struct nbd_stream *s)
+{
+	const struct under_tls *u = s->opaque;
+
+	return tls_peer(u->session);
+}
+
 static void under_tls_end(struct nbd_stream *s)
 {
 	struct under_tls *u = s->opaque;
@@ -107,7 +114,8 @@ static int start(void *opaque, struct nbd_stream *s)
 {
 	static const struct nbd_stream_ops ops = {
 		.recv = under_tls_recv, .send = under_tls_send,
-		.handshake = under_tls_handshake, .end = under_tls_end,
+		.handshake = under_tls_handshake, .peer = under_tls_peer,
+		.end = under_tls_end,
 		.close = under_tls_close,
 	};
 	struct under_tls *u = calloc(1, sizeof(*u));

@@ -135,7 +135,7 @@ if [ "$(id -u)" = 0 ]; then
 	until_true 10 grep -q listening u1.out || fail "$(cat u1.err)"
 	until_true 10 grep -q listening u2.out || fail "$(cat u2.out)"
 	as_nobody u1 2>/dev/null && fail "a stranger was let in"
-	grep -q 'uid 65534' u1.err || fail "and nothing said: $(cat u1.err)"
+	grep -q 'event=refused uid=65534' u1.err || fail "and nothing said: $(cat u1.err)"
 	as_nobody u2 || fail "an allowed user was refused"
 fi
 echo ok
