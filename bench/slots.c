@@ -16,6 +16,7 @@
 
 #include "plot.h"
 #include "recorded.h"
+#include "tidemark/slots_inline.h"
 #include "ticks.h"
 
 #define GROUP 64
@@ -378,7 +379,7 @@ static double direct_misses(const struct slots_work *w)
 		double ns;
 
 		for (uint32_t i = 0; i < 1u << 20; i++)
-			found += tide_slots_reader_find_gpa(
+			found += tide_slots_inline_find_gpa(
 			    reader, w->gpa[0] + i % 8, &out);
 		ns = bench_ticks_ns(bench_ticks() - start) / (1u << 20);
 		if (!found && ns < best)

@@ -12,6 +12,7 @@
 
 #include "base/atomic.h"
 #include "slots_bench.h"
+#include "tidemark/slots_inline.h"
 #include "ticks.h"
 
 #define CHANGES 64
@@ -72,7 +73,7 @@ static bool find_cached(void *map, struct slot_cache *unused, uint64_t gpa,
 			struct tide_slot *out)
 {
 	(void)unused;
-	return tide_slots_reader_find_gpa(((struct ours *)map)->reader, gpa,
+	return tide_slots_inline_find_gpa(((struct ours *)map)->reader, gpa,
 					  out);
 }
 
@@ -209,7 +210,7 @@ static void *read_on(void *arg)
 			uint64_t gpa = r->w->gpa[n % r->w->lookups];
 
 			if (r->ours) {
-				tide_slots_reader_find_gpa(reader, gpa, &out);
+				tide_slots_inline_find_gpa(reader, gpa, &out);
 				continue;
 			}
 			pthread_rwlock_rdlock(&r->lock);

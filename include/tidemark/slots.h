@@ -102,37 +102,14 @@ int tide_slots_reader_create(struct tide_slots *slots,
 			     struct tide_error *err);
 void tide_slots_reader_destroy(struct tide_slots_reader *reader);
 
-/* The begin of every reader, for the function below only. */
-struct tide_slots_front {
-	const uint64_t *now;		/* generation of the map */
-	uint64_t generation;		/* for which this holds: */
-	uint64_t first, len;		/* the interval met last */
-	const struct tide_slot *slot;	/* in it, or NULL: a gap */
-};
-
-/* For it, too: not the interval met last; and the map has changed. */
-bool tide_slots_reader_search(struct tide_slots_reader *reader,
-			      uint64_t gpa_bytes, struct tide_slot *out);
-bool tide_slots_reader_renew(struct tide_slots_reader *reader,
-			     uint64_t gpa_bytes, struct tide_slot *out);
-
-static inline bool tide_slots_reader_find_gpa(struct tide_slots_reader *reader,
-					      uint64_t gpa_bytes,
-					      struct tide_slot *out)
-{
-	struct tide_slots_front *f = (struct tide_slots_front *)reader;
-
-	/* pairs with the release in publish (src/maps/slots.c) */
-	if (__atomic_load_n(f->now, __ATOMIC_ACQUIRE) != f->generation)
-		return tide_slots_reader_renew(reader, gpa_bytes, out);
-	if (gpa_bytes - f->first >= f->len)
-		return tide_slots_reader_search(reader, gpa_bytes, out);
-	if (!f->slot)
-		return false;
-	if (out)
-		*out = *f->slot;
-	return true;
-}
+/*
+ * tide_slots_reader_find_gpa: true and a copy in *@out (NULL: only ask). The
+ * reader's thread. Some nanoseconds; slots_inline.h has it without the call,
+ * for whoever asks several hundred million times a second and is compiled with
+ * the library.
+ */
+bool tide_slots_reader_find_gpa(struct tide_slots_reader *reader,
+				uint64_t gpa_bytes, struct tide_slot *out);
 
 /*
  * tide_slots_next: the slot that holds @from_gpa or the first one after it, in

@@ -126,7 +126,7 @@ static int publish(struct tide_slots *slots, struct tide__slot_view *view,
 				      " slots", slots->current->count);
 	}
 	view->bytes += change->bytes;
-	/* pairs with the acquire in tide_slots_reader_find_gpa */
+	/* pairs with the acquire in slots_inline.h */
 	tide__store_release(&slots->generation, change->number);
 	/* pairs with the loads of `current` behind an entrance */
 	tide__store_seqcst(&slots->current, view);

@@ -16,6 +16,7 @@
 
 #include "base/atomic.h"
 #include "maps/slots.h"
+#include "tidemark/slots_inline.h"
 
 static const char origin[] = "slots";
 
@@ -236,4 +237,10 @@ bool tide_slots_reader_search(struct tide_slots_reader *reader,
 	if (out)
 		*out = record->slot;
 	return true;
+}
+
+bool tide_slots_reader_find_gpa(struct tide_slots_reader *reader,
+				uint64_t gpa_bytes, struct tide_slot *out)
+{
+	return tide_slots_inline_find_gpa(reader, gpa_bytes, out);
 }

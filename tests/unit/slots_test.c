@@ -12,7 +12,7 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "seed.h"
-#include "tidemark/slots.h"
+#include "tidemark/slots_inline.h"
 
 #define PAGE 4096ull
 #define HOST(page) ((void *)(uintptr_t)(0x10000000 + (page) * PAGE))
@@ -240,8 +240,10 @@ static void wide_script(uint64_t *rng, unsigned int bits, int steps)
 			assert_int_equal(tide_slots_find_gpa(slots, at, &got),
 					 owner >= 0);
 			assert_true(owner < 0 || got.id == (uint32_t)owner);
-			assert_int_equal(tide_slots_reader_find_gpa(reader, at,
-								    &got),
+			assert_int_equal((i / 2 % 2 ?
+					  tide_slots_reader_find_gpa :
+					  tide_slots_inline_find_gpa)(reader,
+								      at, &got),
 					 owner >= 0);
 			assert_true(owner < 0 || got.id == (uint32_t)owner);
 		}
@@ -340,7 +342,7 @@ static void *read_on(void *opaque)
 		uint64_t page = seed_below(&rng, 16);
 		struct tide_slot got = { .id = 99 };
 		bool found = n % 4 ?
-		    tide_slots_reader_find_gpa(reader, page * PAGE, &got) :
+		    tide_slots_inline_find_gpa(reader, page * PAGE, &got) :
 		    tide_slots_find_gpa(race->slots, page * PAGE, &got);
 
 		if (!found || (char *)got.host + (page * PAGE - got.gpa_bytes) !=
