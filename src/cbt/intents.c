@@ -17,6 +17,9 @@ enum { IDLE, ACTIVE, RETIRING, STATE = 3, USED = 4 };
 
 #define TICK_SECONDS 1
 
+/* Who writes on from one region into the next finds the following named. */
+#define AHEAD 8u
+
 struct cbt_waiter {
 	uint64_t first, last; /* regions */
 	bool done;
@@ -66,6 +69,19 @@ static bool part_is_durable(const struct cbt_intents *in, uint64_t region,
 	return is_durable(in, run);
 }
 
+/* First use of a region that was named beforehand: and those after it? */
+static void look_ahead(struct cbt_intents *in, uint64_t region)
+{
+	uint64_t ahead = region + AHEAD / 2;
+
+	if (ahead >= in->regions || tide__load_relaxed(&in->state[ahead]))
+		return;
+	pthread_mutex_lock(&in->lock);
+	in->ahead = region + 1;
+	pthread_cond_signal(&in->work);
+	pthread_mutex_unlock(&in->lock);
+}
+
 static bool region_ready(struct cbt_intents *in, uint64_t region)
 {
 	uint8_t *at = &in->state[region], state = tide__load_seqcst(at);
@@ -78,8 +94,10 @@ static bool region_ready(struct cbt_intents *in, uint64_t region)
 	if (!(state & USED))
 		/* It may be retiring by now: then it is not any more. */
 		while ((state & STATE) != IDLE)
-			if (tide__cas_seqcst(at, state, ACTIVE | USED))
+			if (tide__cas_seqcst(at, state, ACTIVE | USED)) {
+				look_ahead(in, region);
 				return true;
+			}
 	return (state & STATE) == ACTIVE;
 }
 
@@ -168,6 +186,25 @@ static uint32_t take_waiters(struct cbt_intents *in, uint64_t *wanted,
 	return count;
 }
 
+/* Those behind @wanted that go on from an active one, while there is room. */
+static uint32_t want_ahead(struct cbt_intents *in, uint64_t *wanted,
+			   uint32_t count)
+{
+	uint64_t from[CBT_MOST_REGIONS + 1];
+	uint32_t starts = 0, room = in->most / 2;
+
+	for (uint32_t i = 0; i < count; i++)
+		if (wanted[i] && (tide__load_relaxed(&in->state[wanted[i] - 1])
+				  & STATE) == ACTIVE)
+			from[starts++] = wanted[i] + 1;
+	if (in->ahead)
+		from[starts++] = in->ahead;
+	in->ahead = 0;
+	for (uint32_t i = 0; i < starts && in->active_count + count < room; i++)
+		count = want(in, from[i], from[i] + AHEAD - 1, wanted, count);
+	return count;
+}
+
 static void let_go(struct cbt_intents *in, const struct taken *t)
 {
 	struct tide_io *io = t->ios, *next;
@@ -183,7 +220,7 @@ static void let_go(struct cbt_intents *in, const struct taken *t)
 	pthread_mutex_lock(&in->lock);
 }
 
-/* Under the lock: regions that nobody used since they were asked last. */
+/* Under the lock: regions that nobody used in this second, or any. */
 static uint32_t choose(struct cbt_intents *in, uint64_t *victims,
 		       uint32_t most, bool any)
 {
@@ -196,9 +233,9 @@ static uint32_t choose(struct cbt_intents *in, uint64_t *victims,
 		state = tide__load_seqcst(at);
 
 		if (!any && state & USED)
-			tide__cas_seqcst(at, state, ACTIVE);
-		else if ((state & STATE) == ACTIVE &&
-			 tide__cas_seqcst(at, state, RETIRING))
+			continue;
+		if ((state & STATE) == ACTIVE &&
+		    tide__cas_seqcst(at, state, RETIRING))
 			victims[count++] = in->active[i];
 	}
 	return count;
@@ -319,9 +356,12 @@ static void give_up(struct cbt_intents *in, int code)
 	pthread_mutex_lock(&in->lock);
 }
 
-/* Under the lock, which is let go meanwhile. The block with @wanted added. */
+/*
+ * Under the lock, which is let go meanwhile. The block with @wanted added, of
+ * which the first @asked are waited for.
+ */
 static void write_block(struct cbt_intents *in, const uint64_t *wanted,
-			uint32_t count)
+			uint32_t count, uint32_t asked)
 {
 	uint64_t regions[CBT_MOST_REGIONS];
 	uint32_t n = in->active_count;
@@ -339,7 +379,8 @@ static void write_block(struct cbt_intents *in, const uint64_t *wanted,
 		in->active[in->active_count++] = wanted[i];
 		if (wanted[i] < in->regions)
 			tide__store_seqcst(&in->state[wanted[i]],
-					   ACTIVE | USED);
+					   i < asked ? ACTIVE | USED
+						     : ACTIVE);
 	}
 	if (ret)
 		give_up(in, ret);
@@ -365,13 +406,28 @@ static void serve(struct cbt_intents *in)
 {
 	uint64_t wanted[CBT_MOST_REGIONS];
 	struct taken taken;
-	uint32_t count = take_waiters(in, wanted, &taken);
+	uint32_t asked = take_waiters(in, wanted, &taken), count;
 
-	if (count && !in->lost)
-		count = make_room(in, count);
-	if (count && !in->lost)
-		write_block(in, wanted, count);
+	if (asked && !in->lost)
+		asked = make_room(in, asked);
+	count = in->lost ? 0 : want_ahead(in, wanted, asked);
+	if (count)
+		write_block(in, wanted, count, asked);
 	let_go(in, &taken);
+	/* Room for the next is made while nobody waits for it. */
+	if (!in->waiting && !in->waiters && !in->lost &&
+	    in->active_count > in->most - in->most / 8)
+		retire(in, in->most / 2, false);
+}
+
+/* A second is over: who is used in the next one says so again. */
+static void forget_used(struct cbt_intents *in)
+{
+	for (uint32_t i = 0; i < in->active_count; i++) {
+		uint8_t state = ACTIVE | USED;
+
+		tide__cas_seqcst(&in->state[in->active[i]], state, ACTIVE);
+	}
 }
 
 /* What nobody writes to any more is saved, and the log says so. */
@@ -381,7 +437,8 @@ static void tick(struct cbt_intents *in)
 
 	if (!in->lost && before && !retire(in, in->most, false) &&
 	    in->active_count < before)
-		write_block(in, NULL, 0);
+		write_block(in, NULL, 0, 0);
+	forget_used(in);
 }
 
 static void *run(void *arg)
@@ -394,7 +451,7 @@ static void *run(void *arg)
 	while (!in->stop) {
 		struct timespec now;
 
-		if (in->waiting || in->waiters)
+		if (in->waiting || in->waiters || in->ahead)
 			serve(in);
 		else
 			pthread_cond_timedwait(&in->work, &in->lock, &next);

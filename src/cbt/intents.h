@@ -16,6 +16,9 @@
  * One thread a disk writes the log: whoever came while a block was being
  * written shares the next. Each block holds all active regions.
  *
+ * Who writes in order finds the next regions named already: they cost no block
+ * more than the one that is being written, and count against the same bound.
+ *
  * If the log cannot be written, writes are let through and `lost` is said, in
  * the store too if that can be: the guest's work goes on, tracking says what it
  * lost.
@@ -47,6 +50,7 @@ struct cbt_intents {
 	bool started, stop, lost;
 	struct tide_io *waiting; /* parked, linked by scratch[0] */
 	struct cbt_waiter *waiters; /* threads */
+	uint64_t ahead; /* a region that is written to in order; 0: none */
 	uint64_t active[500];
 	uint32_t active_count;
 	uint64_t sequence;

@@ -85,9 +85,39 @@ static int use(struct cbt_store *s, uint64_t block, uint64_t count)
 	return 0;
 }
 
+#define STEP_BLOCKS 256u
+
+/*
+ * The file grows in steps, by zeroes that are really written: a sync of what is
+ * written over them later has no file system's journal to wait for.
+ */
+static int reach(struct cbt_store *s, uint64_t blocks)
+{
+	static const uint8_t zeroes[64 * CBT_BLOCK_BYTES];
+	uint64_t to = (blocks + STEP_BLOCKS - 1) / STEP_BLOCKS * STEP_BLOCKS;
+
+	while (s->file_blocks < blocks || s->file_blocks % 64) {
+		uint64_t n = 64 - s->file_blocks % 64;
+		int ret = cbt_store_write(s, s->file_blocks, zeroes,
+					  n * CBT_BLOCK_BYTES);
+
+		if (ret)
+			return ret;
+		s->file_blocks += n;
+	}
+	while (s->file_blocks < to) {
+		if (cbt_store_write(s, s->file_blocks, zeroes, sizeof(zeroes)))
+			break; /* it will do as it is */
+		s->file_blocks += 64;
+	}
+	return 0;
+}
+
 /* @count blocks in a row, from the hint on, then from the start. */
 static int take(struct cbt_store *s, uint64_t count, uint64_t *block)
 {
+	int ret = 0;
+
 	for (int round = 0; round < 2; round++) {
 		uint64_t from = round ? CBT_HEAP_BLOCK : s->hint, at = from;
 
@@ -97,7 +127,9 @@ static int take(struct cbt_store *s, uint64_t count, uint64_t *block)
 		if (round || at - from >= count || from < s->blocks) {
 			*block = from;
 			s->hint = from + count;
-			return use(s, from, count);
+			if (from + count > s->file_blocks)
+				ret = reach(s, from + count);
+			return ret ? ret : use(s, from, count);
 		}
 	}
 	return -ENOMEM;

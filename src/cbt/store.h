@@ -39,6 +39,7 @@ struct cbt_store {
 	uint64_t catalog_block, catalog_bytes, catalog_checksum;
 	uint64_t *used; /* a bit a block */
 	uint64_t blocks, hint;
+	uint64_t file_blocks; /* that were written to, be it zeroes */
 };
 
 /*

@@ -223,7 +223,8 @@ static int load(struct cbt_store *s, struct cbt_catalog *c,
 		return damaged(s->path, 0,
 			       "this is no store, or both of its superblocks "
 			       "are damaged", err);
-	return load_catalog(s, ((uint64_t)st.st_size + 4095) / 4096, c, err);
+	s->file_blocks = ((uint64_t)st.st_size + 4095) / 4096;
+	return load_catalog(s, s->file_blocks, c, err);
 }
 
 int cbt_store_open(const char *path, const struct cbt_catalog *fresh,

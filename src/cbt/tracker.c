@@ -115,9 +115,14 @@ void cbt_status(struct cbt *c, struct cbt_status *out)
 
 void cbt_sample(struct cbt *c)
 {
-	cbt_identity_sample(&c->catalog.identity, c->disk,
-			    c->store.super.uuid);
+	struct cbt_identity sampled = { 0 };
+
+	cbt_identity_sample(&sampled, c->disk, c->store.super.uuid);
+	/* The log's thread may be writing the catalog. */
+	pthread_mutex_lock(&c->lock);
+	c->catalog.identity = sampled;
 	c->sampled = true;
+	pthread_mutex_unlock(&c->lock);
 }
 
 /* The live bits as the store will have them. Nobody marks any more. */
