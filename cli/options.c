@@ -69,12 +69,18 @@ static void describe(const struct cli_option *o, char *to, size_t room)
 		 least, most);
 }
 
+static bool is_number(const struct cli_option *o)
+{
+	return o->kind != CLI_FLAG && o->kind != CLI_TEXT &&
+	       o->kind != CLI_TEXTS;
+}
+
 static bool is_valid(const struct cli_option *o, const char *value)
 {
 	uint64_t number, least, most;
 	char *end;
 
-	if (o->kind == CLI_FLAG || o->kind == CLI_TEXT)
+	if (!is_number(o))
 		return true;
 	cli_range(o, &least, &most);
 	if (o->kind == CLI_SIZE) {
@@ -132,7 +138,7 @@ static void put_option(const struct cli_option *o)
 	snprintf(left, sizeof(left), "--%s%s%s", o->name, o->arg ? "=" : "",
 		 o->arg ? o->arg : "");
 	printf("  %-22s %s", left, o->help);
-	if (o->kind != CLI_FLAG && o->kind != CLI_TEXT)
+	if (is_number(o))
 		put_range(o);
 	else if (o->usual)
 		printf(" (default %s)", o->usual);
@@ -160,6 +166,22 @@ static void fill_long(const struct cli_command *command, unsigned int n,
 	}
 	l[n].name = "help";
 	l[n].val = CLI_MAX_OPTIONS + 1;
+}
+
+/* The last one counts; of several that all do, each is a line. */
+static bool take_value(struct cli_parsed *p, int i, const char *value)
+{
+	const char *before = p->value[i];
+	char *joined;
+
+	if (p->command->options[i].kind == CLI_TEXTS && before) {
+		/* Kept until the process ends, as its arguments are. */
+		if (asprintf(&joined, "%s\n%s", before, value) < 0)
+			return false;
+		value = joined;
+	}
+	p->value[i] = value;
+	return true;
 }
 
 bool cli_parse(const struct cli_command *command, int argc, char **argv,
@@ -199,7 +221,12 @@ bool cli_parse(const struct cli_command *command, int argc, char **argv,
 				 o->name, optarg, what);
 			return false;
 		}
-		parsed->value[c - 1] = optarg ? optarg : "";
+		if (!take_value(parsed, c - 1, optarg ? optarg : "")) {
+			cli_fail(command, CLI_FAILED, "no memory for --%s",
+				 o->name);
+			*exit_code = CLI_FAILED;
+			return false;
+		}
 	}
 	parsed->argc = argc - optind;
 	parsed->argv = argv + optind;

@@ -16,6 +16,7 @@
 enum cli_kind {
 	CLI_FLAG,
 	CLI_TEXT,
+	CLI_TEXTS,	/* may be given several times: lines of one text */
 	CLI_COUNT,	/* a number */
 	CLI_SIZE,	/* bytes: 4096, 64K, 1G */
 	CLI_MILLISECONDS,	/* at most an hour, unless it says a most */

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "cli/options.h"
+#include "cli/serve_access.h"
 #include "cli/serve_http.h"
 #include "cli/serve_log.h"
 #include "cli/serve_metrics.h"
@@ -29,7 +30,6 @@
 #include "nbd/stream_tls.h"
 
 #define MOST_DISKS 256
-#define MOST_UIDS 64
 #define MOST_SOCKETS 16
 #define MOST_METRIC_SOCKETS 8
 
@@ -48,6 +48,11 @@ static const struct cli_option options[] = {
 	  "allow --listen on a network without TLS" },
 	{ "allow-uid", "LIST", CLI_TEXT, NULL,
 	  "let these users, or 'any', connect to Unix sockets" },
+	{ "export-uid", "NAME:LIST", CLI_TEXTS, NULL,
+	  "show a disk only to these users of those that may connect; "
+	  "may be repeated" },
+	{ "export-identity", "NAME:WHO", CLI_TEXTS, NULL,
+	  "show a disk only to that certificate or key; may be repeated" },
 	{ "control", "PATH", CLI_TEXT, NULL,
 	  "serve a control socket there: tidemark ctl, checkpoint, bitmap" },
 	{ "metrics", "ADDRESS", CLI_TEXT, NULL,
@@ -100,8 +105,7 @@ struct serve {
 	struct nbd_server *server;
 	struct serve_disk list[MOST_DISKS];
 	struct serve_disks disks;
-	uint32_t uids[MOST_UIDS];
-	size_t uid_count;
+	struct serve_users users;
 	struct tls_creds *creds;
 	struct nbd_security security;
 	struct serve_log *log;
@@ -141,27 +145,6 @@ static void log_event(void *opaque, const struct nbd_event *e)
 		.event = e->what, .export = e->export, .client = e->client,
 		.has_uid = e->peer.has_uid, .uid = e->peer.uid,
 		.identity = e->peer.identity, .text = e->text });
-}
-
-/* "1000,64055" or "any"; false: it is neither. */
-static bool parse_uids(struct serve *s, const char *text, bool *any)
-{
-	*any = text && !strcmp(text, "any");
-	if (!text || *any)
-		return true;
-	while (*text) {
-		unsigned long long uid;
-		char *end;
-
-		errno = 0;
-		uid = strtoull(text, &end, 10);
-		if (end == text || *text == '-' || errno || uid > UINT32_MAX ||
-		    s->uid_count == MOST_UIDS || (*end && *end != ','))
-			return false;
-		s->uids[s->uid_count++] = (uint32_t)uid;
-		text = *end ? end + 1 : end;
-	}
-	return s->uid_count > 0;
 }
 
 /* Into s->creds; none is fine. */
@@ -206,15 +189,15 @@ static int create_server(struct serve *s)
 		.log_opaque = s,
 	};
 	struct tide_error err;
+	int code;
 
-	if (!parse_uids(s, cli_text(p, "allow-uid"), &o.any_uid))
-		return cli_fail(p->command, CLI_USAGE,
-				"--allow-uid=%s: it takes numbers of users, at "
-				"most %d, with commas between, or 'any'",
-				cli_text(p, "allow-uid"), MOST_UIDS);
+	code = serve_users_parse(&s->users, p);
+	if (code)
+		return code;
 	o.security = s->creds ? &s->security : NULL;
-	o.uids = s->uids;
-	o.uid_count = s->uid_count;
+	o.uids = s->users.uids;
+	o.uid_count = s->users.count;
+	o.any_uid = s->users.any;
 	return nbd_server_create(&o, &s->server, &err) ? failed(s, &err) : 0;
 }
 
@@ -518,6 +501,8 @@ static int open_all(struct serve *s)
 		code = add_disk(s, s->p->argv[i]);
 	if (!code)
 		offer_all(s);
+	if (!code)
+		code = serve_access_parse(&s->users, &s->disks, s->p);
 	if (!code)
 		code = listen_all(s);
 	if (!code && !s->sockets)

@@ -299,7 +299,7 @@ void nbd_conn_close(struct nbd_conn *c, const char *why)
 		log_end(c);
 	}
 	c->phase = NBD_PHASE_CLOSED;
-	c->peer.identity = NULL;
+	c->peer.identity = c->peer.name = NULL; /* the stream's */
 	c->stream.ops->close(&c->stream);
 	drop_input(c);
 	while (c->out_first)

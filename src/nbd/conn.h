@@ -59,13 +59,6 @@ struct nbd_selected {
 	uint32_t id;
 };
 
-/* Who is at the other end, as far as somebody vouches for it. */
-struct nbd_peer {
-	bool has_uid; /* of a Unix socket: by the kernel */
-	uint32_t uid;
-	const char *identity; /* by TLS: a certificate's name, a key's; NULL */
-};
-
 /* A message on its way to the client, in parts. */
 struct nbd_out {
 	struct nbd_out *next;
@@ -201,6 +194,10 @@ void nbd_conn_deselect(struct nbd_conn *c);
 void nbd_options_greet(struct nbd_conn *c);
 /* Again at the first option: at the start, and after TLS. */
 void nbd_options_begin(struct nbd_conn *c);
+
+/* The export that an option names; NULL: none that this client may see. */
+struct nbd_export *nbd_option_export(struct nbd_conn *c, const uint8_t *name,
+				     size_t length);
 
 /* options_meta.c: LIST_META_CONTEXT and SET_META_CONTEXT */
 void nbd_options_meta(struct nbd_conn *c);

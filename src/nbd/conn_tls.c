@@ -35,9 +35,7 @@ void nbd_conn_handshake(struct nbd_conn *c)
 	}
 	c->tls = true;
 	if (c->stream.ops->peer)
-		c->peer.identity = c->stream.ops->peer(&c->stream);
-	if (c->peer.identity && !*c->peer.identity)
-		c->peer.identity = NULL; /* it did not say */
+		c->stream.ops->peer(&c->stream, &c->peer);
 	nbd_options_begin(c);
 }
 

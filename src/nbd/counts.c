@@ -43,6 +43,12 @@ void nbd_count_opened(struct nbd_conn *c)
 		bump(&c->counts->opened, 1);
 }
 
+void nbd_count_denied(struct nbd_conn *c, const struct nbd_export *e)
+{
+	if (c->loop->counts)
+		bump(&c->loop->counts[e->index].denied, 1);
+}
+
 static uint64_t bytes_of(const struct nbd_request *r)
 {
 	switch (r->command) {

@@ -47,6 +47,7 @@ enum nbd_stage {
 /* Of one export; all atomic, written by one thread. */
 struct nbd_counts {
 	uint64_t opened; /* connections that came to transmission */
+	uint64_t denied; /* asked for by who may not see it */
 	uint64_t requests[NBD_COUNTED_COMMANDS]; /* that were answered */
 	uint64_t request_ns[NBD_COUNTED_COMMANDS];
 	uint64_t bytes[NBD_COUNTED_COMMANDS]; /* of those that ended well */
@@ -63,10 +64,12 @@ struct nbd_figures {
 };
 
 struct nbd_conn;
+struct nbd_export;
 struct nbd_request;
 
 /* On the loop's thread. */
 void nbd_count_opened(struct nbd_conn *c);
+void nbd_count_denied(struct nbd_conn *c, const struct nbd_export *e);
 /* @error: NBD_E*, 0: it went well. */
 void nbd_count_answer(const struct nbd_request *r, uint32_t error);
 /* *into += *from, which its owner goes on with. */

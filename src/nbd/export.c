@@ -15,9 +15,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "disk/disk.h"
 #include "nbd/proto.h"
+#include "nbd/stream.h"
 
 static void destroy(struct nbd_export *e)
 {
@@ -25,6 +27,10 @@ static void destroy(struct nbd_export *e)
 	pthread_mutex_destroy(&e->lock);
 	free(e->name);
 	free(e->description);
+	free(e->uids);
+	for (size_t i = 0; i < e->identity_count; i++)
+		free(e->identities[i]);
+	free(e->identities);
 	free(e);
 }
 
@@ -105,16 +111,80 @@ void nbd_exports_fini(struct nbd_exports *exports)
 	memset(exports, 0, sizeof(*exports));
 }
 
+int nbd_export_allow_uid(struct nbd_export *e, uint32_t uid)
+{
+	uint32_t *uids = realloc(e->uids, (e->uid_count + 1) * sizeof(*uids));
+
+	if (!uids)
+		return -ENOMEM;
+	e->uids = uids;
+	uids[e->uid_count++] = uid;
+	return 0;
+}
+
+int nbd_export_allow_identity(struct nbd_export *e, const char *identity)
+{
+	char **list = realloc(e->identities,
+			      (e->identity_count + 1) * sizeof(*list));
+
+	if (!list)
+		return -ENOMEM;
+	e->identities = list;
+	list[e->identity_count] = strdup(identity);
+	if (!list[e->identity_count])
+		return -ENOMEM;
+	e->identity_count++;
+	return 0;
+}
+
+static bool has_uid(const struct nbd_export *e, const struct nbd_peer *peer)
+{
+	if (!peer->has_uid || !e->uid_count)
+		return false;
+	for (size_t i = 0; i < e->uid_count; i++)
+		if (e->uids[i] == peer->uid)
+			return true;
+	return peer->uid == 0 || peer->uid == geteuid();
+}
+
+/* A common name could be written like a whole name: each is only itself. */
+static bool has_identity(const struct nbd_export *e,
+			 const struct nbd_peer *peer)
+{
+	for (size_t i = 0; i < e->identity_count; i++) {
+		const char *own = strchr(e->identities[i], '=')
+					  ? peer->identity : peer->name;
+
+		if (own && !strcmp(own, e->identities[i]))
+			return true;
+	}
+	return false;
+}
+
+bool nbd_export_is_for(const struct nbd_export *e, const struct nbd_peer *peer)
+{
+	if (!peer || (!e->uid_count && !e->identity_count))
+		return true;
+	return has_uid(e, peer) || has_identity(e, peer);
+}
+
 struct nbd_export *nbd_exports_find(const struct nbd_exports *exports,
+				    const struct nbd_peer *peer,
 				    const uint8_t *name, size_t length)
 {
-	for (size_t i = 0; i < exports->count; i++) {
-		const char *own = exports->list[i]->name;
+	struct nbd_export *first = NULL;
 
-		if (strlen(own) == length && !memcmp(own, name, length))
-			return exports->list[i];
+	for (size_t i = 0; i < exports->count; i++) {
+		struct nbd_export *e = exports->list[i];
+
+		if (!nbd_export_is_for(e, peer))
+			continue;
+		if (strlen(e->name) == length && !memcmp(e->name, name, length))
+			return e;
+		if (!first)
+			first = e;
 	}
-	return !length && exports->count ? exports->list[0] : NULL;
+	return length ? NULL : first;
 }
 
 uint16_t nbd_export_flags(const struct nbd_export *e, bool structured,

@@ -20,6 +20,7 @@
 #include "nbd/extents.h"
 #include "tidemark/error.h"
 
+struct nbd_peer;
 struct tide_disk;
 
 /*
@@ -46,6 +47,10 @@ struct nbd_export {
 	char *description; /* NULL: none */
 	struct tide_disk *disk; /* the caller's: closed after the server */
 	bool read_only;
+	/* Who may see it, if anybody is named: see nbd_export_is_for. */
+	uint32_t *uids;
+	char **identities;
+	size_t uid_count, identity_count;
 	pthread_mutex_t lock; /* contexts */
 	struct nbd_context *contexts; /* in the order that LIST gives */
 };
@@ -66,10 +71,26 @@ int nbd_exports_add(struct nbd_exports *exports, const char *name,
 void nbd_exports_fini(struct nbd_exports *exports);
 
 /*
- * The export of that name, which is not terminated; NULL: none. The empty name
- * is the first export's if no export is called so.
+ * nbd_export_allow_*: from now on it is for those who are named, and hidden
+ * from all others. Before the server starts. 0 or -ENOMEM.
+ */
+int nbd_export_allow_uid(struct nbd_export *e, uint32_t uid);
+int nbd_export_allow_identity(struct nbd_export *e, const char *identity);
+/*
+ * May @peer see it? Without names, everybody. Else who has one of the uids (or
+ * is root, or ourselves, if there are any uids), or one of the identities: one
+ * with '=' is a certificate's whole name, or a key's; another the common name.
+ */
+bool nbd_export_is_for(const struct nbd_export *e,
+		       const struct nbd_peer *peer);
+
+/*
+ * The export of that name, which is not terminated; NULL: none that @peer may
+ * see (@peer NULL: who may see all). The empty name is the first export's if no
+ * export is called so.
  */
 struct nbd_export *nbd_exports_find(const struct nbd_exports *exports,
+				    const struct nbd_peer *peer,
 				    const uint8_t *name, size_t length);
 
 /* What the export can do: the NBD_FLAGs of its INFO. */

@@ -103,7 +103,8 @@ void nbd_loop_log(struct nbd_conn *c, const char *what, const char *text)
 
 	if (common->log)
 		common->log(common->log_opaque, &(struct nbd_event){
-			.what = what, .warning = !strcmp(what, "dropped"),
+			.what = what, .warning = !strcmp(what, "dropped") ||
+				   !strcmp(what, "denied"),
 			.client = c->number,
 			.export = c->export ? c->export->name : NULL,
 			.peer = c->peer, .text = text });

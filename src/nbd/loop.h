@@ -35,7 +35,7 @@ struct nbd_limits {
 
 /* For the log; borrowed for the call. */
 struct nbd_event {
-	/* refused, opened, ended, dropped (by us, with a reason) */
+	/* refused, opened, denied, ended, dropped (by us, with a reason) */
 	const char *what;
 	bool warning;
 	uint64_t client; /* its number; 0: it got none */

@@ -10,6 +10,7 @@
  * `TLS required` nothing but STARTTLS and ABORT is answered before TLS, and
  * what was agreed on before it does not count after it.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -83,6 +84,25 @@ static void transmit(struct nbd_conn *c, struct nbd_export *e)
 	nbd_requests_begin(c);
 }
 
+/* Who may not see an export is told what is told of one that is not there. */
+struct nbd_export *nbd_option_export(struct nbd_conn *c, const uint8_t *name,
+				     size_t length)
+{
+	const struct nbd_exports *x = &c->loop->common->exports;
+	struct nbd_export *e = nbd_exports_find(x, &c->peer, name, length);
+	const struct nbd_export *hidden =
+		e ? NULL : nbd_exports_find(x, NULL, name, length);
+	char text[300];
+
+	if (hidden) {
+		snprintf(text, sizeof(text), "asked for '%.255s', which is not "
+			 "for it", hidden->name);
+		nbd_loop_log(c, "denied", text);
+		nbd_count_denied(c, hidden);
+	}
+	return e;
+}
+
 static uint16_t flags_for(const struct nbd_conn *c, const struct nbd_export *e)
 {
 	return nbd_export_flags(e, c->headers != NBD_SIMPLE,
@@ -92,9 +112,8 @@ static uint16_t flags_for(const struct nbd_conn *c, const struct nbd_export *e)
 static void run_export_name(struct nbd_conn *c)
 {
 	struct nbd_export_name_reply reply = { 0 };
-	struct nbd_export *e = nbd_exports_find(&c->loop->common->exports,
-						c->option_data,
-						c->option_length);
+	struct nbd_export *e = nbd_option_export(c, c->option_data,
+						 c->option_length);
 
 	if (!e || c->headers == NBD_EXTENDED) {
 		nbd_conn_close(c, e ? "wants EXPORT_NAME with extended headers"
@@ -124,6 +143,8 @@ static void run_list(struct nbd_conn *c)
 		uint8_t data[4 + NBD_LONGEST_STRING];
 		size_t length = strlen(x->list[i]->name);
 
+		if (!nbd_export_is_for(x->list[i], &c->peer))
+			continue;
 		tide__put_be(data, length, 4);
 		memcpy(data + 4, x->list[i]->name, length);
 		nbd_option_reply(c, NBD_REP_SERVER, data,
@@ -197,8 +218,7 @@ static void run_go(struct nbd_conn *c)
 				"the lengths in this option do not add up");
 		return;
 	}
-	e = nbd_exports_find(&c->loop->common->exports, c->option_data + 4,
-			     name_length);
+	e = nbd_option_export(c, c->option_data + 4, name_length);
 	if (!e) {
 		nbd_option_fail(c, NBD_REP_ERR_UNKNOWN,
 				"there is no export of that name");

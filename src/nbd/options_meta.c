@@ -46,7 +46,7 @@ static bool parse(struct nbd_conn *c, struct meta *m)
 	m->at = 0;
 	if (!get_string(c, &m->at, &text, &length))
 		return false;
-	m->export = nbd_exports_find(&c->loop->common->exports, text, length);
+	m->export = nbd_option_export(c, text, length);
 	if (c->option_length - m->at < 4)
 		return false;
 	m->queries = (uint32_t)tide__get_be(c->option_data + m->at, 4);

@@ -7,10 +7,23 @@
 #define TIDE_NBD_STREAM_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
 struct nbd_stream;
+
+/* Who is at the other end, as far as somebody vouches for it. */
+struct nbd_peer {
+	bool has_uid; /* of a Unix socket: by the kernel */
+	uint32_t uid;
+	/*
+	 * By TLS: a certificate's names ("CN=host,O=..."), a key's name; and the
+	 * short form, the common name alone. NULL: it did not say. They live
+	 * until the stream is closed.
+	 */
+	const char *identity, *name;
+};
 
 struct nbd_stream_ops {
 	/*
@@ -27,8 +40,8 @@ struct nbd_stream_ops {
 	 * failed, and *why says it in words (NULL: as strerror).
 	 */
 	int (*handshake)(struct nbd_stream *s, const char **why);
-	/* Who the peer is, after its handshake; valid until close. Optional. */
-	const char *(*peer)(const struct nbd_stream *s);
+	/* What TLS knows of the peer, after the handshake. Optional. */
+	void (*peer)(const struct nbd_stream *s, struct nbd_peer *peer);
 	/* No more will be sent; what was is delivered. */
 	void (*end)(struct nbd_stream *s);
 	/* Frees what belongs to the stream, the descriptor too. */

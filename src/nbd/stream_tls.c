@@ -84,11 +84,14 @@ static int under_tls_handshake(struct nbd_stream *s, const char **why)
 	return ret;
 }
 
-static const char *under_tls_peer(const struct nbd_stream *s)
+static void under_tls_peer(const struct nbd_stream *s, struct nbd_peer *peer)
 {
 	const struct under_tls *u = s->opaque;
+	const char *identity = tls_peer(u->session);
+	const char *name = tls_peer_name(u->session);
 
-	return tls_peer(u->session);
+	peer->identity = *identity ? identity : NULL;
+	peer->name = *name ? name : NULL;
 }
 
 static void under_tls_end(struct nbd_stream *s)

@@ -24,7 +24,7 @@ struct tls_session {
 	int fault;		/* errno of the socket, if it had one */
 	bool unsent;		/* a record that was not written whole */
 	bool up;		/* the handshake is done */
-	char peer[256];
+	char peer[256], name[256];
 };
 
 static ssize_t push(gnutls_transport_ptr_t opaque, const giovec_t *parts,
@@ -177,6 +177,21 @@ static int handshake_fault(struct tls_session *s, int rc,
 			      "TLS handshake: %s", why);
 }
 
+/* Only one that is the only one, and no other than it looks. */
+static void note_common_name(struct tls_session *s, gnutls_x509_crt_t cert)
+{
+	char second[256];
+	size_t room = sizeof(s->name), more = sizeof(second);
+
+	if (gnutls_x509_crt_get_dn_by_oid(cert, GNUTLS_OID_X520_COMMON_NAME, 0,
+					  0, s->name, &room) ||
+	    strlen(s->name) != room ||
+	    gnutls_x509_crt_get_dn_by_oid(cert, GNUTLS_OID_X520_COMMON_NAME, 1,
+					  0, second, &more) !=
+		    GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
+		s->name[0] = 0;
+}
+
 static void note_certificate(struct tls_session *s)
 {
 	unsigned int count = 0;
@@ -190,6 +205,8 @@ static void note_certificate(struct tls_session *s)
 	if (gnutls_x509_crt_import(cert, list, GNUTLS_X509_FMT_DER) ||
 	    gnutls_x509_crt_get_dn(cert, s->peer, &room))
 		s->peer[0] = 0;
+	else
+		note_common_name(s, cert);
 	gnutls_x509_crt_deinit(cert);
 }
 
@@ -203,7 +220,10 @@ static void note_peer(struct tls_session *s)
 	}
 	name = s->creds->role == TLS_SERVER
 		       ? gnutls_psk_server_get_username(s->tls) : NULL;
-	snprintf(s->peer, sizeof(s->peer), "%s", name ? name : "");
+	if (!name || strlen(name) >= sizeof(s->peer))
+		return; /* a part of a name is another's */
+	strcpy(s->peer, name);
+	strcpy(s->name, name);
 }
 
 int tls_handshake(struct tls_session *s, struct tide_error *err)
@@ -233,6 +253,11 @@ bool tls_wants_write(const struct tls_session *s)
 const char *tls_peer(const struct tls_session *s)
 {
 	return s->peer;
+}
+
+const char *tls_peer_name(const struct tls_session *s)
+{
+	return s->name;
 }
 
 ssize_t tls_recv(struct tls_session *s, void *buffer, size_t len)

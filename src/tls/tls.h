@@ -80,6 +80,11 @@ bool tls_wants_write(const struct tls_session *s);
 
 /* Who the peer is: "CN=host,O=..." or a key's name; "": it did not say. */
 const char *tls_peer(const struct tls_session *s);
+/*
+ * The short form: a certificate's common name, if it has exactly one, or a
+ * key's name; "": there is none.
+ */
+const char *tls_peer_name(const struct tls_session *s);
 
 /*
  * Bytes moved (> 0), -EAGAIN, -EPROTO (a record that was tampered with, or no
