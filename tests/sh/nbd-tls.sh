@@ -46,9 +46,9 @@ if command -v openssl >/dev/null; then
 		) >/dev/null 2>&1 || fail "openssl"
 	done
 	"$TIDEMARK" serve --socket=x --format=raw --tls=good --tls-verify \
-		--read-only d=a.raw >out 2>err &
+		--read-only d=a.raw >x.out 2>err &
 	pids+=($!)
-	until_true 10 grep -q listening out || fail "no server: $(cat err)"
+	until_true 10 grep -q listening x.out || fail "no server: $(cat err)"
 	x="nbds+unix:///d?socket=$dir/x&tls-verify-peer=false&tls-certificates=$dir"
 	t nbdinfo "$x/good" >info 2>&1 || fail "a certificate: $(cat info err)"
 	t nbdinfo "$x/bad" >/dev/null 2>&1 && fail "another CA was good enough"
