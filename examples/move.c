@@ -143,7 +143,8 @@ static int sender(int socket, bool may_use_source)
 {
 	struct guest g = { .lock = PTHREAD_MUTEX_INITIALIZER };
 	struct tide_slot slot = { .id = 0, .len_bytes = BYTES };
-	const struct tide_source_vm no_vm = { .vm_fd = -1 };
+	const struct tide_source_vm no_vm = { .struct_size = sizeof(no_vm),
+					      .vm_fd = -1 };
 	struct tide_move_guest move = {
 		.pause = pause_guest, .resume = resume,
 		.save_state = save_state, .opaque = &g,

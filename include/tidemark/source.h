@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Sources: who tells the dirty set what was written.
+ * Sources: who tells the dirty set what was written. Those that the library
+ * has; how to bring one of your own stands in source_driver.h.
  *
  * A source watches the slots of one guest and, when asked, harvests what was
  * written since the last harvest into a set, whose page number is the guest
@@ -41,11 +42,19 @@ enum tide_source_kind {
 	TIDE_SOURCE_RING,	/* KVM dirty ring */
 	TIDE_SOURCE_UFFD,	/* userfaultfd-WP async + PAGEMAP_SCAN */
 	TIDE_SOURCE_FOREIGN,	/* the same, on another process's memory */
-	TIDE_SOURCE_KINDS
+	TIDE_SOURCE_KINDS,
+	/* The caller's own: source_driver.h. No name, and nothing to probe. */
+	TIDE_SOURCE_DRIVER = 0x100,
 };
 
 /* What a source needs to know of the VM; fields it does not use may be -1. */
 struct tide_source_vm {
+	/*
+	 * sizeof(struct tide_source_vm). As in tide_precopy_options a smaller
+	 * one of an older version is accepted, and a larger one whose rest is
+	 * zero. 0 stands for the size that the first version had.
+	 */
+	size_t struct_size;
 	int vm_fd;		/* KVM VM */
 	const int *vcpu_fds;	/* borrowed until destroy; ring only */
 	unsigned int vcpus;
@@ -93,7 +102,8 @@ int tide_source_probe(enum tide_source_kind kind, struct tide_error *err);
 /*
  * tide_source_create: probes, then prepares a source; nothing is watched yet.
  * KVM rings must be enabled before the first vCPU exists: see
- * tide_kvm_ring_enable. The caller owns *@out.
+ * tide_kvm_ring_enable. The caller owns *@out. -EINVAL: what this kind needs
+ * of @vm is missing, or @vm is of another version.
  */
 int tide_source_create(struct tide_source **out, enum tide_source_kind kind,
 		       const struct tide_source_vm *vm, struct tide_error *err);
@@ -151,7 +161,6 @@ int tide_source_ring_full(struct tide_source *source, struct tide_set *set,
 /* tide_source_stop: stop watching; 0 or the first error. Idempotent. */
 int tide_source_stop(struct tide_source *source, struct tide_error *err);
 
-enum tide_source_kind tide_source_get_kind(const struct tide_source *source);
 void tide_source_get_stats(const struct tide_source *source,
 			   struct tide_source_stats *stats);
 

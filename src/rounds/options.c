@@ -2,7 +2,8 @@
 #include "rounds/options.h"
 
 #include <errno.h>
-#include <string.h>
+
+#include "base/sized.h"
 
 /* The first version ended here; none was smaller. */
 #define LEAST_BYTES (offsetof(struct tide_precopy_options, cancel) + \
@@ -21,30 +22,18 @@ void tide_precopy_defaults(struct tide_precopy_options *options)
 	};
 }
 
-static bool all_zero(const unsigned char *at, size_t len)
-{
-	while (len && !*at) {
-		at++;
-		len--;
-	}
-	return !len;
-}
-
 int tide__options_take(struct tide_precopy_options *own,
 		       const struct tide_precopy_options *theirs,
 		       struct tide_error *err)
 {
 	size_t size = theirs->struct_size;
-	size_t known = size < sizeof(*own) ? size : sizeof(*own);
 	const char *fault = NULL;
 
 	tide_precopy_defaults(own);
 	if (size < LEAST_BYTES)
 		fault = "begin with tide_precopy_defaults";
-	else if (!all_zero((const unsigned char *)theirs + known, size - known))
+	else if (!tide__sized_take(own, sizeof(*own), theirs, size))
 		fault = "some are set that this version does not know";
-	if (!fault)
-		memcpy(own, theirs, known);
 	own->struct_size = sizeof(*own);
 	if (!fault && own->page_bytes != TIDE_PAGE_BYTES)
 		fault = "pages have 4096 bytes";

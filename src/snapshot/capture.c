@@ -128,7 +128,8 @@ int snap_capture_open(struct snap_capture *c,
 		      const struct snap_capture_options *options,
 		      struct tide_error *err)
 {
-	struct tide_source_vm vm = { .vm_fd = -1, .pid = options->pid };
+	struct tide_source_vm vm = { .struct_size = sizeof(vm), .vm_fd = -1,
+				     .pid = options->pid };
 	struct tide_source_stats stats;
 	int rc;
 

@@ -23,7 +23,11 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/sized.h"
 #include "bits/word.h"
+
+/* All that the first version of struct tide_source_vm had. */
+#define LEAST_BYTES (offsetof(struct tide_source_vm, pid) + sizeof(int))
 
 static const struct {
 	const char *name;
@@ -64,32 +68,65 @@ int tide_source_probe(enum tide_source_kind kind, struct tide_error *err)
 	return kinds[kind].probe(err);
 }
 
-int tide_source_create(struct tide_source **out, enum tide_source_kind kind,
-		       const struct tide_source_vm *vm, struct tide_error *err)
+int tide__source_new(struct tide_source **out, enum tide_source_kind kind,
+		     const struct tide__source_ops *ops, void *impl,
+		     struct tide_error *err)
 {
-	struct tide_source *source;
-	int rc = tide_source_probe(kind, err);
+	struct tide_source *source = calloc(1, sizeof(*source));
 
-	if (rc)
-		return rc;
-	source = calloc(1, sizeof(*source));
 	if (!source)
 		return tide_error_set(err, -ENOMEM, "source", TIDE_NO_OFFSET,
 				      "no memory for a source");
 	pthread_mutex_init(&source->changes, NULL);
 	pthread_mutex_init(&source->lock, NULL);
 	source->kind = kind;
-	source->ops = kinds[kind].ops;
-	source->vm = *vm;
-	rc = source->ops->init(source, err);
-	if (rc) {
-		pthread_mutex_destroy(&source->lock);
-		pthread_mutex_destroy(&source->changes);
-		free(source);
-		return rc;
-	}
+	source->ops = ops;
+	source->impl = impl;
 	*out = source;
 	return 0;
+}
+
+static void free_source(struct tide_source *source)
+{
+	free(source->by_address);
+	pthread_mutex_destroy(&source->lock);
+	pthread_mutex_destroy(&source->changes);
+	free(source);
+}
+
+static int take_vm(struct tide_source_vm *own,
+		   const struct tide_source_vm *theirs, struct tide_error *err)
+{
+	size_t size = theirs->struct_size ? theirs->struct_size : LEAST_BYTES;
+
+	if (size >= LEAST_BYTES &&
+	    tide__sized_take(own, sizeof(*own), theirs, size))
+		return 0;
+	return tide_error_set(err, -EINVAL, "source", TIDE_NO_OFFSET,
+			      "what is said of the VM has %zu bytes, or a field "
+			      "that this version does not know", size);
+}
+
+int tide_source_create(struct tide_source **out, enum tide_source_kind kind,
+		       const struct tide_source_vm *vm, struct tide_error *err)
+{
+	struct tide_source_vm own = { .vm_fd = -1 };
+	struct tide_source *source;
+	int rc = take_vm(&own, vm, err);
+
+	if (!rc)
+		rc = tide_source_probe(kind, err);
+	if (!rc)
+		rc = tide__source_new(&source, kind, kinds[kind].ops, NULL, err);
+	if (rc)
+		return rc;
+	source->vm = own;
+	rc = source->ops->init(source, err);
+	if (rc)
+		free_source(source);
+	else
+		*out = source;
+	return rc;
 }
 
 static void free_watched(struct tide__watched *w)
@@ -105,10 +142,7 @@ void tide_source_destroy(struct tide_source *source)
 		return;
 	tide_source_stop(source, NULL);
 	source->ops->fini(source);
-	free(source->by_address);
-	pthread_mutex_destroy(&source->lock);
-	pthread_mutex_destroy(&source->changes);
-	free(source);
+	free_source(source);
 }
 
 /* The first slot that ends behind page @page: its index, or count. */
@@ -390,11 +424,6 @@ int tide_source_stop(struct tide_source *source, struct tide_error *err)
 	rc = remove_all(source, err);
 	pthread_mutex_unlock(&source->changes);
 	return rc;
-}
-
-enum tide_source_kind tide_source_get_kind(const struct tide_source *source)
-{
-	return source->kind;
 }
 
 void tide_source_get_stats(const struct tide_source *source,

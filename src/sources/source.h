@@ -56,6 +56,11 @@ struct tide_source {
 	void *impl;		/* the implementation's own */
 };
 
+/* A source that is not initialised. -ENOMEM: @impl is still the caller's. */
+int tide__source_new(struct tide_source **out, enum tide_source_kind kind,
+		     const struct tide__source_ops *ops, void *impl,
+		     struct tide_error *err);
+
 extern const struct tide__source_ops tide__kvm_log_manual_ops;
 extern const struct tide__source_ops tide__kvm_log_legacy_ops;
 extern const struct tide__source_ops tide__kvm_ring_ops;

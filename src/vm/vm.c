@@ -234,6 +234,7 @@ struct tide_source *vm_source(struct vm *vm)
 static int make_source(struct vm *vm, struct tide_error *err)
 {
 	const struct tide_source_vm what = {
+		.struct_size = sizeof(what),
 		.vm_fd = vm->vm_fd,
 		.vcpu_fds = vm->vcpu_fds,
 		.vcpus = vm->config.vcpus,
