@@ -111,6 +111,10 @@ static void add_host(const struct demo *d, struct line *l)
 	add(l, "--source=%s", tide_source_kind_name(d->config.source));
 	if (d->disk[0])
 		add(l, "--disk=%s", d->disk);
+	if (d->config.disk_format)
+		add(l, "--disk-format=%s", d->config.disk_format);
+	if (d->config.disk_folder)
+		add(l, "--allow-folder=%s", d->config.disk_folder);
 }
 
 static pid_t start_near(const struct demo *d)

@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "qcow2/check/repair.h"
+#include "qcow2/format/counts.h"
 
 /* A repair may append; what would need more than this is an error to it. */
 #define ROOM (1u << 16)

@@ -207,14 +207,14 @@ static void put_be(int fd, uint64_t at, uint64_t value)
 	assert_int_equal(pwrite(fd, raw, 8, (off_t)at), 8);
 }
 
-/* An image whose first L2 entry says that guest data lies at @target. */
-static void poison(uint64_t target)
+/* An image with data, whose first L2 entry lies at @entry. */
+static void with_data(uint64_t *entry)
 {
 	struct qcow2_create_options o = { .size_bytes = 1u << 20,
 					  .default_refcounts = true };
 	struct tide_disk_options w = { .writable = true };
 	struct tide_disk *d;
-	uint64_t l1, l2;
+	uint64_t l1;
 	int fd;
 
 	unlink(path);
@@ -224,7 +224,18 @@ static void poison(uint64_t target)
 	assert_int_equal(tide_disk_close(d, NULL), 0);
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	l1 = get_be(fd, 40);
-	l2 = get_be(fd, l1) & L1_OFFSET_MASK;
+	*entry = get_be(fd, l1) & L1_OFFSET_MASK;
+	close(fd);
+}
+
+/* That entry says that guest data lies at @target. */
+static void poison(uint64_t target)
+{
+	uint64_t l2;
+	int fd;
+
+	with_data(&l2);
+	fd = open(path, O_RDWR | O_CLOEXEC);
 	if (target == UINT64_MAX)
 		target = l2;
 	put_be(fd, l2, target | QCOW2_ENTRY_COPIED);
@@ -272,6 +283,52 @@ static void writes_are_stopped(void **state)
 	stopped(UINT64_MAX, "L2 table");
 }
 
+/* @want: what reading the entry's cluster says, and marks if that may be. */
+static void read_with(uint64_t bits, bool writable, int want)
+{
+	struct tide_disk_options o = { .writable = writable };
+	struct tide_error err;
+	struct tide_disk *d;
+	uint64_t at;
+	char got;
+	int fd;
+
+	with_data(&at);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	put_be(fd, at, get_be(fd, at) | bits);
+	assert_int_equal(tide_disk_open(path, &o, &d, &err), 0);
+	assert_int_equal(tide_disk_read(d, 0, &got, 1, &err), want);
+	if (want)
+		assert_non_null(strstr(err.text, "guest offset 0 is"));
+	else
+		assert_int_equal(got, 'x');
+	if (want && writable)
+		assert_int_equal(tide_disk_write(d, 1 << 19, "y", 1, &err),
+				 want);
+	tide_disk_close(d, NULL);
+	assert_int_equal(get_be(fd, 72) & QCOW2_INCOMPAT_CORRUPT,
+			 want && writable ? QCOW2_INCOMPAT_CORRUPT : 0);
+	close(fd);
+}
+
+/* Bits that mean nothing yet: another writer knew what they say, we do not. */
+static void reserved_bits(void **state)
+{
+	int bits = 0;
+
+	(void)state;
+	for (int bit = 0; bit < 62; bit++) {
+		if (!((0x3f000000000001feull >> bit) & 1))
+			continue;
+		read_with(1ull << bit, true, -EIO);
+		read_with(1ull << bit, false, -EIO);
+		bits++;
+	}
+	assert_int_equal(bits, 14);
+	read_with(0, true, 0);
+	read_with(0, false, 0);
+}
+
 /* Switched off for measurements, it lets the same write pass. */
 static void without_the_guard(void **state)
 {
@@ -296,6 +353,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(detection_matrix),
 		cmocka_unit_test(writes_are_stopped),
+		cmocka_unit_test(reserved_bits),
 		cmocka_unit_test(without_the_guard),
 	};
 

@@ -74,9 +74,4 @@ int qcow2_check(const struct qcow2_reader *r, const struct qcow2_header *h,
 		qcow2_problem_fn *each, void *opaque, struct qcow2_check *out,
 		struct qcow2_census *census, struct tide_error *err);
 
-/* One refcount of a block as it is on disk. */
-uint64_t qcow2_count_get(const uint8_t *block, uint64_t index, uint32_t order);
-void qcow2_count_set(uint8_t *block, uint64_t index, uint32_t order,
-		     uint64_t count);
-
 #endif

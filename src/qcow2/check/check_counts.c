@@ -9,43 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
 #include "qcow2/check/check_internal.h"
-
-uint64_t qcow2_count_get(const uint8_t *block, uint64_t index, uint32_t order)
-{
-	uint32_t per_byte;
-
-	if (order >= 3) {
-		uint32_t bytes = 1u << (order - 3);
-
-		return tide__get_be(block + index * bytes, bytes);
-	}
-	/* Narrow counts fill a byte from its low end. */
-	per_byte = 8u >> order;
-	return block[index / per_byte] >>
-		       ((index % per_byte) << order) &
-	       ((1u << (1u << order)) - 1);
-}
-
-void qcow2_count_set(uint8_t *block, uint64_t index, uint32_t order,
-		     uint64_t count)
-{
-	uint32_t per_byte, shift, mask;
-	uint8_t *at;
-
-	if (order >= 3) {
-		uint32_t bytes = 1u << (order - 3);
-
-		tide__put_be(block + index * bytes, count, bytes);
-		return;
-	}
-	per_byte = 8u >> order;
-	shift = (uint32_t)(index % per_byte) << order;
-	mask = ((1u << (1u << order)) - 1) << shift;
-	at = &block[index / per_byte];
-	*at = (uint8_t)((*at & ~mask) | ((uint32_t)count << shift & mask));
-}
+#include "qcow2/format/counts.h"
 
 static const struct refblock *block_of(const struct check *c, uint64_t index)
 {

@@ -16,6 +16,7 @@
 
 #include "base/bytes.h"
 #include "qcow2/check/repair_internal.h"
+#include "qcow2/format/counts.h"
 
 struct counts {
 	struct repair *x;

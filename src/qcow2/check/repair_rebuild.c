@@ -13,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "qcow2/check/repair_internal.h"
+#include "qcow2/format/counts.h"
 
 struct rebuild {
 	struct repair *x;

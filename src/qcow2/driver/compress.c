@@ -164,16 +164,6 @@ static void displace(struct qcow2 *q, uint64_t offset, uint64_t length)
 	qcow2_unalloc(q, first << q->cluster_bits, last - first + 1);
 }
 
-static uint64_t packed_entry(const struct qcow2 *q, uint64_t offset,
-			     uint64_t length)
-{
-	uint32_t shift = 62 - (q->cluster_bits - 8);
-	uint64_t sectors = (offset + length - 1) / SECTOR_BYTES -
-			   offset / SECTOR_BYTES;
-
-	return QCOW2_ENTRY_PACKED | sectors << shift | offset;
-}
-
 /* Without the lock: the stream's bytes; a reader asks for whole sectors. */
 static int fill(struct qcow2_packer *p, uint64_t offset, uint64_t length,
 		struct tide_error *err)
@@ -207,7 +197,7 @@ static int write_packed(struct qcow2_packer *p, uint64_t guest,
 		return ret;
 	}
 	qcow2_release_entry(q, tide__get_be(entry.at, 8), false);
-	tide__put_be(entry.at, packed_entry(q, offset, length), 8);
+	tide__put_be(entry.at, qcow2_entry_pack(&q->header, offset, length), 8);
 	if (q->extended)
 		tide__put_be(entry.at + 8, 0, 8);
 	qcow2_pin_dirty(&q->cache, &entry.pin);

@@ -16,6 +16,7 @@
 #include "base/bytes.h"
 #include "qcow2/format/header.h"
 #include "qcow2/driver/qcow2.h"
+#include "qcow2/format/counts.h"
 
 struct plan {
 	uint64_t cluster;
@@ -168,8 +169,8 @@ static int write_counts(const struct plan *p, int fd, const char *path,
 		tide__put_be(raw + 8 * i,
 			     (1 + p->table_clusters + i) * p->cluster, 8);
 	for (uint64_t c = 0; c < p->total; c++)
-		qcow2_refcount_encode(blocks + c / per_block * p->cluster,
-				      c % per_block, p->h.refcount_order, 1);
+		qcow2_count_set(blocks + c / per_block * p->cluster,
+				c % per_block, p->h.refcount_order, 1);
 	ret = put(fd, path, raw, bytes, p->cluster, err);
 	free(raw);
 	return ret;

@@ -53,15 +53,8 @@ uint64_t qcow2_page_reach(const struct qcow2 *q, uint64_t offset)
 int qcow2_packed_span(const struct qcow2 *q, uint64_t entry, uint64_t *offset,
 		      uint64_t *length_bytes)
 {
-	uint32_t shift = 62 - (q->cluster_bits - 8);
-	uint64_t sectors = (entry >> shift &
-			    ((1ull << (q->cluster_bits - 8)) - 1)) + 1;
-
-	*offset = entry & ((1ull << shift) - 1);
-	if (*offset >= QCOW2_MAX_OFFSET)
-		return -EINVAL;
-	*length_bytes = sectors * 512 - (*offset & 511);
-	return 0;
+	qcow2_entry_packed(&q->header, entry, offset, length_bytes);
+	return *offset < QCOW2_MAX_OFFSET ? 0 : -EINVAL;
 }
 
 /* What one entry says of the unit at @offset; length is set by the caller. */

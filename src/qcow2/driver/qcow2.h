@@ -165,10 +165,6 @@ int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *count,
 		       struct tide_error *err);
 int qcow2_refcount_add(struct qcow2 *q, uint64_t cluster, int delta,
 		       struct tide_error *err);
-uint64_t qcow2_refcount_decode(const uint8_t *page, uint64_t index,
-			       uint32_t order);
-void qcow2_refcount_encode(uint8_t *page, uint64_t index, uint32_t order,
-			   uint64_t count);
 
 /*
  * alloc.c; lock held. @want clusters in a row, or fewer (1 to *got).
@@ -244,14 +240,10 @@ int qcow2_read_registered(struct qcow2 *q, uint64_t offset, void *buf,
 int qcow2_unpack(struct qcow2 *q, uint64_t entry, const uint8_t **cluster,
 		 struct tide_error *err);
 
-/* write.c, write_extended.c */
+/* write.c */
 int qcow2_writev(struct tide_disk *d, uint64_t offset,
 		 const struct tide_vec *from, uint32_t flags,
 		 struct tide_error *err);
-/* One cluster of an image with extended L2; range registered, lock held. */
-int qcow2_write_subclusters(struct qcow2 *q, uint64_t offset,
-			    const struct tide_vec *from,
-			    struct tide_error *err);
 /* first_write.c; lock held */
 int qcow2_first_write(struct qcow2 *q, struct tide_error *err);
 /* May the image be written? Also makes it ready before the first write. */

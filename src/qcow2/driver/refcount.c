@@ -6,35 +6,9 @@
  */
 #include "base/bytes.h"
 #include "qcow2/driver/qcow2.h"
+#include "qcow2/format/counts.h"
 
 #include <errno.h>
-
-/* Numbers below one byte fill it from the least significant bit. */
-uint64_t qcow2_refcount_decode(const uint8_t *page, uint64_t index,
-			       uint32_t order)
-{
-	uint32_t bits = 1u << order;
-
-	if (order >= 3)
-		return tide__get_be(page + (index << (order - 3)), bits / 8);
-	return page[index >> (3 - order)] >>
-		       ((index << order) & 7) & ((1u << bits) - 1);
-}
-
-void qcow2_refcount_encode(uint8_t *page, uint64_t index, uint32_t order,
-			   uint64_t count)
-{
-	uint32_t bits = 1u << order, shift = (uint32_t)(index << order) & 7;
-	uint8_t *at;
-
-	if (order >= 3) {
-		tide__put_be(page + (index << (order - 3)), count, bits / 8);
-		return;
-	}
-	at = page + (index >> (3 - order));
-	*at = (uint8_t)((*at & ~(((1u << bits) - 1) << shift)) |
-			(uint32_t)count << shift);
-}
 
 static uint64_t counts_of_page(const struct qcow2 *q)
 {
@@ -103,8 +77,8 @@ int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *count,
 	int ret = find_page(q, cluster, &pin, &counts, &index, err);
 
 	if (ret == 0)
-		*count = counts ? qcow2_refcount_decode(counts, index,
-							q->header.refcount_order) :
+		*count = counts ? qcow2_count_get(counts, index,
+						  q->header.refcount_order) :
 				  0;
 	return ret;
 }
@@ -113,7 +87,7 @@ int qcow2_refcount_add(struct qcow2 *q, uint64_t cluster, int delta,
 		       struct tide_error *err)
 {
 	uint32_t order = q->header.refcount_order;
-	uint64_t max = order == 6 ? UINT64_MAX : (1ull << (1u << order)) - 1;
+	uint64_t most = qcow2_count_most(order);
 	QCOW2_PIN(pin);
 	uint64_t index = 0, count;
 	uint8_t *counts;
@@ -121,16 +95,16 @@ int qcow2_refcount_add(struct qcow2 *q, uint64_t cluster, int delta,
 
 	if (ret < 0)
 		return ret;
-	count = counts ? qcow2_refcount_decode(counts, index, order) : 0;
-	if (!counts || (delta < 0 && count == 0) || (delta > 0 && count == max))
+	count = counts ? qcow2_count_get(counts, index, order) : 0;
+	if (!counts || (delta < 0 && count == 0) || (delta > 0 && count == most))
 		return qcow2_mark_corrupt(
 			q, err, cluster << q->cluster_bits,
 			"the refcount of the cluster at offset %llu is %llu "
 			"and cannot be changed by %d",
 			(unsigned long long)(cluster << q->cluster_bits),
 			(unsigned long long)count, delta);
-	qcow2_refcount_encode(counts, index, order,
-			      count + (uint64_t)(int64_t)delta);
+	qcow2_count_set(counts, index, order,
+			count + (uint64_t)(int64_t)delta);
 	qcow2_pin_dirty(&q->cache, &pin);
 	return 0;
 }

@@ -2,8 +2,8 @@
 /*
  * Requests that need not wait: what is mapped in memory goes straight to the
  * queue below, as one child; what is zero completes at once. That is also true
- * of a first write into clusters that need no copy and whose metadata is at
- * hand: they are allocated, written, and linked when the write is done.
+ * of a first write that needs no copy and whose metadata is at hand: change.c
+ * says so, and what is done before the data and after it.
  *
  * All else - a page of metadata that must be loaded, a copy, a request over
  * several extents, somebody in the way - is left to a worker, which carries
@@ -13,9 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
-#include "qcow2/driver/qcow2.h"
 #include "disk/queue.h"
+#include "qcow2/driver/change.h"
 
 #define LOCK_TRIES 100 /* a few microseconds */
 
@@ -23,12 +22,9 @@
 struct qcow2_flight {
 	struct qcow2_flight *next; /* in the free list */
 	struct qcow2 *q;
-	struct qcow2_range range;
 	struct tide_io *parent;
-	/* A first write: what to link when it is done. */
-	bool links;
-	struct qcow2_entry entry;
-	uint64_t host, clusters;
+	bool writes; /* else it only holds its range */
+	struct qcow2_change change;
 };
 
 static struct qcow2_flight *get_flight(struct qcow2 *q)
@@ -60,25 +56,6 @@ void qcow2_flights_free(struct qcow2 *q)
 	}
 }
 
-/* Lock held. The data is in its clusters: let the entries say so. */
-static int land(struct qcow2 *q, struct qcow2_flight *f, int result)
-{
-	if (result == 0)
-		result = qcow2_free_reserve(q, f->clusters, NULL);
-	for (uint64_t i = 0; result == 0 && i < f->clusters; i++) {
-		uint8_t *at = f->entry.at + 8 * i;
-
-		qcow2_release_entry(q, tide__get_be(at, 8), false);
-		tide__put_be(at, (f->host + (i << q->cluster_bits)) |
-					 QCOW2_ENTRY_COPIED, 8);
-	}
-	if (result == 0)
-		qcow2_pin_dirty(&q->cache, &f->entry.pin);
-	else
-		qcow2_unalloc(q, f->host, f->clusters);
-	return result;
-}
-
 static void done(struct tide_io *child)
 {
 	struct qcow2_flight *f = child->opaque;
@@ -87,69 +64,50 @@ static void done(struct tide_io *child)
 	int result = child->result;
 
 	pthread_mutex_lock(&q->lock);
-	if (f->links)
-		result = land(q, f, result);
-	qcow2_entry_put(&f->entry);
-	qcow2_range_end(&q->ranges, &f->range);
+	if (f->writes)
+		result = qcow2_change_end(q, &f->change, result, NULL);
+	else
+		qcow2_range_end(&q->ranges, &f->change.range);
 	put_flight(q, f);
 	pthread_mutex_unlock(&q->lock);
 	tide_io_put(child->queue, child);
 	tide_io_complete(parent, result);
 }
 
-/*
- * Register @io and give a child its place; lock held. NULL: somebody is in the
- * way, or there is no memory: a worker waits for both.
- */
-static struct tide_io *take_off(struct qcow2 *q, struct tide_io *io,
-				bool changer)
+/* A child for @io, and a flight for it; lock held. NULL: there is none. */
+static struct tide_io *board(struct qcow2 *q, struct tide_io *io)
 {
-	uint64_t end = io->offset_bytes + io->length_bytes;
 	struct qcow2_flight *f = get_flight(q);
 	struct tide_io *child = f ? tide_io_get(io->queue) : NULL;
 
-	if (!child || !qcow2_range_try(&q->ranges, &f->range,
-				       round_down(io->offset_bytes,
-						  q->cluster_bytes),
-				       round_up(end, q->cluster_bytes),
-				       changer)) {
-		if (child)
-			tide_io_put(io->queue, child);
+	if (!child) {
 		if (f)
 			put_flight(q, f);
 		return NULL;
 	}
 	f->q = q;
 	f->parent = io;
-	child->queue = io->queue;
-	child->op = io->op;
-	child->flags = io->flags & TIDE_FUA;
-	child->length_bytes = io->length_bytes;
-	child->buf = io->buf;
-	child->iov = io->iov;
-	child->iov_count = io->iov_count;
-	child->done = done;
-	child->opaque = f;
+	*child = (struct tide_io){
+		.op = io->op, .flags = io->flags & TIDE_FUA,
+		.length_bytes = io->length_bytes, .buf = io->buf,
+		.iov = io->iov, .iov_count = io->iov_count, .done = done,
+		.opaque = f, .queue = io->queue,
+	};
 	return child;
 }
 
-static void back_out(struct qcow2 *q, struct tide_io *child)
+static void leave(struct qcow2 *q, struct tide_io *child)
 {
-	struct qcow2_flight *f = child->opaque;
-
-	qcow2_entry_put(&f->entry);
-	qcow2_range_end(&q->ranges, &f->range);
-	put_flight(q, f);
+	put_flight(q, child->opaque);
 	tide_io_put(child->queue, child);
 }
-
-/* --- reading --- */
 
 /* Lock held; true: done or under way. *below and *child say what to start. */
 static bool start_read(struct qcow2 *q, struct tide_io *io,
 		       struct tide_disk **below, struct tide_io **child)
 {
 	uint64_t offset = io->offset_bytes, length = io->length_bytes;
+	struct qcow2_flight *f;
 	struct qcow2_extent e;
 	bool backed;
 
@@ -165,101 +123,49 @@ static bool start_read(struct qcow2 *q, struct tide_io *io,
 		return true;
 	}
 	*below = backed ? q->backing : q->data;
-	offset = backed ? offset : e.host_offset;
-	if (offset + length > tide_disk_size(*below))
-		return false;
-	*child = take_off(q, io, false);
-	if (*child)
-		(*child)->offset_bytes = offset;
-	return *child != NULL;
-}
-
-/* --- writing --- */
-
-static bool start_in_place(struct qcow2 *q, struct tide_io *io,
-			   const struct qcow2_extent *e, struct tide_io **child)
-{
-	struct tide_error err;
-
-	if (e->host_offset + io->length_bytes > tide_disk_size(q->data))
-		return false;
-	if (!q->external && qcow2_guard(q, e->host_offset, io->length_bytes, 0,
-					"a guest write", &err) < 0) {
-		tide_io_complete(io, -EIO);
-		return true;
-	}
-	*child = take_off(q, io, false);
-	if (*child)
-		(*child)->offset_bytes = e->host_offset;
-	return *child != NULL;
-}
-
-/* May clusters be given out without a wait? */
-static bool quick_alloc(struct qcow2 *q, uint64_t clusters)
-{
-	uint64_t end = (q->free_hint + clusters) << q->cluster_bits;
-
-	return end <= tide_disk_size(q->file) &&
-	       qcow2_refcounts_cached(q, q->free_hint, clusters);
-}
-
-static bool start_first(struct qcow2 *q, struct tide_io *io,
-			const struct qcow2_extent *e, struct tide_io **child)
-{
-	uint64_t head = io->offset_bytes & (q->cluster_bytes - 1), got;
-	uint64_t clusters = (head + io->length_bytes + q->cluster_bytes - 1) >>
-			    q->cluster_bits;
-	struct qcow2_flight *f;
-	bool zeroed;
-
-	if (q->extended || q->external || e->has_host ||
-	    (e->type == QCOW2_UNALLOCATED &&
-	     qcow2_backed(q, round_down(io->offset_bytes, q->cluster_bytes))) ||
-	    !quick_alloc(q, clusters))
-		return false;
-	*child = take_off(q, io, true);
-	if (!*child)
+	e.host_offset = backed ? offset : e.host_offset;
+	if (e.host_offset + length > tide_disk_size(*below) ||
+	    !(*child = board(q, io)))
 		return false;
 	f = (*child)->opaque;
-	if (!qcow2_l2_writable_cached(q, io->offset_bytes, &f->entry) ||
-	    qcow2_alloc(q, clusters, &f->host, &got, &zeroed, NULL) < 0) {
-		back_out(q, *child);
+	if (!qcow2_range_try(&q->ranges, &f->change.range,
+			     round_down(offset, q->cluster_bytes),
+			     round_up(offset + length, q->cluster_bytes),
+			     false)) {
+		leave(q, *child);
 		return false;
 	}
-	if (got < clusters || !zeroed ||
-	    qcow2_guard(q, f->host, clusters << q->cluster_bits, 0,
-			"a guest write to a new cluster", NULL) < 0) {
-		qcow2_unalloc(q, f->host, got);
-		back_out(q, *child);
-		return false;
-	}
-	f->links = true;
-	f->clusters = clusters;
-	(*child)->offset_bytes = f->host + head;
+	(*child)->offset_bytes = e.host_offset;
 	return true;
 }
 
+/* Likewise. What cannot be had without a wait is not even begun. */
 static bool start_write(struct qcow2 *q, struct tide_io *io,
 			struct tide_io **child)
 {
-	struct qcow2_extent e;
+	struct qcow2_flight *f;
+	int ret;
 
-	if (q->broken || !q->prepared ||
-	    q->cache.dirty_count > q->cache.bound / 2 ||
-	    q->frees.count > q->cache.bound ||
-	    !qcow2_lookup_cached(q, io->offset_bytes, io->length_bytes, &e) ||
-	    e.length_bytes < io->length_bytes)
+	*child = board(q, io);
+	if (!*child)
 		return false;
-	/* To be durable: where more than the data is not, that waits. */
-	if (io->flags & TIDE_FUA && !e.durable)
+	f = (*child)->opaque;
+	f->writes = true;
+	f->change.offset = io->offset_bytes;
+	f->change.length = io->length_bytes;
+	f->change.flags = io->flags;
+	ret = qcow2_change_begin(q, &f->change, NULL);
+	if (ret == 0) {
+		(*child)->offset_bytes = f->change.host +
+					 (f->change.offset - f->change.base);
+		return true;
+	}
+	leave(q, *child);
+	*child = NULL;
+	if (ret == -EAGAIN)
 		return false;
-	if (e.type == QCOW2_DATA && (e.copied || q->external))
-		return start_in_place(q, io, &e, child);
-	if (io->flags & TIDE_FUA)
-		return false;
-	if (e.type == QCOW2_UNALLOCATED || e.type == QCOW2_ZERO)
-		return start_first(q, io, &e, child);
-	return false;
+	tide_io_complete(io, ret);
+	return true;
 }
 
 /*

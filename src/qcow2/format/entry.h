@@ -34,4 +34,16 @@ static inline void qcow2_entry_packed(const struct qcow2_header *h,
 	*length_bytes = (sectors + 1) * 512 - (*offset_bytes & 511);
 }
 
+/* The reverse: the entry of a stream that is there. */
+static inline uint64_t qcow2_entry_pack(const struct qcow2_header *h,
+					uint64_t offset_bytes,
+					uint64_t length_bytes)
+{
+	uint64_t sectors = (offset_bytes + length_bytes - 1) / 512 -
+			   offset_bytes / 512;
+
+	return QCOW2_ENTRY_PACKED | sectors << (62 - (h->cluster_bits - 8)) |
+	       offset_bytes;
+}
+
 #endif
