@@ -169,17 +169,13 @@ static int run_info(const struct cli_parsed *p)
 	return code;
 }
 
-/* Several disks, one instant: DISK-NAME may be names with commas between. */
-static int run_create(const struct cli_parsed *p)
+json_t *changes_several(const struct cli_parsed *p, const char *command)
 {
-	json_t *request = NULL, *list = NULL;
+	json_t *request = changes_request(p, command), *list;
 	char *names, *at;
 
-	if (p->argc != changes_words_before(p) + 1)
-		return changes_wrong_words(p);
-	request = changes_request(p, "checkpoint-create");
-	if (!changes_words_before(p) || !strchr(p->argv[0], ','))
-		return changes_print_done(p, request);
+	if (!changes_words_before(p) || !p->argc || !strchr(p->argv[0], ','))
+		return request;
 	list = json_array();
 	names = strdup(p->argv[0]);
 	at = names;
@@ -192,7 +188,19 @@ static int run_create(const struct cli_parsed *p)
 		json_decref(request);
 		request = NULL;
 	}
-	return changes_print_done(p, request);
+	return request;
+}
+
+static int run_several(const struct cli_parsed *p, const char *command)
+{
+	if (p->argc != changes_words_before(p) + 1)
+		return changes_wrong_words(p);
+	return changes_print_done(p, changes_several(p, command));
+}
+
+static int run_create(const struct cli_parsed *p)
+{
+	return run_several(p, "checkpoint-create");
 }
 
 /* --- diff --------------------------------------------------------------- */
@@ -374,6 +382,16 @@ static int run_delete(const struct cli_parsed *p)
 	return run_named(p, "checkpoint-delete");
 }
 
+static int run_abort(const struct cli_parsed *p)
+{
+	return run_several(p, "checkpoint-abort");
+}
+
+static int run_commit(const struct cli_parsed *p)
+{
+	return run_several(p, "checkpoint-commit");
+}
+
 static int run_checkpoints(const struct cli_parsed *p)
 {
 	return run_list(p, "checkpoint-list", "checkpoints");
@@ -460,6 +478,12 @@ static const struct cli_option diff_options[] = {
 COMMAND(cli_checkpoint_create, "checkpoint create",
 	"Make an instant that changes can be asked since",
 	"DISK-NAMES CHECKPOINT", where_options, run_create);
+COMMAND(cli_checkpoint_commit, "checkpoint commit",
+	"Keep a checkpoint that was begun, and let go of its instant",
+	"DISK-NAMES CHECKPOINT", where_options, run_commit);
+COMMAND(cli_checkpoint_abort, "checkpoint abort",
+	"Make it as if a checkpoint had not been begun",
+	"DISK-NAMES CHECKPOINT", where_options, run_abort);
 COMMAND(cli_checkpoint_delete, "checkpoint delete",
 	"Forget a checkpoint; what others say does not change",
 	"DISK-NAME CHECKPOINT", where_options, run_delete);

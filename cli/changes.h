@@ -38,4 +38,7 @@ json_t *changes_request(const struct cli_parsed *p, const char *command);
 /* A request (taken) whose answer says no more than that it is done. */
 int changes_print_done(const struct cli_parsed *p, json_t *request);
 
+/* The same; DISK-NAME may be names with commas between: one instant. */
+json_t *changes_several(const struct cli_parsed *p, const char *command);
+
 #endif

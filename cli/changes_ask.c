@@ -33,7 +33,10 @@ static json_t *ask_disk(const struct cli_parsed *p, const json_t *request,
 	};
 	const char *path = cli_text(p, "disk");
 	struct serve_disk d = { .name = "disk" };
-	struct serve_disks disks = { .list = &d, .count = 1 };
+	struct serve_disks disks = {
+		.list = &d, .count = 1,
+		.instants_lock = PTHREAD_MUTEX_INITIALIZER,
+	};
 	struct tide_error err;
 	json_t *answer;
 

@@ -63,4 +63,7 @@ extern const struct cli_command cli_snapshot_create, cli_snapshot_list,
 extern const struct cli_command cli_backup, cli_backup_list, cli_backup_verify,
     cli_restore;
 
+extern const struct cli_command cli_checkpoint_begin, cli_checkpoint_commit,
+    cli_checkpoint_abort;
+
 #endif

@@ -20,6 +20,7 @@
 #include "cli/serve_http.h"
 #include "cli/serve_log.h"
 #include "cli/serve_metrics.h"
+#include "cli/serve_instant.h"
 #include "cli/serve_sockets.h"
 #include "cli/serve_track.h"
 #include "base/atomic.h"
@@ -70,6 +71,11 @@ static const struct cli_option options[] = {
 	  "of one disk, where its changes are kept; usually DISK.tidemark" },
 	{ "live-folder", "FOLDER", CLI_TEXT, NULL,
 	  "in a tmpfs, for the live bits; usually in /run or /dev/shm" },
+	{ "scratch-folder", "FOLDER", CLI_TEXT, NULL,
+	  "where instants keep what the guest overwrites; usually by the disk" },
+	{ "scratch-size", "SIZE", CLI_SIZE, "16G",
+	  "how much of it; an instant that needs more dies, the guest goes on",
+	  1 << 20, UINT64_C(1) << 60 },
 	{ "read-only", NULL, CLI_FLAG, NULL,
 	  "open the disks for reading, and refuse changes" },
 	{ "format", "NAME", CLI_TEXT, NULL,
@@ -350,6 +356,9 @@ static int add_disk(struct serve *s, const char *word)
 	if (nbd_exports_add(nbd_server_exports(s->server), d->name, d->disk,
 			    !o.writable, &d->export, &err))
 		return failed(s, &err);
+	if (d->cbt && cli_text(s->p, "control") &&
+	    serve_instant_tell(d, cli_text(s->p, "control"), &err))
+		return failed(s, &err);
 	return 0;
 }
 
@@ -497,6 +506,12 @@ static int open_all(struct serve *s)
 		code = load_creds(s);
 	if (!code)
 		code = create_server(s);
+	if (!code)
+		s->disks.instants = (struct serve_instants){
+			.exports = nbd_server_exports(s->server),
+			.folder = cli_text(s->p, "scratch-folder"),
+			.bound_bytes = cli_number(s->p, "scratch-size"),
+		};
 	for (int i = 0; i < s->p->argc && !code; i++)
 		code = add_disk(s, s->p->argv[i]);
 	if (!code)
@@ -617,6 +632,7 @@ static int run(const struct cli_parsed *parsed)
 
 	s.p = parsed;
 	s.disks.list = s.list;
+	pthread_mutex_init(&s.disks.instants_lock, NULL);
 	if (!parsed->argc)
 		return cli_fail(parsed->command, CLI_USAGE,
 				"which disk? Give [NAME=]DISK");

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cbt/filter.h"
+#include "cli/serve_instant.h"
 #include "cbt/kept.h"
 #include "nbd/proto.h"
 
@@ -34,6 +35,8 @@ int serve_track(struct serve_disk *d, const struct cbt_options *options)
 	if (!ret && cbt_take_kept(d->cbt, &err))
 		snprintf(d->note, sizeof(d->note), "its own bitmaps: %s",
 			 err.text);
+	if (!ret)
+		ret = serve_instant_layer(d, &err);
 	if (!ret)
 		ret = cbt_filter_create(d->disk, d->cbt, &tracked, &err);
 	if (ret) {
@@ -138,6 +141,7 @@ void serve_disk_fini(struct serve_disk *d)
 {
 	struct serve_context *s;
 
+	serve_instant_fini(d);
 	while ((s = d->contexts)) {
 		d->contexts = s->next;
 		free(s);

@@ -17,22 +17,33 @@
 #include "nbd/export.h"
 
 struct serve_context; /* a meta context that is offered */
+struct serve_instant; /* serve_instant.h */
 
 struct serve_disk {
 	char name[256];
 	struct tide_disk *disk; /* with a tracker: the one that marks */
+	struct tide_disk *layer; /* below it, for instants; NULL: none */
 	struct cbt *cbt; /* NULL: nobody tracks it, because of: */
 	char untracked[512];
 	char note[600]; /* of opening, beside cbt_note; "": nothing */
 	struct nbd_export *export; /* NULL: it is not served */
 	struct serve_context *contexts;
 	pthread_mutex_t lock; /* contexts */
+	struct serve_instant *instants; /* under instants_lock */
+};
+
+struct serve_instants {
+	struct nbd_exports *exports; /* NULL: nothing is served */
+	const char *folder; /* of scratch files; NULL: the disk's */
+	uint64_t bound_bytes; /* of each */
 };
 
 struct serve_disks {
 	struct serve_disk *list;
 	int count;
 	bool stop; /* atomic: the verb came */
+	pthread_mutex_t instants_lock; /* of all disks */
+	struct serve_instants instants;
 };
 
 /*

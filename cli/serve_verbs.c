@@ -11,6 +11,7 @@
 #include "base/atomic.h"
 #include "cli/bitmap_file.h"
 #include "cli/options.h"
+#include "cli/serve_instant.h"
 #include "cli/serve_track.h"
 #include "control/server.h"
 
@@ -68,10 +69,11 @@ static json_t *uuid_json(const uint8_t uuid[16])
 static json_t *point_json(const struct cbt_info *i)
 {
 	return json_pack(
-		"{s:s, s:s, s:s, s:s*, s:I, s:I, s:I, s:o, s:o}", "name",
+		"{s:s, s:s, s:s, s:s*, s:b, s:I, s:I, s:I, s:o, s:o}", "name",
 		i->name, "kind",
 		i->kind == CBT_CHECKPOINT ? "checkpoint" : "bitmap", "state",
 		cbt_word(i->word), "reason", *i->reason ? i->reason : NULL,
+		"pending", i->pending,
 		"granularity_bytes", (json_int_t)i->granularity_bytes,
 		"dirty_bytes", (json_int_t)i->dirty_bytes, "created",
 		(json_int_t)i->created_s, "uuid", uuid_json(i->uuid), "parent",
@@ -127,15 +129,16 @@ static json_t *tracking_json(struct serve_disk *d)
 		*cbt_note(d->cbt) ? cbt_note(d->cbt) : NULL);
 }
 
-static json_t *disk_json(struct serve_disk *d)
+static json_t *disk_json(struct serve_disks *disks, struct serve_disk *d)
 {
 	json_t *points = d->cbt ? points_json(d, 0) : json_array();
 
-	return json_pack("{s:s, s:s, s:I, s:b, s:o, s:o}", "name", d->name,
+	return json_pack("{s:s, s:s, s:I, s:b, s:o, s:o, s:o}", "name", d->name,
 			 "path", d->disk->path, "size_bytes",
 			 (json_int_t)tide_disk_size(d->disk), "read_only",
 			 !d->disk->writable, "tracking", tracking_json(d),
-			 "points", points);
+			 "points", points, "instants",
+			 serve_instant_list(disks, d));
 }
 
 static json_t *do_status(struct call *c)
@@ -144,7 +147,8 @@ static json_t *do_status(struct call *c)
 
 	for (int i = 0; array && i < c->disks->count; i++)
 		if (json_array_append_new(array,
-					  disk_json(&c->disks->list[i]))) {
+					  disk_json(c->disks,
+						    &c->disks->list[i]))) {
 			json_decref(array);
 			array = NULL;
 		}
@@ -392,6 +396,42 @@ static json_t *do_diff(struct call *c)
 			 (json_int_t)info.granularity_bytes);
 }
 
+static json_t *do_begin(struct call *c)
+{
+	json_t *answer = serve_instant_begin(c->disks, c->named, c->count,
+					     c->name, c->request);
+
+	for (size_t i = 0; i < c->count; i++)
+		serve_offer(c->named[i]);
+	return answer;
+}
+
+static json_t *end_instant(struct call *c, bool keep)
+{
+	json_t *answer = serve_instant_end(c->disks, c->named, c->count,
+					   c->name, keep);
+
+	for (size_t i = 0; i < c->count; i++)
+		serve_offer(c->named[i]);
+	return answer;
+}
+
+static json_t *do_commit(struct call *c)
+{
+	return end_instant(c, true);
+}
+
+static json_t *do_abort(struct call *c)
+{
+	return end_instant(c, false);
+}
+
+static json_t *do_passed(struct call *c)
+{
+	return serve_instant_pass(c->disks, c->d, c->name,
+				  json_object_get(c->request, "below"));
+}
+
 enum { NO_DISK, ONE_DISK, DISKS };
 
 static const struct verb {
@@ -403,6 +443,10 @@ static const struct verb {
 	{ "status", NO_DISK, false, do_status },
 	{ "stop", NO_DISK, false, do_stop },
 	{ "checkpoint-create", DISKS, true, do_create },
+	{ "checkpoint-begin", DISKS, true, do_begin },
+	{ "checkpoint-commit", DISKS, true, do_commit },
+	{ "checkpoint-abort", DISKS, true, do_abort },
+	{ "checkpoint-passed", ONE_DISK, true, do_passed },
 	{ "checkpoint-delete", ONE_DISK, true, do_delete },
 	{ "checkpoint-list", ONE_DISK, false, do_checkpoints },
 	{ "bitmap-add", ONE_DISK, true, do_add },

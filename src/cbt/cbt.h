@@ -114,6 +114,14 @@ int cbt_checkpoint_create(struct cbt *const *disks, size_t count,
  * that a killed process was making is kept on all, or dropped on all.
  */
 void cbt_settle_groups(struct cbt *const *disks, size_t count);
+/*
+ * A pending one, and @at_moment is called at the instant: no write of any of
+ * them is under way, and all wait for it. It may have been called although
+ * this fails afterwards.
+ */
+int cbt_checkpoint_begin(struct cbt *const *disks, size_t count,
+			 const char *name, void (*at_moment)(void *opaque),
+			 void *opaque, struct tide_error *err);
 int cbt_checkpoint_delete(struct cbt *c, const char *name,
 			  struct tide_error *err);
 /* Pending no more: kept, or gone. Both may be repeated. */

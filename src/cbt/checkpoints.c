@@ -115,15 +115,22 @@ static void drop_all(struct cbt *const *disks, size_t count, const char *name)
 	}
 }
 
+/* At the moment, which nothing else may see or hold up. */
+struct moment {
+	void (*call)(void *opaque); /* NULL: nothing */
+	void *opaque;
+};
+
 static int create_all(struct cbt *const *disks, size_t count,
-		      const char *name, bool pending, struct tide_error *err)
+		      const char *name, bool pending, const struct moment *m,
+		      struct tide_error *err)
 {
 	int ret = 0;
 
 	for (size_t i = 0; i < count && !ret; i++)
 		ret = cbt_check_name(disks[i], name, err);
 	if (!ret)
-		ret = cbt_cut(disks, count, err);
+		ret = cbt_cut_and(disks, count, m->call, m->opaque, err);
 	if (ret)
 		return ret;
 	ret = add_all(disks, count, name, pending, err);
@@ -138,9 +145,9 @@ static int create_all(struct cbt *const *disks, size_t count,
 	return ret;
 }
 
-int cbt_checkpoint_create(struct cbt *const *disks, size_t count,
-			  const char *name, bool pending,
-			  struct tide_error *err)
+static int create_sorted(struct cbt *const *disks, size_t count,
+			 const char *name, bool pending,
+			 const struct moment *m, struct tide_error *err)
 {
 	struct cbt **sorted = malloc((count + 1) * sizeof(struct cbt *));
 	int ret;
@@ -151,10 +158,28 @@ int cbt_checkpoint_create(struct cbt *const *disks, size_t count,
 	memcpy(sorted, disks, count * sizeof(struct cbt *));
 	qsort(sorted, count, sizeof(struct cbt *), by_address);
 	lock_all(sorted, count);
-	ret = create_all(sorted, count, name, pending, err);
+	ret = create_all(sorted, count, name, pending, m, err);
 	unlock_all(sorted, count);
 	free(sorted);
 	return ret;
+}
+
+int cbt_checkpoint_create(struct cbt *const *disks, size_t count,
+			  const char *name, bool pending,
+			  struct tide_error *err)
+{
+	const struct moment none = { NULL, NULL };
+
+	return create_sorted(disks, count, name, pending, &none, err);
+}
+
+int cbt_checkpoint_begin(struct cbt *const *disks, size_t count,
+			 const char *name, void (*at_moment)(void *opaque),
+			 void *opaque, struct tide_error *err)
+{
+	const struct moment m = { at_moment, opaque };
+
+	return create_sorted(disks, count, name, true, &m, err);
 }
 
 /* Does any store say that this group's checkpoint is made? */

@@ -131,6 +131,13 @@ static int no_end(const struct cbt *c, struct tide_error *err)
 
 int cbt_cut(struct cbt *const *disks, size_t count, struct tide_error *err)
 {
+	return cbt_cut_and(disks, count, NULL, NULL, err);
+}
+
+int cbt_cut_and(struct cbt *const *disks, size_t count,
+		void (*meanwhile)(void *opaque), void *opaque,
+		struct tide_error *err)
+{
 	size_t held = 0;
 	int ret = 0;
 
@@ -142,6 +149,8 @@ int cbt_cut(struct cbt *const *disks, size_t count, struct tide_error *err)
 			ret = no_end(disks[held], err);
 	for (size_t i = 0; i < count && !ret; i++)
 		turn_over(disks[i]);
+	if (!ret && meanwhile)
+		meanwhile(opaque);
 	for (size_t i = 0; i < count && !ret; i++)
 		if (disks[i]->now->shift != disks[i]->catalog.shift)
 			cbt_intents_resize(&disks[i]->intents);

@@ -49,6 +49,10 @@ int cbt_commit(struct cbt *c, struct tide_error *err);
 
 /* cut.c. Under the locks: the epochs of all end at one instant. */
 int cbt_cut(struct cbt *const *disks, size_t count, struct tide_error *err);
+/* The same, and @meanwhile is called while no write of any is under way. */
+int cbt_cut_and(struct cbt *const *disks, size_t count,
+		void (*meanwhile)(void *opaque), void *opaque,
+		struct tide_error *err);
 /* The same for one, and the size and the granularity that come after. */
 int cbt_cut_to(struct cbt *c, uint64_t size_bytes, uint32_t shift,
 	       int (*meanwhile)(void *opaque), void *opaque,

@@ -58,6 +58,7 @@ void nbd_conn_deselect(struct nbd_conn *c)
 	for (uint32_t i = 0; i < c->selected_count; i++)
 		nbd_context_put(c->selected[i].context);
 	c->selected_count = 0;
+	nbd_export_put(c->selected_for);
 	c->selected_for = NULL;
 }
 
@@ -65,6 +66,7 @@ void nbd_conn_destroy(struct nbd_conn *c)
 {
 	assert(c->phase == NBD_PHASE_CLOSED && !c->requests);
 	nbd_conn_deselect(c);
+	nbd_export_put(c->export);
 	free(c);
 }
 

@@ -38,7 +38,8 @@ static void bump(uint64_t *at, uint64_t by)
 
 void nbd_count_opened(struct nbd_conn *c)
 {
-	c->counts = c->loop->counts ? &c->loop->counts[c->export->index] : NULL;
+	c->counts = c->loop->counts && c->export->index != NBD_UNCOUNTED
+			    ? &c->loop->counts[c->export->index] : NULL;
 	if (c->counts)
 		bump(&c->counts->opened, 1);
 }

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/atomic.h"
 #include "disk/disk.h"
 #include "nbd/proto.h"
 #include "nbd/stream.h"
@@ -24,6 +25,8 @@
 static void destroy(struct nbd_export *e)
 {
 	nbd_contexts_fini(e);
+	if (e->gone)
+		e->gone(e->opaque);
 	pthread_mutex_destroy(&e->lock);
 	free(e->name);
 	free(e->description);
@@ -32,6 +35,13 @@ static void destroy(struct nbd_export *e)
 		free(e->identities[i]);
 	free(e->identities);
 	free(e);
+}
+
+void nbd_export_put(struct nbd_export *e)
+{
+	/* Sequentially consistent: the last one sees what the others did. */
+	if (e && tide__add_seqcst(&e->refs, -1) == 1)
+		destroy(e);
 }
 
 static int check_name(const struct nbd_exports *exports, const char *name,
@@ -68,6 +78,8 @@ static struct nbd_export *create(const char *name, struct tide_disk *disk,
 		return NULL;
 	pthread_mutex_init(&e->lock, NULL);
 	e->disk = disk;
+	e->refs = 1; /* the list's */
+	e->index = NBD_UNCOUNTED;
 	e->read_only = read_only || !disk->writable;
 	e->name = strdup(name);
 	if (!e->name || nbd_contexts_add_usual(e, NULL)) {
@@ -77,36 +89,88 @@ static struct nbd_export *create(const char *name, struct tide_disk *disk,
 	return e;
 }
 
+/* With the lock. */
+static int add(struct nbd_exports *exports, struct nbd_export *e,
+	       struct tide_error *err)
+{
+	int ret = check_name(exports, e->name, err);
+	struct nbd_export **list;
+
+	if (ret)
+		return ret;
+	list = realloc(exports->list, (exports->count + 1) * sizeof(*list));
+	if (!list)
+		return tide_error_set(err, -ENOMEM, "export", TIDE_NO_OFFSET,
+				      "no memory for an export");
+	exports->list = list;
+	list[exports->count++] = e;
+	return 0;
+}
+
+/* @e: NULL, or taken. */
+static int add_new(struct nbd_exports *exports, struct nbd_export *e,
+		   bool counted, struct nbd_export **out,
+		   struct tide_error *err)
+{
+	int ret;
+
+	if (!e)
+		return tide_error_set(err, -ENOMEM, "export", TIDE_NO_OFFSET,
+				      "no memory for an export");
+	pthread_mutex_lock(&exports->lock);
+	if (counted)
+		e->index = (uint32_t)exports->count;
+	ret = add(exports, e, err);
+	pthread_mutex_unlock(&exports->lock);
+	if (!ret && out)
+		*out = e;
+	if (ret) {
+		e->gone = NULL; /* the caller keeps what it gave */
+		destroy(e);
+	}
+	return ret;
+}
+
 int nbd_exports_add(struct nbd_exports *exports, const char *name,
 		    struct tide_disk *disk, bool read_only,
 		    struct nbd_export **out, struct tide_error *err)
 {
-	int ret = check_name(exports, name, err);
-	struct nbd_export **list, *e;
+	return add_new(exports, create(name, disk, read_only), true, out, err);
+}
 
-	if (ret)
-		return ret;
-	e = create(name, disk, read_only);
-	list = realloc(exports->list, (exports->count + 1) * sizeof(*list));
-	if (list)
-		exports->list = list;
-	if (!e || !list) {
-		if (e)
-			destroy(e);
-		return tide_error_set(err, -ENOMEM, "export", TIDE_NO_OFFSET,
-				      "no memory for an export");
+int nbd_exports_add_owned(struct nbd_exports *exports, const char *name,
+			  struct tide_disk *disk, const struct nbd_export *as,
+			  void (*gone)(void *opaque), void *opaque,
+			  struct nbd_export **out, struct tide_error *err)
+{
+	struct nbd_export *e = create(name, disk, true);
+
+	if (e) {
+		e->as = as;
+		e->gone = gone;
+		e->opaque = opaque;
 	}
-	e->index = (uint32_t)exports->count;
-	list[exports->count++] = e;
-	if (out)
-		*out = e;
-	return 0;
+	return add_new(exports, e, false, out, err);
+}
+
+void nbd_exports_remove(struct nbd_exports *exports, struct nbd_export *e)
+{
+	size_t at = 0;
+
+	pthread_mutex_lock(&exports->lock);
+	while (exports->list[at] != e)
+		at++;
+	exports->count--;
+	memmove(exports->list + at, exports->list + at + 1,
+		(exports->count - at) * sizeof(e));
+	pthread_mutex_unlock(&exports->lock);
+	nbd_export_put(e);
 }
 
 void nbd_exports_fini(struct nbd_exports *exports)
 {
 	for (size_t i = 0; i < exports->count; i++)
-		destroy(exports->list[i]);
+		nbd_export_put(exports->list[i]);
 	free(exports->list);
 	memset(exports, 0, sizeof(*exports));
 }
@@ -163,14 +227,16 @@ static bool has_identity(const struct nbd_export *e,
 
 bool nbd_export_is_for(const struct nbd_export *e, const struct nbd_peer *peer)
 {
+	if (e->as)
+		e = e->as;
 	if (!peer || (!e->uid_count && !e->identity_count))
 		return true;
 	return has_uid(e, peer) || has_identity(e, peer);
 }
 
-struct nbd_export *nbd_exports_find(const struct nbd_exports *exports,
-				    const struct nbd_peer *peer,
-				    const uint8_t *name, size_t length)
+static struct nbd_export *find(const struct nbd_exports *exports,
+			       const struct nbd_peer *peer,
+			       const uint8_t *name, size_t length)
 {
 	struct nbd_export *first = NULL;
 
@@ -185,6 +251,30 @@ struct nbd_export *nbd_exports_find(const struct nbd_exports *exports,
 			first = e;
 	}
 	return length ? NULL : first;
+}
+
+struct nbd_export *nbd_exports_find(struct nbd_exports *exports,
+				    const struct nbd_peer *peer,
+				    const uint8_t *name, size_t length)
+{
+	struct nbd_export *e;
+
+	pthread_mutex_lock(&exports->lock);
+	e = find(exports, peer, name, length);
+	if (e)
+		tide__add_seqcst(&e->refs, 1); /* the list's keeps it alive */
+	pthread_mutex_unlock(&exports->lock);
+	return e;
+}
+
+void nbd_exports_each(struct nbd_exports *exports,
+		      void (*call)(void *opaque, const struct nbd_export *e),
+		      void *opaque)
+{
+	pthread_mutex_lock(&exports->lock);
+	for (size_t i = 0; i < exports->count; i++)
+		call(opaque, exports->list[i]);
+	pthread_mutex_unlock(&exports->lock);
 }
 
 uint16_t nbd_export_flags(const struct nbd_export *e, bool structured,

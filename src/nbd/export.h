@@ -3,8 +3,9 @@
  * Exports: the disks of a server under the names that clients ask for, and
  * what can be asked about them beside their bytes (meta contexts).
  *
- * The list of exports is made before the server starts and does not change
- * while it runs: no lock. An export's contexts come and go (a bitmap is
+ * Exports come and go while the server runs (an instant of a disk), under the
+ * list's lock; who uses one holds a reference, so one that was removed stays
+ * until its last client is gone. An export's contexts come and go (a bitmap is
  * removed, a checkpoint made), so that table has one, and who uses a context
  * holds a reference: a client that selected one keeps that very one, and
  * never gets the bits of a later one of the same name.
@@ -43,7 +44,11 @@ struct nbd_context {
 
 struct nbd_export {
 	char *name;
-	uint32_t index; /* in the list */
+	uint32_t index; /* of its counts; NBD_UNCOUNTED: it came later */
+	const struct nbd_export *as; /* whose rules hold; NULL: its own */
+	uint32_t refs; /* atomic */
+	void (*gone)(void *opaque); /* after the last; NULL: nothing to do */
+	void *opaque;
 	char *description; /* NULL: none */
 	struct tide_disk *disk; /* the caller's: closed after the server */
 	bool read_only;
@@ -55,7 +60,11 @@ struct nbd_export {
 	struct nbd_context *contexts; /* in the order that LIST gives */
 };
 
+#define NBD_UNCOUNTED UINT32_MAX
+
+/* All zeroes is an empty one. */
 struct nbd_exports {
+	pthread_mutex_t lock;
 	struct nbd_export **list;
 	size_t count;
 };
@@ -68,6 +77,17 @@ struct nbd_exports {
 int nbd_exports_add(struct nbd_exports *exports, const char *name,
 		    struct tide_disk *disk, bool read_only,
 		    struct nbd_export **out, struct tide_error *err);
+/*
+ * The same at any time, for reading only, and for those who may see @as (which
+ * stays until the end; NULL: everybody); @gone is called when it was removed
+ * and its last client is gone, or at the end.
+ */
+int nbd_exports_add_owned(struct nbd_exports *exports, const char *name,
+			  struct tide_disk *disk, const struct nbd_export *as,
+			  void (*gone)(void *opaque), void *opaque,
+			  struct nbd_export **out, struct tide_error *err);
+/* Nobody new finds it. */
+void nbd_exports_remove(struct nbd_exports *exports, struct nbd_export *e);
 void nbd_exports_fini(struct nbd_exports *exports);
 
 /*
@@ -85,13 +105,19 @@ bool nbd_export_is_for(const struct nbd_export *e,
 		       const struct nbd_peer *peer);
 
 /*
- * The export of that name, which is not terminated; NULL: none that @peer may
- * see (@peer NULL: who may see all). The empty name is the first export's if no
- * export is called so.
+ * The export of that name, which is not terminated, with a reference; NULL: none
+ * that @peer may see (@peer NULL: who may see all). The empty name is the first
+ * export's if no export is called so.
  */
-struct nbd_export *nbd_exports_find(const struct nbd_exports *exports,
+struct nbd_export *nbd_exports_find(struct nbd_exports *exports,
 				    const struct nbd_peer *peer,
 				    const uint8_t *name, size_t length);
+
+void nbd_export_put(struct nbd_export *e); /* NULL is fine */
+/* In their order, under the lock: @call must not come back here. */
+void nbd_exports_each(struct nbd_exports *exports,
+		      void (*call)(void *opaque, const struct nbd_export *e),
+		      void *opaque);
 
 /* What the export can do: the NBD_FLAGs of its INFO. */
 uint16_t nbd_export_flags(const struct nbd_export *e, bool structured,

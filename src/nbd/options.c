@@ -67,10 +67,13 @@ void nbd_options_begin(struct nbd_conn *c)
 	nbd_option_next(c);
 }
 
+/* The caller's reference is the connection's. */
 static void transmit(struct nbd_conn *c, struct nbd_export *e)
 {
-	if (c->phase != NBD_PHASE_OPTIONS)
+	if (c->phase != NBD_PHASE_OPTIONS) {
+		nbd_export_put(e);
 		return;	/* closed: there was no memory for an answer */
+	}
 	c->export = e;
 	/* A selection is for one export; for another one it is none. */
 	if (c->selected_for != e)
@@ -118,6 +121,7 @@ static void run_export_name(struct nbd_conn *c)
 	if (!e || c->headers == NBD_EXTENDED) {
 		nbd_conn_close(c, e ? "wants EXPORT_NAME with extended headers"
 				    : "asks for an export that is not here");
+		nbd_export_put(e);
 		return;
 	}
 	tide__put_be(reply.size, tide_disk_size(e->disk), 8);
@@ -135,21 +139,22 @@ static void run_abort(struct nbd_conn *c)
 	nbd_conn_end(c);
 }
 
+static void list_one(void *opaque, const struct nbd_export *e)
+{
+	uint8_t data[4 + NBD_LONGEST_STRING];
+	size_t length = strlen(e->name);
+	struct nbd_conn *c = opaque;
+
+	if (!nbd_export_is_for(e, &c->peer))
+		return;
+	tide__put_be(data, length, 4);
+	memcpy(data + 4, e->name, length);
+	nbd_option_reply(c, NBD_REP_SERVER, data, (uint32_t)(4 + length));
+}
+
 static void run_list(struct nbd_conn *c)
 {
-	const struct nbd_exports *x = &c->loop->common->exports;
-
-	for (size_t i = 0; i < x->count; i++) {
-		uint8_t data[4 + NBD_LONGEST_STRING];
-		size_t length = strlen(x->list[i]->name);
-
-		if (!nbd_export_is_for(x->list[i], &c->peer))
-			continue;
-		tide__put_be(data, length, 4);
-		memcpy(data + 4, x->list[i]->name, length);
-		nbd_option_reply(c, NBD_REP_SERVER, data,
-				 (uint32_t)(4 + length));
-	}
+	nbd_exports_each(&c->loop->common->exports, list_one, c);
 	nbd_option_ack(c);
 }
 
@@ -238,6 +243,7 @@ static void run_go(struct nbd_conn *c)
 	put_export_info(c, e);
 	if (c->option == NBD_OPT_INFO) {
 		nbd_option_ack(c);
+		nbd_export_put(e);
 		return;
 	}
 	nbd_option_reply(c, NBD_REP_ACK, NULL, 0);

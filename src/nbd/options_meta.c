@@ -43,6 +43,7 @@ static bool parse(struct nbd_conn *c, struct meta *m)
 	uint32_t length;
 
 	m->conn = c;
+	m->export = NULL;
 	m->at = 0;
 	if (!get_string(c, &m->at, &text, &length))
 		return false;
@@ -126,7 +127,8 @@ static bool select_all(struct meta *m)
 			x, c->next_context_id++
 		};
 	}
-	c->selected_for = m->export;
+	c->selected_for = m->export; /* and the reference */
+	m->export = NULL;
 	return true;
 }
 
@@ -167,4 +169,5 @@ void nbd_options_meta(struct nbd_conn *c)
 		nbd_contexts_each(m.export, list_one, &m);
 		nbd_option_ack(c);
 	}
+	nbd_export_put(m.export);
 }

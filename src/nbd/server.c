@@ -271,7 +271,7 @@ void nbd_server_counts(const struct nbd_server *s, const struct nbd_export *e,
 {
 	memset(out, 0, sizeof(*out));
 	for (uint32_t i = 0; i < s->common.loops; i++)
-		if (s->loops[i].counts)
+		if (s->loops[i].counts && e->index != NBD_UNCOUNTED)
 			nbd_counts_add(out, &s->loops[i].counts[e->index]);
 }
 

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "backup/prune.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "backup/chain.h"
+#include "backup/pump.h"
+#include "base/atomic.h"
+#include "qcow2/driver/compress.h"
+#include "qcow2/driver/create.h"
+
+/* --- which ------------------------------------------------------------------ */
+
+/* A number that is the same for times of one day, week or month. */
+static int64_t bucket(uint64_t created_s, char unit)
+{
+	time_t when = (time_t)created_s;
+	int64_t days = (int64_t)(created_s / 86400);
+	struct tm tm;
+
+	if (unit == 'd')
+		return days;
+	if (unit == 'w')
+		return (days + 3) / 7; /* the epoch was a Thursday */
+	return gmtime_r(&when, &tm) ? tm.tm_year * 12 + tm.tm_mon : 0;
+}
+
+static void keep_newest_of(const struct backup_folder *f, char unit,
+			   uint64_t most, bool *keep)
+{
+	int64_t last = INT64_MIN;
+
+	for (size_t i = f->count; i-- > 0 && most;) {
+		int64_t b = bucket(f->points[i].created_s, unit);
+
+		if (b == last)
+			continue;
+		keep[i] = true;
+		last = b;
+		most--;
+	}
+}
+
+void backup_prune_choose(const struct backup_folder *f,
+			 const struct backup_policy *policy, bool *keep)
+{
+	for (size_t i = 0; i < f->count; i++)
+		keep[i] = i + 1 == f->count || f->count - i <= policy->last;
+	keep_newest_of(f, 'd', policy->daily, keep);
+	keep_newest_of(f, 'w', policy->weekly, keep);
+	keep_newest_of(f, 'm', policy->monthly, keep);
+}
+
+/* --- one merge ---------------------------------------------------------------- */
+
+struct merge {
+	const struct backup_folder *folder;
+	const struct backup_prune_options *o;
+	const struct backup_point *parent; /* of the new image; NULL: full */
+	struct backup_chain chain; /* the layers that become one */
+	struct backup_point point; /* as it will be */
+	struct tide_disk *image;
+	struct qcow2_packer **packers;
+	struct digests_writer digests;
+	uint64_t at;
+	uint64_t data_bytes, zero_bytes, stored_bytes; /* atomic */
+};
+
+static int next(void *opaque, struct backup_piece *p, struct tide_error *err)
+{
+	struct merge *m = opaque;
+	int ret;
+
+	do {
+		ret = chain_take(&m->chain, &m->at, p, err);
+	} while (ret > 0 && p->kind != BACKUP_DATA);
+	return ret;
+}
+
+static int put_chunk(struct merge *m, uint32_t worker,
+		     const struct backup_entry *e, const uint8_t *buf,
+		     uint64_t length, struct tide_error *err)
+{
+	uint64_t offset = e->chunk << BACKUP_CHUNK_SHIFT, stored;
+	int ret;
+
+	if (e->zero) {
+		tide__add_relaxed(&m->zero_bytes, length);
+		return m->parent ? tide_disk_zero(m->image, offset, length,
+						  TIDE_ZERO_MAY_UNMAP, err) :
+				   0;
+	}
+	ret = qcow2_packer_write(m->packers[worker], offset, buf, length,
+				 &stored, err);
+	if (ret)
+		return ret;
+	tide__add_relaxed(&m->data_bytes, length);
+	tide__add_relaxed(&m->stored_bytes, stored);
+	return 0;
+}
+
+static int work(void *opaque, uint32_t worker, struct backup_piece *p,
+		uint8_t *buf, struct tide_error *err)
+{
+	struct merge *m = opaque;
+	int ret = tide_disk_read(m->chain.disk, p->offset_bytes, buf,
+				 p->length_bytes, err);
+
+	/* What is rotten is not made to look well. */
+	if (!ret)
+		ret = chain_check(&m->chain, p, buf, m->chain.point->image,
+				  err);
+	for (uint64_t at = 0; !ret && at < p->length_bytes;
+	     at += BACKUP_CHUNK_BYTES) {
+		uint64_t left = p->length_bytes - at;
+
+		ret = put_chunk(m, worker, &p->chunks[at >> BACKUP_CHUNK_SHIFT],
+				buf + at, left < BACKUP_CHUNK_BYTES ?
+						  left : BACKUP_CHUNK_BYTES,
+				err);
+	}
+	return ret;
+}
+
+static int finish(void *opaque, struct backup_piece *p, struct tide_error *err)
+{
+	struct merge *m = opaque;
+	int ret = 0;
+
+	for (uint64_t i = 0; i < backup_chunks(p->length_bytes) && !ret; i++)
+		if (!p->chunks[i].zero || m->parent)
+			ret = digests_add(&m->digests, &p->chunks[i], err);
+	if (m->o->progress)
+		m->o->progress(m->o->opaque, m->point.image,
+			       p->offset_bytes + p->length_bytes,
+			       m->point.size_bytes);
+	return ret;
+}
+
+static int make_image(struct merge *m, const char *path,
+		      struct tide_error *err)
+{
+	struct qcow2_create_options o = {
+		.size_bytes = m->point.size_bytes,
+		.default_refcounts = true,
+		.cluster_bits = BACKUP_CHUNK_SHIFT,
+		.zstd = true,
+		.backing_name = m->parent ? m->parent->image : NULL,
+		.backing_format = m->parent ? "qcow2" : NULL,
+	};
+	struct tide_disk_options open = { .format = "qcow2",
+					  .writable = true };
+	int ret = qcow2_create(path, &o, err);
+
+	if (!ret)
+		ret = tide_disk_open(path, &open, &m->image, err);
+	m->packers = calloc(m->o->jobs, sizeof(struct qcow2_packer *));
+	if (!ret && !m->packers)
+		ret = tide_error_set(err, -ENOMEM, "backup", TIDE_NO_OFFSET,
+				     "no memory to merge points");
+	for (uint32_t i = 0; i < m->o->jobs && !ret; i++)
+		ret = qcow2_packer_create(m->image, 0, &m->packers[i], err);
+	return ret;
+}
+
+static int end_image(struct merge *m, int ret, struct tide_error *err)
+{
+	int closed = 0;
+
+	for (uint32_t i = 0; m->packers && i < m->o->jobs; i++)
+		qcow2_packer_destroy(m->packers[i]);
+	free(m->packers);
+	if (m->image)
+		closed = tide_disk_close(m->image, ret ? NULL : err);
+	return ret ? ret : closed;
+}
+
+/* Image and digests beside those that are there, durable. */
+static int build(struct merge *m, const char *image, const char *digests,
+		 struct tide_error *err)
+{
+	struct backup_pump pump = { .jobs = m->o->jobs, .next = next,
+				    .work = work, .finish = finish,
+				    .opaque = m, .stop = m->o->stop };
+	int ret = digests_create(&m->digests, digests, m->point.number,
+				 m->point.size_bytes, err);
+
+	if (ret)
+		return ret;
+	ret = make_image(m, image, err);
+	if (!ret)
+		ret = backup_pump_run(&pump, err);
+	ret = end_image(m, ret, err);
+	if (ret)
+		digests_drop(&m->digests);
+	else
+		ret = digests_finish(&m->digests, m->point.sum, err);
+	return ret ? ret : folder_sync(m->folder, err);
+}
+
+/* A name that no file has. */
+static void name_digests(const struct backup_folder *f, struct backup_point *p)
+{
+	for (unsigned int i = 1; ; i++) {
+		snprintf(p->digests, sizeof(p->digests),
+			 "%06" PRIu64 ".%u.digests", p->number, i);
+		if (faccessat(f->fd, p->digests, F_OK, 0))
+			return;
+	}
+}
+
+/*
+ * @p, which stands on points that go, down to @parent, gets what they hold.
+ * From folder_replace on it is done, whatever happens.
+ */
+static int merge_into(struct backup_folder *f, const struct backup_point *p,
+		      const struct backup_point *parent,
+		      const struct backup_prune_options *o, uint64_t *bytes,
+		      struct tide_error *err)
+{
+	struct merge m = { .folder = f, .o = o, .parent = parent,
+			   .point = *p };
+	char beside[BACKUP_NAME + 8], *image, *digests;
+	int ret = chain_open_until(f, p, parent ? parent->number : 0, &m.chain,
+				   err);
+
+	if (ret)
+		return ret;
+	name_digests(f, &m.point);
+	m.point.parent = parent ? parent->number : 0;
+	snprintf(beside, sizeof(beside), "%s.new", p->image);
+	image = folder_file(f, beside);
+	digests = folder_file(f, m.point.digests);
+	ret = image && digests ? build(&m, image, digests, err) :
+		tide_error_set(err, -ENOMEM, "backup", TIDE_NO_OFFSET,
+			       "no memory to merge points");
+	chain_close(&m.chain);
+	free(image);
+	free(digests);
+	if (ret)
+		return ret;
+	m.point.data_bytes = m.data_bytes;
+	m.point.zero_bytes = m.zero_bytes;
+	m.point.stored_bytes = m.stored_bytes;
+	*bytes += m.data_bytes;
+	return folder_replace(f, &m.point, err);
+}
+
+/* --- all -------------------------------------------------------------------- */
+
+static bool is_kept(const struct backup_folder *f, const uint64_t *kept,
+		    size_t count, uint64_t number)
+{
+	(void)f;
+	for (size_t i = 0; i < count; i++)
+		if (kept[i] == number)
+			return true;
+	return false;
+}
+
+/* Until every kept point stands on a kept one, or on none. */
+static int merge_all(struct backup_folder *f, const uint64_t *kept,
+		     size_t count, const struct backup_prune_options *o,
+		     uint64_t *bytes, struct tide_error *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < count && !ret; i++) {
+		const struct backup_point *p = folder_find(f, kept[i]);
+		const struct backup_point *below = folder_find(f, p->parent);
+
+		while (below && !is_kept(f, kept, count, below->number))
+			below = folder_find(f, below->parent);
+		if ((below ? below->number : 0) != p->parent)
+			ret = merge_into(f, p, below, o, bytes, err);
+	}
+	return ret;
+}
+
+int backup_prune(struct backup_folder *f, const bool *keep,
+		 const struct backup_prune_options *o, uint64_t *merged_bytes,
+		 struct tide_error *err)
+{
+	uint64_t *kept = calloc(f->count + 1, sizeof(*kept));
+	size_t count = 0, to = 0;
+	int ret;
+
+	*merged_bytes = 0;
+	if (!kept)
+		return tide_error_set(err, -ENOMEM, "backup", TIDE_NO_OFFSET,
+				      "no memory to choose points");
+	for (size_t i = 0; i < f->count; i++)
+		if (keep[i])
+			kept[count++] = f->points[i].number;
+	ret = folder_sweep(f, err);
+	if (!ret)
+		ret = merge_all(f, kept, count, o, merged_bytes, err);
+	/* Nothing that stays stands on them any more. */
+	for (size_t i = 0; i < f->count && !ret; i++)
+		if (is_kept(f, kept, count, f->points[i].number))
+			f->points[to++] = f->points[i];
+	if (!ret) {
+		f->count = to;
+		ret = folder_save(f, err);
+	}
+	if (!ret)
+		ret = folder_sweep(f, err);
+	else
+		folder_sweep(f, NULL);
+	free(kept);
+	return ret;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * An instant from the inside.
+ *
+ * Two bits a block in words, 32 blocks each; they change by compare and swap:
+ *
+ *   needed -> kept   by a change, after the copy (block lock held)
+ *   needed -> free   by a pass
+ *   free   -> gone   by a change, before it goes down
+ *   kept   -> gone   by a pass; then its place in the scratch is given back
+ *
+ * A change makes the states of its blocks kept or gone before it goes to the
+ * disk below. So who reads an old block from the disk looks at its state again
+ * afterwards: if it is still needed or free, no change had gone down when the
+ * read was done, and what was read is old. The same with the scratch, which is
+ * given back only after the state is gone. (Both sides sequentially consistent.)
+ *
+ * Locks: the layer's list, for reading while a change is prepared, for writing
+ * while an instant comes or goes; below it one of the block locks, so that a
+ * block is copied once.
+ */
+#ifndef TIDE_INSTANT_INTERNAL_H
+#define TIDE_INSTANT_INTERNAL_H
+
+#include <pthread.h>
+
+#include "instant/instant.h"
+
+#define INSTANT_LOCKS 64u
+#define INSTANT_BLOCKS_A_WORD 32u
+/* The upper bit of every block: it is not on the disk below any more. */
+#define INSTANT_CHANGED UINT64_C(0xaaaaaaaaaaaaaaaa)
+
+enum instant_block {
+	INSTANT_NEEDED = 0,
+	INSTANT_FREE = 1,
+	INSTANT_KEPT = 2,
+	INSTANT_GONE = 3
+};
+
+struct layer {
+	struct tide_disk disk;
+	struct tide_disk *below;
+	pthread_rwlock_t list_lock;
+	struct instant *instants; /* the ones that are started */
+	uint32_t count; /* atomic */
+};
+
+struct instant {
+	struct tide_disk disk;
+	struct layer *layer;
+	struct instant *next;
+	uint32_t shift;
+	uint64_t blocks;
+	uint64_t *states;
+	int scratch;
+	uint64_t bound_bytes;
+	uint64_t kept_bytes, most_kept_bytes, copies; /* atomic */
+	bool started, ended;
+	bool dead; /* atomic */
+	pthread_mutex_t reason_lock;
+	char reason[200];
+	pthread_mutex_t locks[INSTANT_LOCKS];
+};
+
+static inline struct layer *layer_of(struct tide_disk *d)
+{
+	return (struct layer *)d;
+}
+
+/* blocks.c */
+enum instant_block instant_get(const struct instant *i, uint64_t block);
+/* False: it was not @from. */
+bool instant_set(struct instant *i, uint64_t block, enum instant_block from,
+		 enum instant_block to);
+/* The first block from @from on, before @end, that is not on the disk below. */
+uint64_t instant_next_changed(const struct instant *i, uint64_t from,
+			      uint64_t end);
+
+/* keep.c: the list lock is held for reading. */
+/* Nothing has to be copied for it, and that is noted; false: it has. */
+bool instant_is_cheap(struct instant *i, uint64_t offset, uint64_t length);
+void instant_keep(struct instant *i, uint64_t offset, uint64_t length);
+void instant_die(struct instant *i, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* instant.c: of the view; ends it, and frees it. */
+int instant_close(struct tide_disk *d, struct tide_error *err);
+
+/* view.c */
+extern const struct tide_disk_ops tide__instant_ops;
+
+#endif
