@@ -46,7 +46,7 @@ void nbd_count_opened(struct nbd_conn *c)
 
 void nbd_count_denied(struct nbd_conn *c, const struct nbd_export *e)
 {
-	if (c->loop->counts)
+	if (c->loop->counts && e->index != NBD_UNCOUNTED)
 		bump(&c->loop->counts[e->index].denied, 1);
 }
 

@@ -87,13 +87,16 @@ static void transmit(struct nbd_conn *c, struct nbd_export *e)
 	nbd_requests_begin(c);
 }
 
-/* Who may not see an export is told what is told of one that is not there. */
+/*
+ * With a reference. Who may not see an export is told what is told of one that
+ * is not there.
+ */
 struct nbd_export *nbd_option_export(struct nbd_conn *c, const uint8_t *name,
 				     size_t length)
 {
-	const struct nbd_exports *x = &c->loop->common->exports;
+	struct nbd_exports *x = &c->loop->common->exports;
 	struct nbd_export *e = nbd_exports_find(x, &c->peer, name, length);
-	const struct nbd_export *hidden =
+	struct nbd_export *hidden =
 		e ? NULL : nbd_exports_find(x, NULL, name, length);
 	char text[300];
 
@@ -103,6 +106,7 @@ struct nbd_export *nbd_option_export(struct nbd_conn *c, const uint8_t *name,
 		nbd_loop_log(c, "denied", text);
 		nbd_count_denied(c, hidden);
 	}
+	nbd_export_put(hidden);
 	return e;
 }
 
