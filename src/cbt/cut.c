@@ -72,7 +72,7 @@ static int prepare(struct cbt *c, uint64_t size_bytes, uint32_t shift,
 	cbt_image_fini(&c->next_saved);
 	if (cbt_image_init(&c->next_saved, bits, shift))
 		return cbt_no_memory(c, err);
-	return cbt_live_prepare(&c->live, epoch, bits, shift, err);
+	return cbt_live_prepare(&c->live, epoch, size_bytes, shift, err);
 }
 
 /* The gate is held, and empty. */

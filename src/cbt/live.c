@@ -17,7 +17,7 @@
 #define HEAD_BYTES 4096u
 #define WORD_AT 48u
 #define AREAS_AT 56u
-#define AREA_BYTES 24u
+#define AREA_BYTES 32u
 
 static int failed(const char *path, int code, struct tide_error *err)
 {
@@ -102,6 +102,7 @@ static void describe(struct cbt_live *l, uint64_t which)
 	tide__put_le(at, a->offset_bytes, 8);
 	tide__put_le(at + 8, a->bits, 8);
 	tide__put_le(at + 16, a->shift, 4);
+	tide__put_le(at + 24, a->size_bytes, 8);
 }
 
 static int map_area(struct cbt_live *l, struct cbt_area *a)
@@ -119,11 +120,12 @@ static int map_area(struct cbt_live *l, struct cbt_area *a)
 }
 
 /* A new place at the end of the file. */
-static int new_area(struct cbt_live *l, uint64_t bits, uint32_t shift,
-		    struct cbt_area *out)
+static int new_area(struct cbt_live *l, uint64_t size_bytes, uint64_t bits,
+		    uint32_t shift, struct cbt_area *out)
 {
 	struct cbt_area a = { .bytes = area_bytes(bits), .bits = bits,
-			      .shift = shift, .offset_bytes = l->end_bytes };
+			      .size_bytes = size_bytes, .shift = shift,
+			      .offset_bytes = l->end_bytes };
 	int ret;
 
 	if (!a.bytes)
@@ -160,18 +162,18 @@ static void zero(struct cbt_area *a)
 			a->words[i] = 0;
 }
 
-int cbt_live_prepare(struct cbt_live *l, uint64_t epoch, uint64_t bits,
+int cbt_live_prepare(struct cbt_live *l, uint64_t epoch, uint64_t size_bytes,
 		     uint32_t shift, struct tide_error *err)
 {
-	uint64_t which = (epoch + 1) & 1;
+	uint64_t which = (epoch + 1) & 1, bits = cbt_bits_of(size_bytes, shift);
 	struct cbt_area *a = &l->areas[which], fresh;
 	int ret;
 
-	if (a->words && a->bits == bits && a->shift == shift) {
+	if (a->words && a->size_bytes == size_bytes && a->shift == shift) {
 		zero(a);
 		return 0;
 	}
-	ret = new_area(l, bits, shift, &fresh);
+	ret = new_area(l, size_bytes, bits, shift, &fresh);
 	if (ret)
 		return failed(l->path, ret, err);
 	drop_area(l, a);
@@ -207,7 +209,7 @@ static void load_area(struct cbt_area *a, const struct cbt_image *image)
 
 static int fill_new(struct cbt_live *l, const uint8_t uuid[16],
 		    const uint8_t boot[16], uint64_t epoch,
-		    const struct cbt_image *image)
+		    uint64_t size_bytes, const struct cbt_image *image)
 {
 	struct cbt_area *a = cbt_live_area(l, epoch);
 	int ret = -posix_fallocate(l->fd, 0, HEAD_BYTES);
@@ -216,7 +218,7 @@ static int fill_new(struct cbt_live *l, const uint8_t uuid[16],
 	if (!ret)
 		ret = map_head(l);
 	if (!ret)
-		ret = new_area(l, image->bits, image->shift, a);
+		ret = new_area(l, size_bytes, image->bits, image->shift, a);
 	if (ret)
 		return ret;
 	load_area(a, image);
@@ -231,8 +233,8 @@ static int fill_new(struct cbt_live *l, const uint8_t uuid[16],
 
 int cbt_live_create(const char *folder, const uint8_t uuid[16],
 		    const uint8_t boot[16], uint64_t epoch,
-		    const struct cbt_image *image, struct cbt_live *out,
-		    struct tide_error *err)
+		    uint64_t size_bytes, const struct cbt_image *image,
+		    struct cbt_live *out, struct tide_error *err)
 {
 	char *fresh = path_of(folder, uuid, ".new");
 	struct cbt_live l = { .path = path_of(folder, uuid, "") };
@@ -244,7 +246,8 @@ int cbt_live_create(const char *folder, const uint8_t uuid[16],
 		l.fd = open(fresh, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC |
 			    O_NOFOLLOW, 0600);
 		ret = l.fd < 0 ? -errno
-			       : fill_new(&l, uuid, boot, epoch, image);
+			       : fill_new(&l, uuid, boot, epoch, size_bytes,
+					  image);
 		if (!ret && rename(fresh, l.path) < 0)
 			ret = -errno;
 		if (ret && l.fd >= 0)
@@ -266,7 +269,8 @@ static bool read_area(struct cbt_live *l, uint64_t which, uint64_t file_bytes)
 	const uint8_t *at = l->head + AREAS_AT + which * AREA_BYTES;
 	struct cbt_area a = { .offset_bytes = tide__get_le(at, 8),
 			      .bits = tide__get_le(at + 8, 8),
-			      .shift = (uint32_t)tide__get_le(at + 16, 4) };
+			      .shift = (uint32_t)tide__get_le(at + 16, 4),
+			      .size_bytes = tide__get_le(at + 24, 8) };
 
 	a.bytes = a.bits > CBT_MOST_BITS ? 0 : area_bytes(a.bits);
 	if (a.bits > CBT_MOST_BITS || a.shift < 9 || a.shift > 31 ||
@@ -289,7 +293,7 @@ static bool is_ours(const struct cbt_live *l, const uint8_t uuid[16],
 
 static int recover(struct cbt_live *l, const uint8_t uuid[16],
 		   const uint8_t boot[16], uint64_t epoch,
-		   struct cbt_image *image)
+		   struct cbt_image *image, uint64_t *size_bytes)
 {
 	struct stat st;
 	uint64_t at;
@@ -308,14 +312,20 @@ static int recover(struct cbt_live *l, const uint8_t uuid[16],
 			continue;
 		if (!read_area(l, which, (uint64_t)st.st_size))
 			return -ENOENT;
-		ret = cbt_image_or_words(image, a->words, a->bits, a->shift);
+		ret = cbt_image_grow(image, cbt_bits_of(a->bits << a->shift,
+							image->shift));
+		if (!ret)
+			ret = cbt_image_or_words(image, a->words, a->bits,
+						 a->shift);
 	}
+	*size_bytes = l->areas[at & 1].size_bytes;
 	return ret;
 }
 
 int cbt_live_recover(const char *folder, const uint8_t uuid[16],
 		     const uint8_t boot[16], uint64_t epoch,
-		     struct cbt_image *image, struct tide_error *err)
+		     struct cbt_image *image, uint64_t *size_bytes,
+		     struct tide_error *err)
 {
 	struct cbt_live l = { .path = path_of(folder, uuid, "") };
 	int ret = l.path ? 0 : -ENOMEM;
@@ -323,7 +333,8 @@ int cbt_live_recover(const char *folder, const uint8_t uuid[16],
 	l.fd = ret ? -1 : open(l.path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (!ret)
 		ret = l.fd < 0 ? -ENOENT
-			       : recover(&l, uuid, boot, epoch, image);
+			       : recover(&l, uuid, boot, epoch, image,
+					 size_bytes);
 	if (ret)
 		failed(l.path ? l.path : folder, ret, err);
 	cbt_live_close(&l, false);

@@ -22,6 +22,7 @@ struct cbt_area {
 	uint64_t *words; /* the mapping */
 	size_t bytes;
 	uint64_t offset_bytes; /* in the file */
+	uint64_t size_bytes; /* of the disk */
 	uint64_t bits;
 	uint32_t shift;
 };
@@ -45,21 +46,23 @@ void cbt_boot_id(uint8_t boot[16]);
  */
 int cbt_live_create(const char *folder, const uint8_t uuid[16],
 		    const uint8_t boot[16], uint64_t epoch,
-		    const struct cbt_image *image, struct cbt_live *out,
-		    struct tide_error *err);
+		    uint64_t size_bytes, const struct cbt_image *image,
+		    struct cbt_live *out, struct tide_error *err);
 /*
  * cbt_live_recover: what a killed process left, into @image (any granularity):
- * the bits of its epoch, and, if that is later than @epoch, of the one before.
+ * the bits of its epoch, and, if that is later than @epoch, of the one before;
+ * *size_bytes: how large the disk was.
  * -ENOENT: there is no such file, or it is not that store's, or damaged.
  */
 int cbt_live_recover(const char *folder, const uint8_t uuid[16],
 		     const uint8_t boot[16], uint64_t epoch,
-		     struct cbt_image *image, struct tide_error *err);
+		     struct cbt_image *image, uint64_t *size_bytes,
+		     struct tide_error *err);
 
 /* The area of that epoch. */
 struct cbt_area *cbt_live_area(struct cbt_live *l, uint64_t epoch);
 /* Make the other area ready, all zero, for the epoch after @epoch. */
-int cbt_live_prepare(struct cbt_live *l, uint64_t epoch, uint64_t bits,
+int cbt_live_prepare(struct cbt_live *l, uint64_t epoch, uint64_t size_bytes,
 		     uint32_t shift, struct tide_error *err);
 /* @epoch runs from here on. */
 void cbt_live_flip(struct cbt_live *l, uint64_t epoch);

@@ -109,7 +109,8 @@ static int after_kill(struct cbt *c, const char *folder,
 		      const uint8_t boot[16], struct cbt_image *live)
 {
 	int ret = cbt_live_recover(folder, c->store.super.uuid, boot,
-				   c->catalog.epoch, live, NULL);
+				   c->catalog.epoch, live,
+				   &c->catalog.size_bytes, NULL);
 
 	if (ret != -ENOENT)
 		return ret;
@@ -161,7 +162,7 @@ static int begin(struct cbt *c, const struct cbt_options *o,
 	int ret;
 
 	ret = cbt_live_create(folder, c->store.super.uuid, boot, k->epoch,
-			      live, &c->live, err);
+			      k->size_bytes, live, &c->live, err);
 	if (ret)
 		return ret;
 	c->now = cbt_live_area(&c->live, k->epoch);

@@ -153,6 +153,46 @@ static void forget_records(void)
 	record_count = 0;
 }
 
+/* --- memory that runs out ---------------------------------------------- */
+
+static int allocations_left = -1; /* atomic; negative: no limit */
+static bool ran_out;
+
+static bool no_memory(void)
+{
+	int left = tide__load_seqcst(&allocations_left);
+
+	if (left < 0)
+		return false;
+	if (left == 0) {
+		ran_out = true;
+		return true;
+	}
+	tide__store_seqcst(&allocations_left, left - 1);
+	return false;
+}
+
+void *__real_malloc(size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_malloc(size_t bytes)
+{
+	return no_memory() ? NULL : __real_malloc(bytes);
+}
+
+void *__real_calloc(size_t count, size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+	return no_memory() ? NULL : __real_calloc(count, bytes);
+}
+
+void *__real_realloc(void *old, size_t bytes);
+void *__wrap_realloc(void *old, size_t bytes);
+void *__wrap_realloc(void *old, size_t bytes)
+{
+	return no_memory() ? NULL : __real_realloc(old, bytes);
+}
+
 /* --- a disk without content, that says what reached it ------------------ */
 
 struct event {
@@ -1071,6 +1111,63 @@ static void test_intents_fail(void **state)
 	world_fini(&w);
 }
 
+/* What is not done for want of memory is not half done; no mark is lost. */
+static void verbs_without_memory(struct world *w, int left)
+{
+	static uint8_t buf[4096];
+	struct expected *k = &w->points[0], *b = &w->points[1];
+	int ret[6];
+
+	tide__store_seqcst(&allocations_left, left);
+	ret[0] = cbt_checkpoint_create(&w->c, 1, "new", false, NULL);
+	ret[1] = cbt_bitmap_add(w->c, "fine", 512, true, NULL);
+	tide_disk_write(w->d, 3 << 20, buf, 4096, NULL);
+	ret[2] = cbt_bitmap_merge(w->c, b->name, w->c, k->name, NULL);
+	ret[3] = cbt_bitmap_enable(w->c, b->name, false, NULL);
+	ret[4] = cbt_rename(w->c, "new", "other", NULL);
+	ret[5] = tide_disk_resize(w->d, MOST_BYTES / 2 + left * 4096, NULL);
+	tide__store_seqcst(&allocations_left, -1);
+	for (int i = 0; i < 6; i++)
+		assert_true(ret[i] == 0 || ret[i] == -ENOMEM ||
+			    (i == 4 && ret[0] && ret[i] == -ENOENT));
+	expect_dirty(w, 3 << 20, 4096);
+	if (!ret[2])
+		memset(b->dirty, 1, 8);
+}
+
+static void test_no_memory(void **state)
+{
+	static uint8_t buf[4096];
+	struct world w;
+
+	(void)state;
+	ran_out = true;
+	for (int left = 0; ran_out; left++) {
+		world_init(&w, MOST_BYTES / 2);
+		world_open(&w);
+		strcpy(w.points[0].name, "k");
+		strcpy(w.points[1].name, "b");
+		assert_int_equal(cbt_checkpoint_create(&w.c, 1, "k", false,
+						       NULL), 0);
+		assert_int_equal(cbt_bitmap_add(w.c, "b", 4096, true, NULL),
+				 0);
+		w.points[0].there = w.points[0].records = true;
+		w.points[1].there = w.points[1].records = true;
+		assert_int_equal(tide_disk_write(w.d, 0, buf, 4096, NULL), 0);
+		expect_dirty(&w, 0, 4096);
+		ran_out = false;
+		verbs_without_memory(&w, left);
+		for (int i = 0; i < 2; i++)
+			memset(w.points[i].may, 1, UNITS);
+		check_all(&w);
+		do_reopen(&w, left % 2);
+		check_all(&w);
+		assert_int_equal(tide_disk_close(w.d, NULL), 0);
+		world_fini(&w);
+		assert_true(left < 5000);
+	}
+}
+
 /* --- a store from elsewhere -------------------------------------------------- */
 
 static void test_damaged_store(void **state)
@@ -1215,6 +1312,7 @@ int main(void)
 		cmocka_unit_test(test_queue),
 		cmocka_unit_test(test_store_fails),
 		cmocka_unit_test(test_intents_fail),
+		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_damaged_store),
 	};
 
