@@ -297,13 +297,17 @@ static int save_victims(struct cbt_intents *in, const uint64_t *victims,
 	return ret;
 }
 
+/* The others stay in the order in which they came. */
 static void drop(struct cbt_intents *in, uint64_t region)
 {
-	for (uint32_t i = 0; i < in->active_count; i++)
-		if (in->active[i] == region) {
-			in->active[i] = in->active[--in->active_count];
-			return;
-		}
+	for (uint32_t i = 0; i < in->active_count; i++) {
+		if (in->active[i] != region)
+			continue;
+		in->active_count--;
+		memmove(in->active + i, in->active + i + 1,
+			(in->active_count - i) * sizeof(*in->active));
+		return;
+	}
 }
 
 /* Under the lock, which is let go meanwhile. */
@@ -414,10 +418,10 @@ static void serve(struct cbt_intents *in)
 	if (count)
 		write_block(in, wanted, count, asked);
 	let_go(in, &taken);
-	/* Room for the next is made while nobody waits for it. */
-	if (!in->waiting && !in->waiters && !in->lost &&
+	/* Room for the next is made while nobody waits for it: the oldest. */
+	if (count && !in->waiting && !in->waiters && !in->lost &&
 	    in->active_count > in->most - in->most / 8)
-		retire(in, in->most / 2, false);
+		retire(in, in->most / 4, true);
 }
 
 /* A second is over: who is used in the next one says so again. */

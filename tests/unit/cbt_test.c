@@ -1041,6 +1041,54 @@ static void test_queue(void **state)
 	}
 }
 
+static void count_one(struct tide_io *io)
+{
+	assert_int_equal(io->result, 0);
+	++*(uint32_t *)io->opaque;
+}
+
+/* First writes that come together share a durable block: 64 and more. */
+static void test_burst(void **state)
+{
+	static uint8_t buf[512];
+	struct cbt_status before, after;
+	struct tide_io ios[192];
+	struct tide_queue *q;
+	struct world w;
+	uint32_t done = 0;
+
+	(void)state;
+	world_init(&w, MOST_BYTES);
+	w.o.durability = CBT_POWER;
+	w.o.shift = 12;
+	w.o.region_shift = 16;
+	w.o.bound_bytes = 384 << 16;
+	world_open(&w);
+	cbt_status(w.c, &before);
+	assert_int_equal(tide_queue_create(192, &q, NULL), 0);
+	/* Nobody may enter yet: so that they come at once. */
+	assert_int_equal(cbt_gate_hold(&w.c->gate, 1000000000), 0);
+	for (uint64_t i = 0; i < 192; i++) {
+		ios[i] = (struct tide_io){
+			.op = TIDE_IO_WRITE, .buf = buf, .length_bytes = 512,
+			.offset_bytes = (i * 2) << 16, .done = count_one,
+			.opaque = &done };
+		tide_queue_submit(q, w.d, &ios[i]);
+	}
+	cbt_gate_release(&w.c->gate);
+	while (tide_queue_pending(q))
+		assert_true(tide_queue_poll(q, true) >= 0);
+	cbt_status(w.c, &after);
+	assert_int_equal(done, 192);
+	assert_int_equal(after.first_writes - before.first_writes, 192);
+	print_message("# 192 first writes, %d blocks\n",
+		      (int)(after.intents - before.intents));
+	assert_true(after.intents - before.intents <= 3);
+	tide_queue_destroy(q);
+	assert_int_equal(tide_disk_close(w.d, NULL), 0);
+	world_fini(&w);
+}
+
 /* --- a store that fails ------------------------------------------------------ */
 
 static void test_store_fails(void **state)
@@ -1310,6 +1358,7 @@ int main(void)
 		cmocka_unit_test(test_foreign_writes),
 		cmocka_unit_test(test_writers_and_cuts),
 		cmocka_unit_test(test_queue),
+		cmocka_unit_test(test_burst),
 		cmocka_unit_test(test_store_fails),
 		cmocka_unit_test(test_intents_fail),
 		cmocka_unit_test(test_no_memory),
