@@ -153,6 +153,7 @@ void tide_precopy_defaults(struct tide_precopy_options *options);
  *
  * @slots may change meanwhile, until pause was called: the receiver follows
  * between two rounds, and a slot it did not have counts as dirty throughout.
+ * -EINVAL: a slot ends behind the last page of the set.
  */
 int tide_precopy_run(const int *channels, unsigned int count,
 		     const struct tide_slots *slots, struct tide_set *set,

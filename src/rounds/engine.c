@@ -41,6 +41,7 @@ void tide__engine_init(struct tide__engine *e, struct tide__space *space,
 	e->space = space;
 	e->sink = sink;
 	e->set = set;
+	e->out_of_range = tide_set_out_of_range(set);
 	e->ops = ops;
 	e->opaque = opaque;
 	e->options = *options;
@@ -64,6 +65,24 @@ void tide__engine_fini(struct tide__engine *e)
 	pthread_mutex_destroy(&e->lock);
 }
 
+/* A page that the set cannot hold would never be sent, and never missed. */
+static int check_set(const struct tide__engine *e, struct tide_error *err)
+{
+	const struct tide__layout *l = &e->space->layout;
+	uint64_t pages = tide_set_pages(e->set), last;
+
+	if (!l->count)
+		return 0;
+	last = (l->slot[l->count - 1].gpa_bytes +
+		(l->slot[l->count - 1].len_bytes - 1)) / TIDE_PAGE_BYTES;
+	if (last < pages)
+		return 0;
+	return tide_error_set(err, -EINVAL, origin, last * TIDE_PAGE_BYTES,
+			      "the set has %" PRIu64 " pages, and slot %" PRIu32
+			      " ends at page %" PRIu64, pages,
+			      l->slot[l->count - 1].id, last);
+}
+
 /* Between two rounds: the sink's layout becomes the space's. */
 static int renew_layout(struct tide__engine *e, struct tide_error *err)
 {
@@ -72,7 +91,7 @@ static int renew_layout(struct tide__engine *e, struct tide_error *err)
 
 	if (!rc && changed)
 		rc = e->sink->ops->change(e->sink, &e->space->layout, err);
-	return rc;
+	return rc ? rc : check_set(e, err);
 }
 
 /* The other side hears signs of life while the guest takes its time. */
@@ -127,6 +146,13 @@ static int not_converging(const struct tide__engine *e,
 {
 	const struct tide__policy *p = &e->policy;
 
+	if (tide_set_out_of_range(e->set) != e->out_of_range)
+		return tide_error_set(
+		    err, -ELOOP, origin, TIDE_NO_OFFSET,
+		    "will not converge: %" PRIu64 " marks fell outside the set "
+		    "while the guest was moved, and each makes all of it dirty; "
+		    "somebody marks wrong pages",
+		    tide_set_out_of_range(e->set) - e->out_of_range);
 	if (f->floor_ns >= p->target_ns)
 		return tide_error_set(
 		    err, -ELOOP, origin, TIDE_NO_OFFSET,

@@ -117,6 +117,7 @@ struct tide__engine {
 	struct tide_precopy_options options;
 	struct tide__policy policy;
 
+	uint64_t out_of_range;		/* marks that missed the set before */
 	struct tide_epoch *epoch;	/* NULL between rounds */
 	struct tide_round round;
 	struct tide_round done;		/* the last one that was sent */

@@ -31,7 +31,7 @@ struct world {
 	int held;
 	bool paused;
 	void (*script)(struct world *w);	/* at each harvest and rearm */
-	bool refuse_changes;
+	bool refuse_changes, may_give_up;
 	int fd[2];
 	struct tide_precopy_options options;
 	struct tide_precopy_result near_result, far_result;
@@ -217,7 +217,7 @@ static void move(struct world *w)
 	tide_precopy_defaults(&w->options);
 	w->options.downtime_target_ns = 1;	/* dirty rounds first */
 	w->options.max_rounds = 6;
-	w->options.auto_stop_over_target = true;
+	w->options.auto_stop_over_target = !w->may_give_up;
 	pthread_create(&thread, NULL, receive, w);
 	w->near_rc = tide_precopy_run(w->fd, 1, w->near, w->set, &ops, w,
 				      &w->options, &w->near_result,
@@ -317,6 +317,63 @@ static void refused_changes_roll_back(void **state)
 	end(&w);
 }
 
+/* A slot behind the end of the set: its pages could not be marked. */
+static void plug_outside(struct world *w)
+{
+	struct tide_slot s = slot_at(w->near_memory, 7, 1600, 2);
+
+	s.gpa_bytes = SPAN - PAGE;
+	if (w->harvests == 2 && w->rearms == 0)
+		assert_int_equal(tide_slots_insert(w->near, &s, NULL), 0);
+}
+
+static void nothing(struct world *w)
+{
+	(void)w;
+}
+
+static void a_set_that_is_too_small_is_refused(void **state)
+{
+	struct tide_slot s;
+	struct world w;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		begin(&w, i == 2 ? plug_outside : nothing);
+		s = slot_at(w.near_memory, 7, 1600, 1);
+		s.gpa_bytes = SPAN - (i ? PAGE : 0);
+		if (i < 2)
+			assert_int_equal(tide_slots_insert(w.near, &s, NULL),
+					 0);
+		/* The first page behind it, its last one, and one in the middle. */
+		move(&w);
+		assert_int_equal(w.near_rc, i == 1 ? 0 : -EINVAL);
+		if (i != 1)
+			assert_non_null(strstr(w.near_err.text,
+					       "slot 7 ends at page 4096"));
+		end(&w);
+	}
+}
+
+/* A page that is not there is marked again and again: the words say so. */
+static void mark_outside(struct world *w)
+{
+	tide_set_mark(w->set, SPAN / PAGE);
+}
+
+static void marks_outside_are_named(void **state)
+{
+	struct world w;
+
+	(void)state;
+	begin(&w, mark_outside);
+	w.may_give_up = true;
+	move(&w);
+	assert_int_equal(w.near_rc, -ELOOP);
+	assert_non_null(strstr(w.near_err.text, "fell outside the set"));
+	end(&w);
+}
+
 /* Gone for good in the middle of the last round: not handed over. */
 static void change_while_paused(struct world *w)
 {
@@ -343,6 +400,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(changes_are_followed),
 		cmocka_unit_test(refused_changes_roll_back),
+		cmocka_unit_test(a_set_that_is_too_small_is_refused),
+		cmocka_unit_test(marks_outside_are_named),
 		cmocka_unit_test(changes_after_the_pause_do_not_pass),
 	};
 
