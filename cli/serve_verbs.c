@@ -27,6 +27,7 @@ struct call {
 	struct cbt *trackers[MOST_DISKS];
 	struct serve_disk *named[MOST_DISKS];
 	size_t count;
+	bool any; /* also of disks that are not tracked: trackers are NULL */
 	const char *name; /* of the point; NULL: not given */
 };
 
@@ -153,6 +154,33 @@ static json_t *do_status(struct call *c)
 			array = NULL;
 		}
 	return array ? json_pack("{s:o}", "disks", array) : NULL;
+}
+
+/* "size_bytes": the new size; without: what the file below has by now. */
+static json_t *do_resize(struct call *c)
+{
+	const json_t *size = json_object_get(c->request, "size_bytes");
+	const json_t *shrink = json_object_get(c->request, "shrink");
+	uint64_t old = tide_disk_size(c->d->disk);
+	json_int_t bytes = json_integer_value(size);
+	struct tide_error err;
+	int ret;
+
+	if ((size && (!json_is_integer(size) || bytes < 0)) ||
+	    (shrink && !json_is_boolean(shrink)))
+		return refuse(&err, -EINVAL, "size_bytes is a number of bytes, "
+			      "shrink is true or false");
+	if (size && (uint64_t)bytes < old && !json_is_true(shrink))
+		return refuse(&err, -EINVAL, "that is less than the disk has: "
+			      "what lies behind would be lost; say so by "
+			      "'shrink': true");
+	ret = size ? tide_disk_resize(c->d->disk, (uint64_t)bytes, &err)
+		   : tide_disk_notice(c->d->disk, &err);
+	if (ret)
+		return control_error(&err);
+	return json_pack("{s:b, s:I, s:I}", "done", 1, "size_bytes",
+			 (json_int_t)tide_disk_size(c->d->disk),
+			 "old_size_bytes", (json_int_t)old);
 }
 
 static json_t *do_stop(struct call *c)
@@ -432,7 +460,8 @@ static json_t *do_passed(struct call *c)
 				  json_object_get(c->request, "below"));
 }
 
-enum { NO_DISK, ONE_DISK, DISKS };
+/* ANY_DISK: one, tracked or not. */
+enum { NO_DISK, ANY_DISK, ONE_DISK, DISKS };
 
 static const struct verb {
 	const char *name;
@@ -442,6 +471,7 @@ static const struct verb {
 } verbs[] = {
 	{ "status", NO_DISK, false, do_status },
 	{ "stop", NO_DISK, false, do_stop },
+	{ "resize", ANY_DISK, false, do_resize },
 	{ "checkpoint-create", DISKS, true, do_create },
 	{ "checkpoint-begin", DISKS, true, do_begin },
 	{ "checkpoint-commit", DISKS, true, do_commit },
@@ -482,7 +512,7 @@ static int add_named(struct call *c, const char *name, struct tide_error *err)
 		return tide_error_set(err, -ENOENT, "control", TIDE_NO_OFFSET,
 				      "there is no disk '%.200s' here",
 				      name ? name : "");
-	if (!d->cbt)
+	if (!d->cbt && !c->any)
 		return tide_error_set(err, -EOPNOTSUPP, "control",
 				      TIDE_NO_OFFSET,
 				      "'%.200s' is not tracked: %s", d->name,
@@ -520,6 +550,7 @@ static json_t *run_verb(struct call *c, const struct verb *v)
 {
 	struct tide_error err;
 
+	c->any = v->disks == ANY_DISK;
 	if (v->disks != NO_DISK && name_disks(c, v->disks == DISKS, &err))
 		return control_error(&err);
 	c->name = text(c, "name");

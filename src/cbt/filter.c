@@ -187,6 +187,12 @@ static int filter_resize(struct tide_disk *d, uint64_t size_bytes,
 	return ret;
 }
 
+static int filter_real_size(struct tide_disk *d, uint64_t *size_bytes,
+			    struct tide_error *err)
+{
+	return tide_disk_real_size(filter_of(d)->below, size_bytes, err);
+}
+
 static int filter_close(struct tide_disk *d, struct tide_error *err)
 {
 	struct filter *f = filter_of(d);
@@ -273,6 +279,7 @@ static const struct tide_disk_ops ops = {
 	.flush = filter_flush,
 	.status = filter_status,
 	.resize = filter_resize,
+	.real_size = filter_real_size,
 	.close = filter_close,
 	.start = filter_start,
 	.fua = true,

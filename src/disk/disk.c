@@ -244,6 +244,27 @@ int tide_disk_resize(struct tide_disk *d, uint64_t size_bytes,
 	return d->ops->resize(d, size_bytes, err);
 }
 
+int tide_disk_real_size(struct tide_disk *d, uint64_t *size_bytes,
+			struct tide_error *err)
+{
+	if (d->ops->real_size)
+		return d->ops->real_size(d, size_bytes, err);
+	return tide_error_set(err, -ENOTSUP, d->ops->name, TIDE_NO_OFFSET,
+			      "%s: an image of this format knows its size by "
+			      "itself: name the new one", d->path);
+}
+
+int tide_disk_notice(struct tide_disk *d, struct tide_error *err)
+{
+	uint64_t size_bytes;
+	int ret = tide_disk_real_size(d, &size_bytes, err);
+
+	if (ret || size_bytes == tide_disk_size(d))
+		return ret;
+	/* Not tide_disk_resize: nothing is changed that is not already. */
+	return d->ops->resize(d, size_bytes, err);
+}
+
 int tide_disk_close(struct tide_disk *d, struct tide_error *err)
 {
 	return d ? d->ops->close(d, err) : 0;

@@ -142,6 +142,9 @@ struct tide_disk_ops {
 		      struct tide_error *err);
 	int (*resize)(struct tide_disk *d, uint64_t size_bytes,
 		      struct tide_error *err);
+	/* Optional: how large what lies below is by now. */
+	int (*real_size)(struct tide_disk *d, uint64_t *size_bytes,
+			 struct tide_error *err);
 	/* Flush, mark clean, free. The disk is gone even when it fails. */
 	int (*close)(struct tide_disk *d, struct tide_error *err);
 	/*
@@ -236,5 +239,17 @@ int tide_disk_status(struct tide_disk *d, uint64_t offset_bytes,
 		     struct tide_error *err);
 int tide_disk_resize(struct tide_disk *d, uint64_t size_bytes,
 		     struct tide_error *err);
+/*
+ * tide_disk_real_size: how large the raw file or device below is by now.
+ * -ENOTSUP: this format knows its own size.
+ */
+int tide_disk_real_size(struct tide_disk *d, uint64_t *size_bytes,
+			struct tide_error *err);
+/*
+ * tide_disk_notice: the raw file or device below was made longer or shorter by
+ * somebody else: the disk's size becomes what it is. Also of a disk that is
+ * open for reading. 0; -ENOTSUP: this format knows its own size.
+ */
+int tide_disk_notice(struct tide_disk *d, struct tide_error *err);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,20 +48,49 @@ static int file_flush(struct tide_disk *d, struct tide_error *err)
 	return ret ? file__fail(f, ret, "flushing", TIDE_NO_OFFSET, err) : 0;
 }
 
+static int file_real_size(struct tide_disk *d, uint64_t *size_bytes,
+			  struct tide_error *err)
+{
+	struct file *f = file_of(d);
+	uint64_t bytes;
+	struct stat st;
+
+	if (f->device ? ioctl(f->fd, BLKGETSIZE64, &bytes) < 0
+		      : fstat(f->fd, &st) < 0)
+		return file__fail(f, -errno, "learning its size",
+				  TIDE_NO_OFFSET, err);
+	*size_bytes = f->device ? bytes : (uint64_t)st.st_size;
+	return 0;
+}
+
+/* Under the lock: to the size that it has already, or to another. */
+static int change_size(struct file *f, uint64_t size_bytes,
+		       struct tide_error *err)
+{
+	uint64_t real;
+	int ret = file_real_size(&f->disk, &real, err);
+
+	if (ret || real == size_bytes)
+		return ret;
+	if (f->device)
+		return tide_error_set(err, -ENOTSUP, "file", size_bytes,
+				      "%s is a block device of %" PRIu64
+				      " bytes: its size is not ours to change",
+				      f->disk.path, real);
+	if (ftruncate(f->fd, (off_t)size_bytes) < 0)
+		return file__fail(f, -errno, "resizing", size_bytes, err);
+	return 0;
+}
+
 static int file_resize(struct tide_disk *d, uint64_t size_bytes,
 		       struct tide_error *err)
 {
 	struct file *f = file_of(d);
-	int ret = 0;
+	int ret;
 
-	if (f->device)
-		return tide_error_set(err, -ENOTSUP, "file", size_bytes,
-				      "%s is a block device: its size is not "
-				      "ours to change", d->path);
 	pthread_mutex_lock(&f->resize_lock);
-	if (ftruncate(f->fd, (off_t)size_bytes) < 0)
-		ret = file__fail(f, -errno, "resizing", size_bytes, err);
-	else /* Pairs with the acquire in tide_disk_size. */
+	ret = change_size(f, size_bytes, err);
+	if (!ret) /* Pairs with the acquire in tide_disk_size. */
 		tide__store_release(&d->size_bytes, size_bytes);
 	pthread_mutex_unlock(&f->resize_lock);
 	return ret;
@@ -94,6 +124,7 @@ static const struct tide_disk_ops file_ops = {
 	.flush = file_flush,
 	.status = file__status,
 	.resize = file_resize,
+	.real_size = file_real_size,
 	.close = file_close,
 	.start = file__start,
 	.fua = true,

@@ -83,6 +83,12 @@ static int layer_resize(struct tide_disk *d, uint64_t size,
 	return ret;
 }
 
+static int layer_real_size(struct tide_disk *d, uint64_t *size_bytes,
+			   struct tide_error *err)
+{
+	return tide_disk_real_size(layer_of(d)->below, size_bytes, err);
+}
+
 static int layer_close(struct tide_disk *d, struct tide_error *err)
 {
 	struct layer *l = layer_of(d);
@@ -134,6 +140,7 @@ static const struct tide_disk_ops ops = {
 	.flush = layer_flush,
 	.status = layer_status,
 	.resize = layer_resize,
+	.real_size = layer_real_size,
 	.close = layer_close,
 	.start = layer_start,
 	.fua = true,

@@ -10,6 +10,7 @@ mkdir live
 for n in a b c d; do truncate -s 1M $n.raw; done
 t() { timeout 20 "$@"; }
 start() {
+	rm -f out
 	"$TIDEMARK" serve --format=raw --live-folder=live --durability=none --log-file=log "$@" \
 		a=a.raw b=b.raw a:x=c.raw open=d.raw >out 2>err &
 	server=$!
