@@ -24,6 +24,7 @@ struct world {
 	char *memory;
 	int fd[2][2];
 	unsigned int paused, resumed, throttled;
+	size_t state_bytes;	/* 0: five of them */
 	int refuse;		/* what the target's resume returns */
 	bool arrived;
 	struct tide_error far_err;
@@ -46,10 +47,11 @@ static int resume(void *o, struct tide_error *err)
 
 static int save(void *o, void **state, size_t *len, struct tide_error *err)
 {
-	(void)o;
+	struct world *w = o;
+
 	(void)err;
-	*len = 5;
-	*state = strdup("tide");
+	*len = w->state_bytes ? w->state_bytes : 5;
+	*state = w->state_bytes ? calloc(1, *len) : strdup("tide");
 	return *state ? 0 : -ENOMEM;
 }
 
@@ -61,8 +63,9 @@ static int load(void *o, const struct tide_slots *slots, const void *state,
 
 	(void)err;
 	assert_ptr_equal(slots, w->far);
-	assert_int_equal(len, 5);
-	assert_string_equal(state, "tide");
+	assert_int_equal(len, w->state_bytes ? w->state_bytes : 5);
+	if (!w->state_bytes)
+		assert_string_equal(state, "tide");
 	assert_true(tide_slots_find_id(slots, 9, &s));
 	assert_memory_equal(s.host, w->memory, BYTES);
 	return 0;
@@ -88,7 +91,8 @@ static void *receive(void *o)
 	return NULL;
 }
 
-static int move(struct world *w, unsigned int channels, int refuse,
+static int move_state(struct world *w, size_t state_bytes,
+		      unsigned int channels, int refuse,
 		struct tide_precopy_result *result, struct tide_error *err)
 {
 	struct tide_slot slot = { .id = 9, .gpa_bytes = 1 << 20,
@@ -102,6 +106,7 @@ static int move(struct world *w, unsigned int channels, int refuse,
 
 	memset(w, 0, sizeof(*w));
 	w->refuse = refuse;
+	w->state_bytes = state_bytes;
 	w->memory = mmap(NULL, BYTES, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	memset(w->memory + 3 * TIDE_PAGE_BYTES, 7, BYTES / 2);
@@ -126,6 +131,12 @@ static int move(struct world *w, unsigned int channels, int refuse,
 	assert_int_equal(fcntl(w->fd[0][1], F_GETFD), -1);
 	assert_int_equal(fcntl(w->fd[1][1], F_GETFD), -1);
 	return rc;
+}
+
+static int move(struct world *w, unsigned int channels, int refuse,
+		struct tide_precopy_result *result, struct tide_error *err)
+{
+	return move_state(w, 0, channels, refuse, result, err);
 }
 
 static void end(struct world *w)
@@ -170,6 +181,23 @@ static void a_refusal_leaves_nothing(void **state)
 	end(&w);
 }
 
+/* As much device state as may be, and a byte more. */
+static void state_has_a_limit(void **state)
+{
+	struct tide_error err;
+	struct world w;
+
+	(void)state;
+	if (move_state(&w, TIDE_PRECOPY_MAX_STATE_BYTES, 1, 0, NULL, &err))
+		fail_msg("%s", err.text);
+	assert_true(w.arrived);
+	end(&w);
+	assert_int_equal(move_state(&w, TIDE_PRECOPY_MAX_STATE_BYTES + 1, 1, 0,
+				    NULL, &err), -EFBIG);
+	assert_true(!w.arrived && w.resumed == 1);
+	end(&w);
+}
+
 static void what_a_guest_needs(void **state)
 {
 	struct tide_move_guest g = { .slots = NULL };
@@ -208,6 +236,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(moves),
 		cmocka_unit_test(a_refusal_leaves_nothing),
+		cmocka_unit_test(state_has_a_limit),
 		cmocka_unit_test(what_a_guest_needs),
 		cmocka_unit_test(too_few_sockets),
 	};

@@ -301,6 +301,29 @@ static void changes_are_followed(void **state)
 	}
 }
 
+/* 3 comes, and a page of 1 is written in every round. */
+static void one_comes(struct world *w)
+{
+	if (w->rearms == 0)
+		tide_set_mark(w->set, 0);
+	if (w->harvests == 2 && w->rearms == 0)
+		plug(w, 3, 2048, 300);
+}
+
+/* What the receiver has is not sent again because something else changed. */
+static void only_what_is_new_is_sent(void **state)
+{
+	struct world w;
+
+	(void)state;
+	begin(&w, one_comes);
+	move(&w);
+	assert_moved(&w);
+	assert_true(w.near_result.pages >= 1024 + 300);
+	assert_true(w.near_result.pages <= 1024 + 300 + w.near_result.rounds);
+	end(&w);
+}
+
 static void refused_changes_roll_back(void **state)
 {
 	struct world w;
@@ -399,6 +422,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(changes_are_followed),
+		cmocka_unit_test(only_what_is_new_is_sent),
 		cmocka_unit_test(refused_changes_roll_back),
 		cmocka_unit_test(a_set_that_is_too_small_is_refused),
 		cmocka_unit_test(marks_outside_are_named),

@@ -183,6 +183,12 @@ static void one_ring(void **state)
 	(void)state;
 	assert_int_equal(tide_set_create(&set, 100, NULL), 0);
 	assert_int_equal(tide_ring_create(&ring, set, 3, &err), -EINVAL);
+	assert_int_equal(tide_ring_create(&ring, set, 0, &err), -EINVAL);
+	assert_int_equal(tide_ring_create(&ring, set, 1, &err), -EINVAL);
+	assert_int_equal(tide_ring_create(&ring, set, 1u << 25, &err), -EINVAL);
+	/* The least there is. */
+	assert_int_equal(tide_ring_create(&ring, set, 2, &err), 0);
+	tide_ring_destroy(ring);
 	assert_non_null(strstr(err.text, "power of two"));
 	assert_int_equal(tide_ring_create(&ring, set, 4, NULL), 0);
 	for (int round = 0; round < 5; round++) {

@@ -22,11 +22,12 @@ int __real_posix_memalign(void **memory, size_t align, size_t bytes);
 int __wrap_posix_memalign(void **memory, size_t align, size_t bytes);
 
 static bool exhausted;
-static unsigned int refused;
+static unsigned int refused, given;
 
 int __wrap_posix_memalign(void **memory, size_t align, size_t bytes)
 {
 	refused += exhausted;
+	given += !exhausted;
 	return exhausted ? ENOMEM : __real_posix_memalign(memory, align, bytes);
 }
 
@@ -43,6 +44,7 @@ void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int fd,
 		errno = ENOMEM;
 		return MAP_FAILED;
 	}
+	given++;
 	return __real_mmap(at, bytes, protection, flags, fd, offset);
 }
 
@@ -128,6 +130,31 @@ static void every_growth_can_fail(void **state)
 	tide_slots_destroy(slots);
 }
 
+/* What a change has replaced is used again: changes without end need nothing. */
+static void changes_need_no_more_memory(void **state)
+{
+	struct tide_slots *slots;
+	unsigned int before = 0;
+
+	(void)state;
+	assert_int_equal(tide_slots_create(&slots, NULL), 0);
+	for (uint32_t i = 0; i < SLOTS; i++) {
+		struct tide_slot s = slot_of(i);
+
+		assert_int_equal(tide_slots_insert(slots, &s, NULL), 0);
+	}
+	for (uint32_t i = 0; i < 20 * SLOTS; i++) {
+		struct tide_slot s = slot_of(i % SLOTS);
+
+		if (i == SLOTS)
+			before = given;
+		assert_int_equal(tide_slots_remove(slots, s.id, NULL), 0);
+		assert_int_equal(tide_slots_insert(slots, &s, NULL), 0);
+	}
+	assert_true(given - before < 10);
+	tide_slots_destroy(slots);
+}
+
 static void all_or_nothing(void **state)
 {
 	struct tide_slot all[SLOTS];
@@ -151,6 +178,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_growth_can_fail),
+		cmocka_unit_test(changes_need_no_more_memory),
 		cmocka_unit_test(all_or_nothing),
 	};
 
