@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "base/atomic.h"
+#include "base/sized.h"
 #include "disk/disk_internal.h"
 
 #define JOINED_BYTES (UINT64_C(1) << 20)
@@ -27,6 +28,23 @@ static int no_memory(const struct tide_disk *d, uint64_t offset_bytes,
 	return tide_error_set(err, -ENOMEM, d->ops->name, offset_bytes,
 			      "%s: no memory to join the parts of a request",
 			      d->path);
+}
+
+int tide__disk_options_take(struct tide_disk_options *own, const char *path,
+			    const struct tide_disk_options *theirs,
+			    struct tide_error *err)
+{
+	size_t size;
+
+	*own = (struct tide_disk_options){ 0 };
+	if (!theirs)
+		return 0;
+	size = theirs->size ? theirs->size : sizeof(*own);
+	if (!tide__sized_take(own, sizeof(*own), theirs, size))
+		return tide_error_set(err, -EINVAL, "disk", TIDE_NO_OFFSET,
+				      "%s: options of a later version", path);
+	own->size = sizeof(*own);
+	return 0;
 }
 
 uint64_t tide_disk_size(const struct tide_disk *d)

@@ -15,6 +15,11 @@ int tide__disk_check_range(const struct tide_disk *d, uint64_t offset_bytes,
 int tide__disk_check_change(const struct tide_disk *d, uint64_t offset_bytes,
 			    uint64_t length_bytes, struct tide_error *err);
 
+/* *own: what @theirs says, which may be NULL, or of another version. */
+int tide__disk_options_take(struct tide_disk_options *own, const char *path,
+			    const struct tide_disk_options *theirs,
+			    struct tide_error *err);
+
 /* What was checked, and is not empty. */
 int tide__disk_run_read(struct tide_disk *d, uint64_t offset_bytes,
 			const struct tide_vec *to, struct tide_error *err);

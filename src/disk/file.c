@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/atomic.h"
+#include "disk/disk_internal.h"
 
 #define MOST_ALIGNMENT 4096u
 
@@ -217,21 +218,21 @@ int tide_disk_open_file(const char *path,
 			const struct tide_disk_options *options,
 			struct tide_disk **out, struct tide_error *err)
 {
-	static const struct tide_disk_options none;
+	struct tide_disk_options o;
 	struct file *f = NULL;
-	int ret;
+	int ret = tide__disk_options_take(&o, path, options, err);
 
-	if (!options)
-		options = &none;
-	if (options->open_file)
-		return options->open_file(path, options, out, err);
-	ret = file_new(path, options, &f, err);
+	if (ret)
+		return ret;
+	if (o.open_file)
+		return o.open_file(path, &o, out, err);
+	ret = file_new(path, &o, &f, err);
 	if (ret)
 		return ret;
 	ret = file_open_fd(f, err);
 	if (!ret)
 		ret = learn_size(f, err);
-	if (!ret && !options->no_lock)
+	if (!ret && !o.no_lock)
 		ret = file__lock(f, err);
 	if (ret) {
 		file_free(f);

@@ -1,97 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- * A queue: many requests in flight on any number of disks, driven by one
- * thread.
- *
- * The queue belongs to the thread that uses it: submit, poll and the `done`
- * callbacks all happen there. Below it stands io_uring, or, where the kernel
- * refuses io_uring (or TIDEMARK_IO=threads asks so), a pool of threads that
- * carry out the blocking operations of disk.h. The same pool takes what a
- * driver cannot start without blocking: a qcow2 write that must copy, a read
- * of a metadata block that is not in memory.
- *
- * No request is lost: each io that was submitted is completed exactly once,
- * also when the disk fails. An io is the caller's memory and must stay put
- * until its done callback is called, which may submit again.
- */
+/* A queue from the driver's side; tidemark/queue.h has the user's. */
 #ifndef TIDE_DISK_QUEUE_H
 #define TIDE_DISK_QUEUE_H
 
-#include <stdbool.h>
-#include <stdint.h>
-#include <sys/uio.h>
+#include "tidemark/queue.h"
 
-#include "tidemark/error.h"
-
-struct tide_disk;
-struct tide_queue;
 struct tide_vec;
-
-enum tide_io_op {
-	TIDE_IO_READ,
-	TIDE_IO_WRITE,
-	TIDE_IO_ZERO,
-	TIDE_IO_DISCARD,
-	TIDE_IO_FLUSH
-};
-
-struct tide_io {
-	/* Filled by the caller. */
-	enum tide_io_op op;
-	uint32_t flags; /* TIDE_ZERO_* for zero; TIDE_FUA for any change */
-	uint64_t offset_bytes;
-	uint64_t length_bytes;
-	/*
-	 * Memory: read: filled; write: not changed. In one piece, or, with an
-	 * @iov_count, in parts whose lengths add up to length_bytes, or it is
-	 * -EINVAL. The array stays put until done is called, too.
-	 */
-	void *buf;
-	const struct iovec *iov;
-	uint32_t iov_count;
-	void (*done)(struct tide_io *io); /* result is set */
-	void *opaque;
-
-	int result; /* 0 or -errno */
-
-	/* The block layer's own while the io is under way. */
-	struct tide_disk *disk;
-	struct tide_queue *queue;
-	struct tide_io *next;
-	struct tide_io *parent;
-	struct iovec whole; /* buf, as a part */
-	uint64_t scratch[4]; /* the driver's */
-};
-
-/*
- * tide_queue_create: @depth requests may be under way below (1 to 4096; more
- * may be submitted, they wait). -ENOMEM, -EINVAL; a refused io_uring is no
- * error. tide_queue_uses_uring tells which engine it became.
- */
-int tide_queue_create(uint32_t depth, struct tide_queue **out,
-		      struct tide_error *err);
-/* The queue must be idle. NULL is fine. */
-void tide_queue_destroy(struct tide_queue *queue);
-bool tide_queue_uses_uring(const struct tide_queue *queue);
-
-/*
- * tide_queue_submit: take @io for @d. Never fails: errors arrive at done,
- * which may be called from within submit. The kernel may not be told before
- * the next poll.
- */
-void tide_queue_submit(struct tide_queue *queue, struct tide_disk *d,
-		       struct tide_io *io);
-
-/*
- * tide_queue_poll: tell the kernel, and call done for what has completed;
- * with @wait, sleep until at least one has (if any is under way). Returns how
- * many requests of the caller's were completed, or -errno.
- */
-int tide_queue_poll(struct tide_queue *queue, bool wait);
-/* Requests submitted and not completed. */
-uint32_t tide_queue_pending(const struct tide_queue *queue);
-/* Readable when poll has something to do: for a caller's own event loop. */
-int tide_queue_fd(const struct tide_queue *queue);
 
 /*
  * For drivers, in `start`: complete @io now; or hand a request to the file

@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "disk/disk.h"
+#include "disk/disk_internal.h"
 #include "qcow2/check/repair.h"
 #include "qcow2/driver/open.h"
 
@@ -86,24 +86,24 @@ static int probe(const char *path, const struct tide_disk_options *options,
 int tide_disk_open(const char *path, const struct tide_disk_options *options,
 		   struct tide_disk **out, struct tide_error *err)
 {
-	static const struct tide_disk_options none;
 	const struct format *format = NULL;
+	struct tide_disk_options o;
 	struct tide_error why;
-	int ret = 0;
+	int ret = tide__disk_options_take(&o, path, options, err);
 
-	if (!options)
-		options = &none;
-	if (options->format)
-		format = named(path, options->format, err);
+	if (ret < 0)
+		return ret;
+	if (o.format)
+		format = named(path, o.format, err);
 	else
-		ret = probe(path, options, &format, err);
+		ret = probe(path, &o, &format, err);
 	if (ret < 0 || !format)
 		return ret < 0 ? ret : -EINVAL;
-	ret = format->open(path, options, out, &why);
-	if (ret == -EROFS && options->repair_dirty && format->repair) {
-		ret = format->repair(path, options, &why);
+	ret = format->open(path, &o, out, &why);
+	if (ret == -EROFS && o.repair_dirty && format->repair) {
+		ret = format->repair(path, &o, &why);
 		if (ret == 0)
-			ret = format->open(path, options, out, &why);
+			ret = format->open(path, &o, out, &why);
 	}
 	if (ret < 0 && err)
 		*err = why;

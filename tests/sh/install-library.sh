@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-2-Clause
-# An installed Tidemark serves a stranger: header, pkg-config, shared and static
-# library are found where they were installed, a program builds against each
+# An installed Tidemark serves a stranger: headers, pkg-config, shared and static
+# libraries are found where they were installed, a program builds against each
 # and runs, no internal symbol shows, and shells find their completion.
 set -euo pipefail
 [ -z "${SANITIZED:-}" ] || { echo "SKIP: a sanitizer's library is not for strangers"; exit 77; }
@@ -37,6 +37,37 @@ C
 so=$(find "$dir" -name 'libtidemark.so')
 LD_LIBRARY_PATH=${so%/*} "$dir/shared"
 "$dir/static"
+# The second library: its example, both ways.
+# shellcheck disable=SC2046
+{
+	cc "$SRC/examples/disk.c" -o "$dir/disk" $(pkg-config $flags --cflags --libs tidemark-disk) \
+		-Wl,-rpath-link,"${so%/*}"
+	cc "$SRC/examples/disk.c" -o "$dir/disk-static" $(pkg-config $flags --cflags tidemark-disk) \
+		"$(find "$dir" -name libtidemark-disk.a)" "$(find "$dir" -name libtidemark.a)" \
+		$(pkg-config --static --libs libzstd libxxhash zlib liburing) -pthread
+}
+LD_LIBRARY_PATH=${so%/*} "$dir/disk" "$dir"
+"$dir/disk-static" "$dir"
+# Each links what docs/dependencies.md says, and nothing else.
+needs() {
+	readelf -d "${so%/*}/$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\.so.*/\1/p' |
+		grep -vxE 'ld-linux.*|libpthread' | sort | xargs
+}
+[ "$(needs libtidemark.so)" = "libc libzstd" ] ||
+	{ echo "libtidemark needs $(needs libtidemark.so)"; exit 1; }
+[ "$(needs libtidemark-disk.so)" = "libc libtidemark liburing libz libzstd" ] ||
+	{ echo "libtidemark-disk needs $(needs libtidemark-disk.so)"; exit 1; }
+if nm -D --defined-only "${so%/*}/libtidemark-disk.so" | awk '{print $3}' |
+	grep -Ev '^(tide_(disk|queue|qcow2)_[a-z]|TIDEMARK_DISK_)'; then
+	echo "the disk library shows symbols that are not public"
+	exit 1
+fi
+# What it shows is declared, and what is declared it shows.
+diff <(nm -D --defined-only "${so%/*}/libtidemark-disk.so" |
+	sed -n 's/.* \(tide_[a-z0-9_]*\)@.*/\1/p' | sort) \
+	<(cc -E -P -I"$SRC/include" -include tidemark/queue.h -include tidemark/qcow2.h -xc /dev/null |
+		grep -oE '\btide_(disk|queue|qcow2)_[a-z0-9_]+\(' | tr -d '(' | sort -u) ||
+	{ echo "headers and symbols differ"; exit 1; }
 if nm -D --defined-only "$so" | awk '{print $3}' |
 	grep -Ev '^(tide_[a-z]|TIDEMARK_)'; then
 	echo "the shared library shows symbols that are not public"

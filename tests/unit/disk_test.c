@@ -474,11 +474,42 @@ static void test_shared_blocks(void **state)
 	tide_disk_close(d, NULL);
 }
 
+/* Callers of other versions: what they lack is as usual, what we lack is not. */
+static void test_versions(void **state)
+{
+	struct {
+		struct tide_disk_options known;
+		uint64_t later;
+	} o = { .known = { .size = sizeof(o) } };
+	struct tide_error err;
+	struct tide_disk *d;
+
+	(void)state;
+	assert_int_equal(tide_disk_open(path, &o.known, &d, &err), 0);
+	assert_int_equal(tide_disk_close(d, NULL), 0);
+	o.later = 1;
+	assert_int_equal(tide_disk_open(path, &o.known, &d, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "later version"));
+	assert_int_equal(tide_disk_open_file(path, &o.known, &d, &err),
+			 -EINVAL);
+	/* An older one, which ends before what stands here. */
+	o.known.size = offsetof(struct tide_disk_options, writable);
+	o.known.writable = true;
+	assert_int_equal(tide_disk_open(path, &o.known, &d, &err), 0);
+	assert_int_equal(tide_disk_write(d, 0, "x", 1, NULL), -EROFS);
+	assert_int_equal(tide_disk_close(d, NULL), 0);
+	o.known.size = 0;
+	assert_int_equal(tide_disk_open(path, &o.known, &d, &err), 0);
+	assert_int_equal(tide_disk_write(d, 0, "x", 1, NULL), 0);
+	assert_int_equal(tide_disk_close(d, NULL), 0);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, make_file, remove_file)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		CASE(test_versions),
 		CASE(test_border), CASE(test_read_only),
 		CASE(test_open_refused), CASE(test_locks),
 		CASE(test_locks_of_qemu),

@@ -52,8 +52,13 @@ int qcow2_repair(struct qcow2_reader *r, const struct qcow2_writer *w,
 
 /*
  * repair_disk.c: repair the image at @path, opened as @options say (open_file,
- * direct, no_lock); nothing that could be a loss is accepted.
+ * direct, no_lock). qcow2_repair_path: nothing that could be a loss is
+ * accepted.
  */
+int qcow2_repair_at(const char *path, const struct tide_disk_options *options,
+		    const struct qcow2_repair_options *how,
+		    qcow2_repair_fn *done, void *opaque,
+		    struct tide_error *err);
 int qcow2_repair_path(const char *path, const struct tide_disk_options *options,
 		      struct tide_error *err);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Repairing an image by its path: for opening one that a writer with lazy
- * refcounts left dirty. Nothing that could be a loss is accepted.
+ * Repairing an image by its path, and for opening one that a writer with lazy
+ * refcounts left dirty.
  */
 #include <errno.h>
 
@@ -48,10 +48,11 @@ static void ignore(void *opaque, const char *what)
 	(void)what;
 }
 
-int qcow2_repair_path(const char *path, const struct tide_disk_options *options,
-		      struct tide_error *err)
+int qcow2_repair_at(const char *path, const struct tide_disk_options *options,
+		    const struct qcow2_repair_options *how,
+		    qcow2_repair_fn *done, void *opaque,
+		    struct tide_error *err)
 {
-	const struct qcow2_repair_options careful = { .accept_loss = false };
 	struct tide_disk_options o = { .writable = true,
 				       .direct = options->direct,
 				       .no_lock = options->no_lock,
@@ -67,7 +68,16 @@ int qcow2_repair_path(const char *path, const struct tide_disk_options *options,
 		return ret;
 	reader.opaque = writer.opaque = d;
 	reader.size_bytes = tide_disk_size(d);
-	ret = qcow2_repair(&reader, &writer, &careful, ignore, NULL, err);
+	ret = qcow2_repair(&reader, &writer, how, done ? done : ignore, opaque,
+			   err);
 	closed = tide_disk_close(d, ret < 0 ? NULL : err);
 	return ret < 0 ? ret : closed;
+}
+
+int qcow2_repair_path(const char *path, const struct tide_disk_options *options,
+		      struct tide_error *err)
+{
+	const struct qcow2_repair_options careful = { .accept_loss = false };
+
+	return qcow2_repair_at(path, options, &careful, NULL, NULL, err);
 }
