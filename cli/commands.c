@@ -20,6 +20,7 @@ const struct cli_command *const cli_commands[] = {
 	&cli_qcow2_check,
 	&cli_qcow2_repair,
 	&cli_qcow2_guard,
+	&cli_top,
 	&cli_snapshot_create,
 	&cli_snapshot_list,
 	&cli_snapshot_show,

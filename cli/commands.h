@@ -57,6 +57,7 @@ extern const struct cli_command cli_ctl, cli_diff, cli_checkpoint_create,
 extern const struct cli_command cli_qcow2_info, cli_qcow2_check,
     cli_qcow2_map, cli_qcow2_repair, cli_qcow2_guard, cli_qcow2_create;
 
+extern const struct cli_command cli_top;
 extern const struct cli_command cli_snapshot_create, cli_snapshot_list,
     cli_snapshot_show, cli_snapshot_diff, cli_snapshot_verify,
     cli_snapshot_restore, cli_snapshot_merge, cli_snapshot_prune;

@@ -20,6 +20,7 @@
 #include "tidemark/dirty.h"
 #include "tidemark/scan.h"
 #include "cli/trace/file.h"
+#include "cli/trace/record_pid.h"
 
 #define BATCH 1024
 
@@ -292,15 +293,20 @@ static int run_record(const struct cli_parsed *p)
 	json_t *reply;
 	int fd, code = CLI_OK;
 
-	if (p->argc != 1 || !control)
+	if (p->argc != 1 || !control == !cli_text(p, "pid"))
 		return cli_fail(p->command, CLI_USAGE,
-				"--control and one folder are needed; see "
-				"--help");
+				"--control or --pid, and one folder are "
+				"needed; see --help");
 	folder = realpath(p->argv[0], NULL);
 	if (!folder)
 		return cli_fail(p->command, CLI_FAILED,
 				"%s: %s; make the folder first", p->argv[0],
 				strerror(errno));
+	if (!control) {
+		code = trace_record_pid(p, folder);
+		free(folder);
+		return code;
+	}
 	fd = client_open(control, &err);
 	if (fd < 0) {
 		free(folder);
@@ -344,6 +350,8 @@ static const struct cli_option replay_options[] = {
 
 static const struct cli_option record_options[] = {
 	{ "control", "PATH", CLI_TEXT, NULL, "the VM's control socket" },
+	{ "pid", "N", CLI_COUNT, NULL,
+	  "any running VM, or another process, from outside", 1, 4194304 },
 	{ "rounds", "N", CLI_COUNT, "20", "rounds to record", 1, 10000 },
 	{ "interval", "MS", CLI_MILLISECONDS, "100", "length of a round", 1 },
 	{ "force", NULL, CLI_FLAG, NULL,
