@@ -51,6 +51,8 @@ const struct cli_command *const cli_commands[] = {
 	&cli_diff,
 	&cli_backup_list,
 	&cli_backup_verify,
+	&cli_backup_prune,
+	&cli_backup_mount,
 	&cli_backup,
 	&cli_restore,
 	&cli_scan,

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MOST_GAP_BYTES (UINT64_C(256) << 20)
+
 static int no_memory(struct tide_error *err)
 {
 	return tide_error_set(err, -ENOMEM, "backup", TIDE_NO_OFFSET,
@@ -48,7 +50,7 @@ static int open_image(struct backup_chain *c, struct tide_error *err)
 }
 
 static int open_chain(const struct backup_folder *f,
-		      const struct backup_point *p, bool alone,
+		      const struct backup_point *p, bool alone, uint64_t stop,
 		      struct backup_chain *c, struct tide_error *err)
 {
 	int ret = 0;
@@ -58,7 +60,8 @@ static int open_chain(const struct backup_folder *f,
 	if (!c->layers)
 		return no_memory(err);
 	for (const struct backup_point *at = p; at && !ret;
-	     at = alone ? NULL : folder_find(f, at->parent))
+	     at = alone || at->parent == stop ? NULL :
+						folder_find(f, at->parent))
 		ret = open_layer(c, at, err);
 	if (!ret)
 		ret = open_image(c, err);
@@ -70,14 +73,21 @@ static int open_chain(const struct backup_folder *f,
 int chain_open(const struct backup_folder *f, const struct backup_point *p,
 	       struct backup_chain *c, struct tide_error *err)
 {
-	return open_chain(f, p, false, c, err);
+	return open_chain(f, p, false, 0, c, err);
 }
 
 int chain_open_layer(const struct backup_folder *f,
 		     const struct backup_point *p, struct backup_chain *c,
 		     struct tide_error *err)
 {
-	return open_chain(f, p, true, c, err);
+	return open_chain(f, p, true, 0, c, err);
+}
+
+int chain_open_until(const struct backup_folder *f,
+		     const struct backup_point *p, uint64_t stop,
+		     struct backup_chain *c, struct tide_error *err)
+{
+	return open_chain(f, p, false, stop, c, err);
 }
 
 void chain_close(struct backup_chain *c)
@@ -144,6 +154,76 @@ int chain_next_listed(struct backup_chain *c, uint64_t *chunk,
 	}
 	*chunk = least;
 	return ret;
+}
+
+/* Listed chunks that follow each other. */
+static int take_listed(struct backup_chain *c, uint64_t chunk,
+		       struct backup_piece *p, struct tide_error *err)
+{
+	uint64_t n = 0, next = chunk, end = backup_chunks(c->point->size_bytes);
+	size_t layer;
+	int ret = 0;
+
+	while (!ret && n < BACKUP_PIECE_CHUNKS && next == chunk + n &&
+	       next < end) {
+		ret = chain_expect(c, next, &p->chunks[n], &layer, err);
+		n++;
+		next++;
+		if (!ret)
+			ret = chain_next_listed(c, &next, err);
+	}
+	p->kind = BACKUP_DATA;
+	p->length_bytes = n << BACKUP_CHUNK_SHIFT;
+	return ret;
+}
+
+int chain_take(struct backup_chain *c, uint64_t *at, struct backup_piece *p,
+	       struct tide_error *err)
+{
+	uint64_t size = c->point->size_bytes, end;
+	uint64_t chunk = *at >> BACKUP_CHUNK_SHIFT;
+	int ret;
+
+	if (*at >= size)
+		return 0;
+	p->offset_bytes = *at;
+	ret = chain_next_listed(c, &chunk, err);
+	end = chunk << BACKUP_CHUNK_SHIFT;
+	if (!ret && end == *at) {
+		ret = take_listed(c, chunk, p, err);
+	} else {
+		p->kind = BACKUP_ZERO;
+		p->length_bytes = end - *at;
+		if (p->length_bytes > MOST_GAP_BYTES)
+			p->length_bytes = MOST_GAP_BYTES;
+	}
+	if (p->length_bytes > size - *at)
+		p->length_bytes = size - *at;
+	*at += p->length_bytes;
+	return ret ? ret : 1;
+}
+
+int chain_check(const struct backup_chain *c, const struct backup_piece *p,
+		const uint8_t *buf, const char *where, struct tide_error *err)
+{
+	for (uint64_t at = 0; at < p->length_bytes; at += BACKUP_CHUNK_BYTES) {
+		const struct backup_entry *e =
+			&p->chunks[at >> BACKUP_CHUNK_SHIFT];
+		uint64_t n = p->length_bytes - at;
+		struct backup_digest d;
+
+		n = n < BACKUP_CHUNK_BYTES ? n : BACKUP_CHUNK_BYTES;
+		if (e->zero) {
+			if (backup_is_zero(buf + at, n))
+				continue;
+		} else {
+			d = backup_digest_of(buf + at, n);
+			if (!memcmp(&d, &e->digest, sizeof(d)))
+				continue;
+		}
+		return chain_differs(c, where, e->chunk, err);
+	}
+	return 0;
 }
 
 int chain_differs(const struct backup_chain *c, const char *where,

@@ -9,6 +9,7 @@
 #define TIDE_BACKUP_CHAIN_H
 
 #include "backup/folder.h"
+#include "backup/pump.h"
 #include "disk/disk.h"
 
 struct backup_chain {
@@ -27,6 +28,10 @@ int chain_open(const struct backup_folder *f, const struct backup_point *p,
 int chain_open_layer(const struct backup_folder *f,
 		     const struct backup_point *p, struct backup_chain *c,
 		     struct tide_error *err);
+/* With the digests of those above point @stop only (0: all); all of the disk. */
+int chain_open_until(const struct backup_folder *f,
+		     const struct backup_point *p, uint64_t stop,
+		     struct backup_chain *c, struct tide_error *err);
 void chain_close(struct backup_chain *c);
 
 /*
@@ -39,6 +44,17 @@ int chain_expect(struct backup_chain *c, uint64_t chunk,
 /* The first chunk from @chunk on of which a layer says anything; or the end. */
 int chain_next_listed(struct backup_chain *c, uint64_t *chunk,
 		      struct tide_error *err);
+
+/*
+ * The next piece from *at on, which moves on: data with what each of its chunks
+ * must be (also zeroes that are said), or zeroes of which nothing is said. 1; 0:
+ * the end.
+ */
+int chain_take(struct backup_chain *c, uint64_t *at, struct backup_piece *p,
+	       struct tide_error *err);
+/* Is @buf what piece @p of data must be? -EBADMSG, as chain_differs. */
+int chain_check(const struct backup_chain *c, const struct backup_piece *p,
+		const uint8_t *buf, const char *where, struct tide_error *err);
 
 /* A chunk is not what it must be: -EBADMSG, with its offset and the point. */
 int chain_differs(const struct backup_chain *c, const char *where,

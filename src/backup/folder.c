@@ -263,6 +263,58 @@ static int get_body(struct backup_folder *f, const json_t *all,
 	return get_points(f, json_object_get(body, "points"), err);
 }
 
+/* --- a point in place of another --------------------------------------------- */
+
+/* It was decided: as far as it is not done yet. */
+static int carry_out(struct backup_folder *f, const struct backup_point *p,
+		     struct tide_error *err)
+{
+	struct backup_point *old = folder_find(f, p->number);
+	char beside[BACKUP_NAME + 8];
+	int ret = 0;
+
+	snprintf(beside, sizeof(beside), "%s.new", p->image);
+	if (renameat(f->fd, beside, f->fd, p->image) && errno != ENOENT)
+		return system_error(f, p->image, "renaming", err);
+	ret = folder_sync(f, err);
+	if (!ret && old) {
+		*old = *p;
+		ret = folder_save(f, err);
+	}
+	return ret ? ret : folder_set_pending(f, NULL, err);
+}
+
+int folder_replace(struct backup_folder *f, const struct backup_point *p,
+		   struct tide_error *err)
+{
+	json_t *pending = json_pack("{s:s, s:o}", "does", "replace", "point",
+				    point_json(p));
+	int ret = pending ? folder_set_pending(f, pending, err) :
+			    no_memory(f, err);
+
+	return ret ? ret : carry_out(f, p, err);
+}
+
+/* What another had decided, and not done. */
+static int finish_replace(struct backup_folder *f, struct tide_error *err)
+{
+	struct backup_point p;
+	json_t *pending;
+	const char *does;
+	int ret = 0;
+
+	if (folder_pending(f, &pending, NULL) || !pending)
+		return 0; /* whoever needs it says what is wrong with it */
+	does = json_string_value(json_object_get(pending, "does"));
+	if (does && !strcmp(does, "replace"))
+		ret = get_point(json_object_get(pending, "point"), &p) ?
+			      carry_out(f, &p, err) :
+			      damaged(f, "pending.json says what cannot be",
+				      err);
+	json_decref(pending);
+	return ret;
+}
+
 /* --- the folder ------------------------------------------------------------ */
 
 static int start_new(struct backup_folder *f, struct tide_error *err)
@@ -290,6 +342,9 @@ static int load(struct backup_folder *f, bool make, struct tide_error *err)
 	if (!ret)
 		ret = get_body(f, all, err);
 	json_decref(all);
+	/* Without the lock somebody else is at it. */
+	if (!ret && f->lock_fd >= 0)
+		ret = finish_replace(f, err);
 	return ret;
 }
 

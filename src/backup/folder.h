@@ -63,6 +63,14 @@ int folder_save(struct backup_folder *f, struct tide_error *err);
 int folder_add(struct backup_folder *f, const struct backup_point *p,
 	       struct tide_error *err);
 
+/*
+ * Point p->number becomes *@p, whose image lies beside as IMAGE.new, and whose
+ * digests are there, both durable. From the moment that pending.json says so it
+ * is done: whoever opens the folder next goes on with it.
+ */
+int folder_replace(struct backup_folder *f, const struct backup_point *p,
+		   struct tide_error *err);
+
 /* What a run has begun; *out NULL: nothing. A new reference. */
 int folder_pending(const struct backup_folder *f, json_t **out,
 		   struct tide_error *err);

@@ -253,10 +253,8 @@ static int merge_into(struct backup_folder *f, const struct backup_point *p,
 
 /* --- all -------------------------------------------------------------------- */
 
-static bool is_kept(const struct backup_folder *f, const uint64_t *kept,
-		    size_t count, uint64_t number)
+static bool is_kept(const uint64_t *kept, size_t count, uint64_t number)
 {
-	(void)f;
 	for (size_t i = 0; i < count; i++)
 		if (kept[i] == number)
 			return true;
@@ -274,7 +272,7 @@ static int merge_all(struct backup_folder *f, const uint64_t *kept,
 		const struct backup_point *p = folder_find(f, kept[i]);
 		const struct backup_point *below = folder_find(f, p->parent);
 
-		while (below && !is_kept(f, kept, count, below->number))
+		while (below && !is_kept(kept, count, below->number))
 			below = folder_find(f, below->parent);
 		if ((below ? below->number : 0) != p->parent)
 			ret = merge_into(f, p, below, o, bytes, err);
@@ -302,16 +300,15 @@ int backup_prune(struct backup_folder *f, const bool *keep,
 		ret = merge_all(f, kept, count, o, merged_bytes, err);
 	/* Nothing that stays stands on them any more. */
 	for (size_t i = 0; i < f->count && !ret; i++)
-		if (is_kept(f, kept, count, f->points[i].number))
+		if (is_kept(kept, count, f->points[i].number))
 			f->points[to++] = f->points[i];
 	if (!ret) {
 		f->count = to;
 		ret = folder_save(f, err);
 	}
+	/* After an error what lies there may be needed: the next run looks. */
 	if (!ret)
 		ret = folder_sweep(f, err);
-	else
-		folder_sweep(f, NULL);
 	free(kept);
 	return ret;
 }

@@ -9,8 +9,6 @@
 #include "backup/target.h"
 #include "base/atomic.h"
 
-#define MOST_GAP_BYTES (UINT64_C(256) << 20)
-
 enum pass_kind { RESTORING, READING_BACK, CHECKING };
 
 /* One walk over a point. */
@@ -26,51 +24,11 @@ struct pass {
 	void *opaque;
 };
 
-/* Listed chunks that follow each other. */
-static int take_listed(struct pass *s, struct backup_piece *p, uint64_t size,
-		       struct tide_error *err)
-{
-	uint64_t chunk = s->at >> BACKUP_CHUNK_SHIFT, n = 0, next = chunk;
-	size_t layer;
-	int ret = 0;
-
-	while (!ret && n < BACKUP_PIECE_CHUNKS && next == chunk + n &&
-	       next < backup_chunks(size)) {
-		ret = chain_expect(&s->chain, next, &p->chunks[n], &layer, err);
-		n++;
-		next++;
-		if (!ret)
-			ret = chain_next_listed(&s->chain, &next, err);
-	}
-	p->kind = BACKUP_DATA;
-	p->length_bytes = n << BACKUP_CHUNK_SHIFT;
-	return ret;
-}
-
 static int next(void *opaque, struct backup_piece *p, struct tide_error *err)
 {
 	struct pass *s = opaque;
-	uint64_t size = s->chain.point->size_bytes, chunk, end;
-	int ret;
 
-	if (s->at >= size)
-		return 0;
-	chunk = s->at >> BACKUP_CHUNK_SHIFT;
-	p->offset_bytes = s->at;
-	ret = chain_next_listed(&s->chain, &chunk, err);
-	end = chunk << BACKUP_CHUNK_SHIFT;
-	if (!ret && end == s->at) {
-		ret = take_listed(s, p, size, err);
-	} else {
-		p->kind = BACKUP_ZERO;
-		p->length_bytes = end - s->at;
-		if (p->length_bytes > MOST_GAP_BYTES)
-			p->length_bytes = MOST_GAP_BYTES;
-	}
-	if (p->length_bytes > size - s->at)
-		p->length_bytes = size - s->at;
-	s->at += p->length_bytes;
-	return ret ? ret : 1;
+	return chain_take(&s->chain, &s->at, p, err);
 }
 
 /* Always the same ones for a seed. */
@@ -81,30 +39,6 @@ static bool is_sampled(const struct pass *s, const struct backup_piece *p)
 	x ^= x >> 29;
 	x *= 0xbf58476d1ce4e5b9ull;
 	return s->sample_ppm >= 1000000 || (x >> 16) % 1000000 < s->sample_ppm;
-}
-
-static int check_chunks(struct pass *s, const struct backup_piece *p,
-			const uint8_t *buf, const char *where,
-			struct tide_error *err)
-{
-	for (uint64_t at = 0; at < p->length_bytes; at += BACKUP_CHUNK_BYTES) {
-		const struct backup_entry *e =
-			&p->chunks[at >> BACKUP_CHUNK_SHIFT];
-		uint64_t n = p->length_bytes - at;
-		struct backup_digest d;
-
-		n = n < BACKUP_CHUNK_BYTES ? n : BACKUP_CHUNK_BYTES;
-		if (e->zero) {
-			if (backup_is_zero(buf + at, n))
-				continue;
-		} else {
-			d = backup_digest_of(buf + at, n);
-			if (!memcmp(&d, &e->digest, sizeof(d)))
-				continue;
-		}
-		return chain_differs(&s->chain, where, e->chunk, err);
-	}
-	return 0;
 }
 
 /* A gap of a single image: it says nothing there. */
@@ -205,8 +139,8 @@ static int work(void *opaque, uint32_t worker, struct backup_piece *p,
 		     tide_disk_read(s->chain.disk, p->offset_bytes, buf,
 				    p->length_bytes, err);
 	if (!ret)
-		ret = check_chunks(s, p, buf, back ? s->target->path :
-				   s->chain.point->image, err);
+		ret = chain_check(&s->chain, p, buf, back ? s->target->path :
+				  s->chain.point->image, err);
 	if (!ret && s->kind == RESTORING)
 		return put(s, worker, p, buf, err);
 	tide__add_relaxed(&s->bytes, p->length_bytes);
