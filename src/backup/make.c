@@ -158,9 +158,26 @@ static int open_folder(struct making *m, struct disk *d, struct tide_error *err)
 	return 0;
 }
 
+/* Is the server on this host, so that its other socket is here, too? */
+static bool is_local(const char *uri)
+{
+	const char *end = strstr(uri, "://");
+	const char *unix_socket = strstr(uri, "+unix");
+
+	return end && unix_socket && unix_socket < end;
+}
+
 /* One control socket for all, or none. */
 static int choose_control(struct making *m, struct tide_error *err)
 {
+	for (size_t i = 0; i < m->count && !m->o->control; i++)
+		if (*m->disks[i].control && !is_local(m->disks[i].uri)) {
+			*m->disks[i].control = 0;
+			say(m, "the server's checkpoints are asked for over its "
+			    "control socket, which is on its host: give one that "
+			    "leads there with --control; now the disk is read as "
+			    "it is");
+		}
 	m->control = m->o->control ? m->o->control :
 		     *m->disks[0].control ? m->disks[0].control : NULL;
 	for (size_t i = 1; i < m->count && !m->o->control; i++)
@@ -390,6 +407,38 @@ static void passed_and_shown(void *opaque, const char *disk, uint64_t at,
 		p->m->o->progress(p->m->o->opaque, disk, at, size);
 }
 
+/* The one of @list whose name it is. */
+static const json_t *named(const json_t *list, const char *name)
+{
+	json_t *o;
+	size_t i;
+
+	json_array_foreach(list, i, o)
+		if (!strcmp(text_of(o, "name"), name))
+			return o;
+	return NULL;
+}
+
+/* An error of NBD is a number: the server knows more of an instant's death. */
+static void explain(const struct making *m, const struct disk *d,
+		    struct tide_error *err)
+{
+	const json_t *disk, *instant;
+	json_t *answer = NULL;
+
+	if (!d->frozen || backup_ask(m->control, json_pack("{s:s}", "command",
+							   "status"), &answer,
+				     NULL))
+		return;
+	disk = named(json_object_get(answer, "disks"), d->name);
+	instant = named(json_object_get(disk, "instants"), m->checkpoint);
+	if (*text_of(instant, "reason"))
+		tide_error_set(err, err->code, "backup", TIDE_NO_OFFSET,
+			       "%.60s: its instant died at the server: %.150s",
+			       d->name, text_of(instant, "reason"));
+	json_decref(answer);
+}
+
 static int copy_disk(struct making *m, struct disk *d, struct tide_error *err)
 {
 	struct backup_source_options so = {
@@ -466,8 +515,11 @@ static int copy_all(struct making *m, struct tide_error *err)
 {
 	int ret = 0;
 
-	for (size_t i = 0; i < m->count && !ret; i++)
+	for (size_t i = 0; i < m->count && !ret; i++) {
 		ret = copy_disk(m, &m->disks[i], err);
+		if (ret)
+			explain(m, &m->disks[i], err);
+	}
 	if (!m->control && !ret)
 		ret = backup_hook_run(m->o->post, m->o->hook_ms, err);
 	else if (!m->control)
