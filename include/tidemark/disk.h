@@ -76,7 +76,7 @@ struct tide_disk_extent {
  */
 struct tide_disk_options {
 	size_t size;
-	const char *format; /* "raw", "qcow2"; NULL: look at the magic */
+	const char *format; /* "raw", "qcow2", a driver; NULL: the magic says */
 	bool writable;
 	bool direct; /* O_DIRECT on the files below */
 	bool no_lock; /* open beside a writer, who may change what is read */
@@ -110,7 +110,8 @@ struct tide_disk_options {
 };
 
 /*
- * tide_disk_open: open the image at @path.
+ * tide_disk_open: open the image at @path, or at file:PATH, or what a driver
+ * has registered a scheme for (tidemark/disk_driver.h).
  * @options NULL: to read, all else as it is. Returns 0 and *out, to be closed,
  * or -errno: what open(2) says; -EINVAL (not an image of that format, damaged,
  * or options that are not known here); -EBUSY (somebody else writes it, or

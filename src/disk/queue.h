@@ -3,6 +3,7 @@
 #ifndef TIDE_DISK_QUEUE_H
 #define TIDE_DISK_QUEUE_H
 
+#include "tidemark/disk_driver.h"
 #include "tidemark/queue.h"
 
 struct tide_vec;
@@ -24,15 +25,5 @@ void tide_io_start_child(struct tide_queue *queue, struct tide_disk *below,
 			 struct tide_io *child);
 /* Carry out @io's blocking operation on a worker; completes by itself. */
 void tide_io_to_worker(struct tide_io *io);
-/*
- * Let another thread end @io: a driver whose answers arrive elsewhere, or a
- * request that has to wait for something. park: in `start`, on the queue's
- * thread; false: no memory, nothing was done. Then, once, from any thread:
- * unpark, and it is complete with @result; or again, and the queue's thread
- * asks the driver's `start` once more. Who sleeps on the queue is woken.
- */
-bool tide_io_park(struct tide_io *io);
-void tide_io_unpark(struct tide_io *io, int result);
-void tide_io_again(struct tide_io *io);
 
 #endif

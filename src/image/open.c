@@ -7,6 +7,9 @@
  * (raw) names the format: a guest could otherwise write a header that names
  * any backing file of the host.
  *
+ * A driver that an embedder brought (registry.c) is taken where it is named, or
+ * where its scheme stands before the path's first colon. file: is ours.
+ *
  * This stands above the drivers and above repair, so that neither knows the
  * other: an image that a crash left dirty is repaired here, if the caller
  * wants that, and opened again.
@@ -16,6 +19,7 @@
 #include <string.h>
 
 #include "disk/disk_internal.h"
+#include "image/registry.h"
 #include "qcow2/check/repair.h"
 #include "qcow2/driver/open.h"
 
@@ -36,6 +40,15 @@ static const struct format {
 
 #define FORMATS (sizeof(formats) / sizeof(*formats))
 
+/* The file of file:PATH or file://PATH, which has no host; else @path. */
+static const char *without_scheme(const char *path)
+{
+	if (strncmp(path, "file:", 5))
+		return path;
+	path += 5;
+	return strncmp(path, "///", 3) ? path : path + 2;
+}
+
 static const struct format *named(const char *path, const char *name,
 				  struct tide_error *err)
 {
@@ -43,7 +56,8 @@ static const struct format *named(const char *path, const char *name,
 		if (!strcmp(formats[i].name, name))
 			return &formats[i];
 	tide_error_set(err, -EINVAL, "disk", TIDE_NO_OFFSET,
-		       "%s: no format is named '%.20s'; raw and qcow2 are known",
+		       "%s: no format is named '%.20s'; raw and qcow2 are "
+		       "known, and what was registered",
 		       path, name);
 	return NULL;
 }
@@ -83,29 +97,42 @@ static int probe(const char *path, const struct tide_disk_options *options,
 	return 0;
 }
 
-int tide_disk_open(const char *path, const struct tide_disk_options *options,
-		   struct tide_disk **out, struct tide_error *err)
+static int open_format(const char *path, const struct tide_disk_options *o,
+		       struct tide_disk **out, struct tide_error *err)
 {
 	const struct format *format = NULL;
-	struct tide_disk_options o;
 	struct tide_error why;
-	int ret = tide__disk_options_take(&o, path, options, err);
+	int ret = 0;
 
-	if (ret < 0)
-		return ret;
-	if (o.format)
-		format = named(path, o.format, err);
+	if (o->format)
+		format = named(path, o->format, err);
 	else
-		ret = probe(path, &o, &format, err);
+		ret = probe(path, o, &format, err);
 	if (ret < 0 || !format)
 		return ret < 0 ? ret : -EINVAL;
-	ret = format->open(path, &o, out, &why);
-	if (ret == -EROFS && o.repair_dirty && format->repair) {
-		ret = format->repair(path, &o, &why);
+	ret = format->open(path, o, out, &why);
+	if (ret == -EROFS && o->repair_dirty && format->repair) {
+		ret = format->repair(path, o, &why);
 		if (ret == 0)
-			ret = format->open(path, &o, out, &why);
+			ret = format->open(path, o, out, &why);
 	}
 	if (ret < 0 && err)
 		*err = why;
 	return ret;
+}
+
+int tide_disk_open(const char *path, const struct tide_disk_options *options,
+		   struct tide_disk **out, struct tide_error *err)
+{
+	const struct tide_disk_driver *driver;
+	struct tide_disk_options o;
+	int ret = tide__disk_options_take(&o, path, options, err);
+
+	if (ret < 0)
+		return ret;
+	driver = o.format ? tide__driver_named(o.format)
+			  : tide__driver_of(path);
+	if (driver)
+		return driver->open(driver->opaque, path, &o, out, err);
+	return open_format(without_scheme(path), &o, out, err);
 }

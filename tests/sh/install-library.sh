@@ -58,15 +58,15 @@ needs() {
 [ "$(needs libtidemark-disk.so)" = "libc libtidemark liburing libz libzstd" ] ||
 	{ echo "libtidemark-disk needs $(needs libtidemark-disk.so)"; exit 1; }
 if nm -D --defined-only "${so%/*}/libtidemark-disk.so" | awk '{print $3}' |
-	grep -Ev '^(tide_(disk|queue|qcow2)_[a-z]|TIDEMARK_DISK_)'; then
+	grep -Ev '^(tide_(disk|queue|qcow2|io)_[a-z]|TIDEMARK_DISK_)'; then
 	echo "the disk library shows symbols that are not public"
 	exit 1
 fi
 # What it shows is declared, and what is declared it shows.
 diff <(nm -D --defined-only "${so%/*}/libtidemark-disk.so" |
 	sed -n 's/.* \(tide_[a-z0-9_]*\)@.*/\1/p' | sort) \
-	<(cc -E -P -I"$SRC/include" -include tidemark/queue.h -include tidemark/qcow2.h -xc /dev/null |
-		grep -oE '\btide_(disk|queue|qcow2)_[a-z0-9_]+\(' | tr -d '(' | sort -u) ||
+	<(cc -E -P -I"$SRC/include" -include tidemark/disk_driver.h -include tidemark/qcow2.h -xc /dev/null |
+		grep -oE '\btide_(disk|queue|qcow2|io)_[a-z0-9_]+\(' | tr -d '(' | sort -u) ||
 	{ echo "headers and symbols differ"; exit 1; }
 if nm -D --defined-only "$so" | awk '{print $3}' |
 	grep -Ev '^(tide_[a-z]|TIDEMARK_)'; then
