@@ -60,7 +60,8 @@ extern const struct cli_command cli_qcow2_info, cli_qcow2_check,
 extern const struct cli_command cli_top;
 extern const struct cli_command cli_snapshot_create, cli_snapshot_list,
     cli_snapshot_show, cli_snapshot_diff, cli_snapshot_verify,
-    cli_snapshot_restore, cli_snapshot_merge, cli_snapshot_prune;
+    cli_snapshot_restore, cli_snapshot_merge, cli_snapshot_prune,
+    cli_snapshot_serve;
 extern const struct cli_command cli_backup, cli_backup_list, cli_backup_verify,
     cli_backup_prune, cli_backup_mount,
     cli_restore;

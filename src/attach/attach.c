@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "attach/arch.h"
@@ -41,6 +42,23 @@ static int open_files(struct tide__attach *a, struct tide_error *err)
 	return 0;
 }
 
+/* Who attaches as we do is through in a moment; a debugger stays. */
+static int look(struct tide__target *target, int pid, struct tide_error *err)
+{
+	struct timespec nap = { 0, 2000000 };
+	int rc;
+
+	for (int i = 0;; i++) {
+		tide_error_clear(err);
+		rc = tide__target_look(target, pid, pid, err);
+		if (!rc)
+			rc = tide__target_judge(target, err);
+		if (rc != -EBUSY || i == 50)
+			return rc;
+		nanosleep(&nap, NULL);
+	}
+}
+
 int tide__attach_open(struct tide__attach *a, int pid,
 		      const struct tide__borrow_step *step,
 		      struct tide_error *err)
@@ -53,9 +71,7 @@ int tide__attach_open(struct tide__attach *a, int pid,
 		return tide_error_set(err, -EOPNOTSUPP, "attach",
 				      TIDE_NO_OFFSET, "attaching is written "
 				      "for x86-64 and arm64 only");
-	rc = tide__target_look(&a->target, pid, pid, err);
-	if (!rc)
-		rc = tide__target_judge(&a->target, err);
+	rc = look(&a->target, pid, err);
 	if (!rc)
 		rc = open_files(a, err);
 	if (!rc) {

@@ -40,6 +40,21 @@ struct tide__uffdio_writeprotect {
 #define TIDE__UFFDIO_WRITEPROTECT                                              \
 	_IOWR(0xAA, 0x06, struct tide__uffdio_writeprotect)
 
+/* Answers to missing faults. */
+struct tide__uffdio_copy {
+	uint64_t dst, src, len, mode;
+	int64_t copy;
+};
+struct tide__uffdio_zeropage {
+	struct tide__uffdio_range range;
+	uint64_t mode;
+	int64_t zeropage;
+};
+
+#define TIDE__UFFDIO_WAKE _IOR(0xAA, 0x02, struct tide__uffdio_range)
+#define TIDE__UFFDIO_COPY _IOWR(0xAA, 0x03, struct tide__uffdio_copy)
+#define TIDE__UFFDIO_ZEROPAGE _IOWR(0xAA, 0x04, struct tide__uffdio_zeropage)
+
 #define TIDE__PAGE_IS_WRITTEN (1ull << 1)
 #define TIDE__PM_SCAN_WP_MATCHING (1ull << 0)
 #define TIDE__PM_SCAN_CHECK_WPASYNC (1ull << 1)
