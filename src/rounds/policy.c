@@ -6,16 +6,23 @@
  * The forecast after each harvest: the pages that are dirty now, and those that
  * will be written between this harvest and the pause, at the rate the wire
  * showed; one more harvest; and three answers of the other side (of the last
- * round, READY, DONE), each as quick as its quickest so far. The rate of writes
- * is the peak of the rounds before, fading by a quarter each: a long round
- * counts a page once however often it was written, so it shows too low a rate.
+ * round, READY, DONE). The rate of writes is the peak of the rounds before,
+ * fading by a quarter each: a long round counts a page once however often it
+ * was written, so it shows too low a rate. Likewise an answer is expected to
+ * take what the slowest of late took, and the wire to be as slow as in the
+ * slower of the last two busy rounds: on a host with other work one round says
+ * little of the next, and what goes on is a round more, what stops too early
+ * misses the target.
+ *
+ * What cannot be known before it has happened once is how long the other side
+ * takes to load the state and to let the guest run.
  *
  * Below the target: stop. If a round left more than three quarters of what it
  * began with, the guest writes about as fast as the wire carries; then its
  * vCPUs are throttled, by 20 percent and 10 more each time. At the highest
  * throttle, three rounds without progress are the verdict. A guest is never
- * throttled where that cannot help: if answers and harvest alone, the floor,
- * take longer than the target.
+ * throttled where that cannot help: if the harvest and answers as quick as the
+ * quickest so far, the floor, take longer than the target.
  */
 #include "rounds/policy.h"
 
@@ -27,6 +34,11 @@
 static uint64_t max(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
+}
+
+static uint64_t min(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
 }
 
 static uint64_t rate_of(uint64_t bytes, uint64_t ns)
@@ -42,7 +54,12 @@ void tide__policy_learn(struct tide__policy *p, uint64_t bytes, uint64_t ns,
 	 * bound from below, to go by until there was a busy one.
 	 */
 	if (bytes > BUSY_BYTES) {
-		p->wire_bytes_per_s = rate_of(bytes, ns);
+		uint64_t rate = rate_of(bytes, ns);
+
+		p->wire_bytes_per_s = p->was_busy
+					  ? min(rate, p->last_bytes_per_s)
+					  : rate;
+		p->last_bytes_per_s = rate;
 		p->was_busy = true;
 	} else if (!p->was_busy) {
 		p->wire_bytes_per_s = max(p->wire_bytes_per_s,
@@ -52,6 +69,7 @@ void tide__policy_learn(struct tide__policy *p, uint64_t bytes, uint64_t ns,
 	}
 	if (!p->turn_ns || turn_ns < p->turn_ns)
 		p->turn_ns = turn_ns;
+	p->slow_turn_ns = max(turn_ns, p->slow_turn_ns - p->slow_turn_ns / 4);
 }
 
 struct tide__forecast tide__policy_forecast(const struct tide__policy *p,
@@ -66,8 +84,10 @@ struct tide__forecast tide__policy_forecast(const struct tide__policy *p,
 
 	return (struct tide__forecast){
 		.floor_ns = floor,
-		.downtime_ns = floor + (uint64_t)(pages * TIDE_PAGE_BYTES *
-						  1e9 / wire),
+		.downtime_ns = left->harvest_ns +
+			       ANSWERS * max(p->slow_turn_ns, p->turn_ns) +
+			       (uint64_t)(pages * TIDE_PAGE_BYTES * 1e9 /
+					  wire),
 	};
 }
 

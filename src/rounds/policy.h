@@ -16,9 +16,11 @@ struct tide__policy {
 	unsigned int max_rounds;
 	unsigned int max_throttle_percent;	/* 0: the guest cannot, or may not */
 	/* Learned from the rounds before. */
-	uint64_t wire_bytes_per_s;	/* what the last busy round reached */
+	uint64_t wire_bytes_per_s;	/* the slower of the last two busy rounds */
+	uint64_t last_bytes_per_s;	/* of the last one alone */
 	bool was_busy;			/* there was one */
 	uint64_t turn_ns;		/* the quickest answer of the sink */
+	uint64_t slow_turn_ns;		/* the slowest of late, fading */
 	uint64_t peak_pages_per_s;	/* of writes, fading */
 	/* The state. */
 	unsigned int throttle_percent;

@@ -126,11 +126,17 @@ static void forecasts(void **state)
 	const struct tide__left left = { .pages = 10, .pages_per_s = 1000,
 					 .harvest_ns = 4 * MS };
 	struct tide__forecast f = tide__policy_forecast(&p, &left);
+	struct tide__policy late = p;
 
 	(void)state;
 	assert_int_equal(f.floor_ns, 10 * MS);
 	/* Ten pages, and four that are written while it is harvested. */
 	assert_int_equal(f.downtime_ns, 24 * MS);
+	/* Answers took longer of late: that is expected, but no floor. */
+	late.slow_turn_ns = 5 * MS;
+	f = tide__policy_forecast(&late, &left);
+	assert_int_equal(f.floor_ns, 10 * MS);
+	assert_int_equal(f.downtime_ns, 33 * MS);
 }
 
 static void learns(void **state)
@@ -155,6 +161,22 @@ static void learns(void **state)
 	assert_int_equal(p.turn_ns, 5);
 	tide__policy_learn(&p, 1 << 20, 4, 5);
 	assert_int_equal(p.wire_bytes_per_s, 1048577001);
+	/* The slower of two busy rounds counts, whichever was first. */
+	tide__policy_learn(&p, 2 << 20, MS - 1, 9);
+	assert_int_equal(p.wire_bytes_per_s, 1048577001);
+	tide__policy_learn(&p, 3 << 20, MS - 1, 9);
+	assert_int_equal(p.wire_bytes_per_s, 2097152001);
+	tide__policy_learn(&p, 2 << 20, MS - 1, 9);
+	tide__policy_learn(&p, (1 << 20) + 4, MS - 1, 9);
+	assert_int_equal(p.wire_bytes_per_s, 1048580001);
+	/* The slowest answer fades by a quarter a round. */
+	p.slow_turn_ns = 0;
+	tide__policy_learn(&p, 1, 1, 400);
+	assert_int_equal(p.slow_turn_ns, 400);
+	tide__policy_learn(&p, 1, 1, 7);
+	assert_int_equal(p.slow_turn_ns, 300);
+	tide__policy_learn(&p, 1, 1, 301);
+	assert_int_equal(p.slow_turn_ns, 301);
 	/* The peak of writes fades by a quarter a round. */
 	tide__policy_judge(&p, &left);
 	assert_int_equal(p.peak_pages_per_s, 1000);
