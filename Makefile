@@ -35,7 +35,7 @@ test: deps
 
 # A build of its own: sanitized objects do not mix with others.
 TSAN_TESTS = dirty_threads producers slots precopy_slots precopy disk queue \
-	qcow2 qcow2_queue control sink move rearm cbt
+	qcow2 qcow2_queue control sink move rearm cbt durable driver
 tsan: deps
 	@[ -f build-tsan/build.ninja ] || meson setup build-tsan \
 		-Db_sanitize=thread -Db_lundef=false -Dc_args=-Wno-tsan >/dev/null

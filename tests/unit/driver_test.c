@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "base/atomic.h"
 #include "seed.h"
 #include "tidemark/disk_driver.h"
 
@@ -28,7 +29,7 @@
 /* Memory, and a thread that does what start has parked. */
 struct memory {
 	uint8_t bytes[BYTES];
-	uint32_t flushes, closes, durable;
+	uint32_t flushes, closes, durable; /* atomic */
 	pthread_mutex_t lock;
 	pthread_cond_t more;
 	struct tide_io *parked[DEPTH];
@@ -71,7 +72,7 @@ static int mem_write(void *opaque, uint64_t offset_bytes,
 	struct memory *m = opaque;
 
 	(void)err;
-	m->durable += flags & TIDE_FUA ? 1 : 0;
+	tide__add_relaxed(&m->durable, flags & TIDE_FUA ? 1 : 0);
 	copy(m->bytes + offset_bytes, parts, count, true);
 	return 0;
 }
@@ -79,14 +80,14 @@ static int mem_write(void *opaque, uint64_t offset_bytes,
 static int mem_flush(void *opaque, struct tide_error *err)
 {
 	(void)err;
-	((struct memory *)opaque)->flushes++;
+	tide__add_relaxed(&((struct memory *)opaque)->flushes, 1);
 	return 0;
 }
 
 static int mem_close(void *opaque, struct tide_error *err)
 {
 	(void)err;
-	((struct memory *)opaque)->closes++;
+	tide__add_relaxed(&((struct memory *)opaque)->closes, 1);
 	return 0;
 }
 
