@@ -21,7 +21,10 @@
 struct session {
 	struct qcow2_image image;
 	bool json;
-	struct cli_json j; /* an object with an open array of what was done */
+	/* An object with an open array: what goes, then what was done. */
+	struct cli_json j;
+	bool doing; /* the second of them */
+	uint64_t losses; /* that were said */
 };
 
 static int write_fd(void *opaque, uint64_t offset, const void *buf,
@@ -77,11 +80,59 @@ static int extend_fd(void *opaque, uint64_t size_bytes, struct tide_error *err)
 		       0;
 }
 
+static void print_loss(const struct qcow2_loss *l)
+{
+	char shown[CLI_SHOWN];
+
+	printf("loss      guest offsets %llu to %llu",
+	       (unsigned long long)l->guest_bytes,
+	       (unsigned long long)(l->guest_bytes + l->length_bytes));
+	if (l->snapshot)
+		printf(" of snapshot '%s'", cli_show(shown, l->snapshot));
+	else if (!l->active)
+		printf(" of snapshots");
+	printf(": %s\n", l->why);
+}
+
+/* All of them, before anything is written. */
+static void loss(void *opaque, const struct qcow2_loss *l)
+{
+	struct session *s = opaque;
+
+	s->losses++;
+	if (!s->json) {
+		print_loss(l);
+		return;
+	}
+	cli_json_object(&s->j, NULL);
+	cli_json_number(&s->j, "offset", l->guest_bytes);
+	cli_json_number(&s->j, "length", l->length_bytes);
+	cli_json_bool(&s->j, "active", l->active);
+	if (l->snapshot)
+		cli_json_text(&s->j, "snapshot", l->snapshot);
+	cli_json_text(&s->j, "why", l->why);
+	cli_json_close(&s->j);
+}
+
+/* From here on things are written: what goes must be out. */
+static void begin_doing(struct session *s)
+{
+	if (s->doing)
+		return;
+	s->doing = true;
+	if (s->json) {
+		cli_json_close(&s->j);
+		cli_json_array(&s->j, "done");
+	}
+	fflush(stdout);
+}
+
 /* At once: who reads along sees what was done, whatever comes after. */
 static void done(void *opaque, const char *what)
 {
 	struct session *s = opaque;
 
+	begin_doing(s);
 	if (s->json)
 		cli_json_text(&s->j, NULL, what);
 	else
@@ -105,6 +156,7 @@ static int recheck(const struct cli_parsed *p, struct session *s)
 	struct qcow2_report report;
 	int code;
 
+	begin_doing(s);
 	if (qcow2_image_reread(p, &s->image) ||
 	    qcow2_report_make(p, &s->image, &report, NULL))
 		return QCOW2_NOT_CHECKED;
@@ -126,6 +178,8 @@ static int repair(const struct cli_parsed *p, struct session *s)
 {
 	struct qcow2_repair_options options = {
 		.accept_loss = cli_flag(p, "accept-loss"),
+		.loss = loss,
+		.loss_opaque = s,
 	};
 	struct qcow2_writer w = { write_fd, sync_fd, extend_fd, s };
 	struct tide_error err;
@@ -136,7 +190,7 @@ static int repair(const struct cli_parsed *p, struct session *s)
 	if (s->json) {
 		cli_json_begin(&s->j, stdout);
 		cli_json_object(&s->j, NULL);
-		cli_json_array(&s->j, "done");
+		cli_json_array(&s->j, "losses");
 	}
 	if (qcow2_repair(&s->image.reader, &w, &options, done, s, &err)) {
 		cli_fail(p->command, QCOW2_NOT_CHECKED, "%s", err.text);

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "base/bytes.h"
 #include "qcow2/check/repair.h"
 #include "qcow2_sample.h"
 #include "seed.h"
@@ -136,10 +137,38 @@ static int repair(struct disk *d, struct tide_error *err)
 	return qcow2_repair(&d->r, &w, &options, NULL, NULL, err);
 }
 
+/* Entry @i of the first L2 table; @value 0: that table itself. */
+static void bend(struct qcow2_memory *m, uint64_t i, uint64_t value)
+{
+	uint8_t *b = (uint8_t *)m->bytes;
+	uint64_t l1 = tide__get_be(b + 40, 8);
+	uint64_t l2 = tide__get_be(b + l1, 8) & QCOW2_OFFSET_MASK;
+
+	assert_true(l2 && l2 + 8 * i + 8 <= m->size_bytes);
+	tide__put_be(b + l2 + 8 * i, value ? value : 1ull << 63 | l2, 8);
+}
+
+/*
+ * A sample, or one that is bent: an entry that names its own table, one that
+ * cannot be followed, one with reserved bits.
+ */
+static struct qcow2_memory start_of(const char *name)
+{
+	struct qcow2_memory m;
+
+	if (strcmp(name, "bent"))
+		return sample_load(name);
+	m = sample_load("snap-40");
+	bend(&m, 5, 0);
+	bend(&m, 7, 1ull << 63 | 0x200);
+	bend(&m, 9, 1ull << 63 | 1ull << 58);
+	return m;
+}
+
 static const char *const samples[] = {
 	"lazy-killed",	      "bad-bitmap-name-size", "bad-bitmap-dup-name",
 	"bad-snapshot-idlen", "bad-l1-to-reftable",   "bad-shared-cluster",
-	"bad-refcount-high",
+	"bad-refcount-high",  "bent",
 };
 #define SAMPLES (sizeof(samples) / sizeof(samples[0]))
 
@@ -170,7 +199,7 @@ static void crashes(void **state)
 
 	(void)state;
 	for (size_t s = 0; s < SAMPLES; s++) {
-		start = sample_load(samples[s]);
+		start = start_of(samples[s]);
 		disk_init(&whole, &start);
 		most = corruptions(&whole);
 		assert_int_equal(repair(&whole, &err), 0);
@@ -199,7 +228,7 @@ static void failing_writes(void **state)
 
 	(void)state;
 	for (size_t s = 0; s < SAMPLES; s++) {
-		start = sample_load(samples[s]);
+		start = start_of(samples[s]);
 		for (int at = 0;; at++) {
 			disk_init(&d, &start);
 			most = corruptions(&d);

@@ -73,7 +73,7 @@ static uint32_t compatible(uint32_t use)
 		return 1u << QCOW2_SECTION_L2 | 1u << QCOW2_SECTION_INACTIVE_L2;
 	case QCOW2_USE_DATA:
 	case QCOW2_USE_PACKED:
-		return 1u << use;
+		return 1u << QCOW2_USE_DATA | 1u << QCOW2_USE_PACKED;
 	default:
 		return 0;
 	}
@@ -163,6 +163,7 @@ static int each_defect(void *opaque, const struct qcow2_defect *d)
 		break;
 	default:
 		c->out.lost_refs += !d->harmless;
+		c->out.mendable += d->harmless;
 	}
 	check_say(c, QCOW2_PROBLEM_REFERENCE, d->from,
 		  "reference to a %s at offset %llu: %#llx: %s",

@@ -42,6 +42,7 @@ struct qcow2_check {
 	 * seem to be free.
 	 */
 	uint64_t lost_refs;
+	uint64_t mendable; /* references of which it is known what they mean */
 	uint64_t count_defects; /* of the references: to refcounts */
 	uint64_t copied_harmless; /* of the copied: no second reference */
 	uint64_t cut_clusters; /* guest data that the end of the file cuts */

@@ -8,6 +8,7 @@
  * on disk says one, too, for else the refcount is what is wrong, and was said.
  */
 #include "qcow2/check/check_internal.h"
+#include "qcow2/check/mend.h"
 #include "qcow2/format/entry.h"
 
 /* One entry of one table, and its place in the file. */
@@ -20,54 +21,27 @@ struct spot {
 	uint64_t subclusters;
 };
 
-static void complain(const struct spot *s, const char *why)
+static void complain(const struct spot *s, const struct qcow2_mend *m)
 {
-	s->c->out.lost_refs++;
+	s->c->out.lost_refs += m->doubt;
+	s->c->out.mendable += !m->doubt;
 	check_say(s->c, QCOW2_PROBLEM_REFERENCE, s->at,
 		  "L2 entry at offset %llu: %#llx: %s",
-		  (unsigned long long)s->at, (unsigned long long)s->entry, why);
+		  (unsigned long long)s->at, (unsigned long long)s->entry,
+		  m->why);
 }
 
-static int count_packed(const struct spot *s)
+/* @entry: as it ought to be. */
+static int count_packed(const struct spot *s, uint64_t entry)
 {
 	uint64_t offset, bytes;
 
-	qcow2_entry_packed(s->c->h, s->entry, &offset, &bytes);
-	if (s->entry & QCOW2_ENTRY_COPIED)
-		complain(s, "compressed data with the COPIED flag");
-	if (s->subclusters)
-		complain(s, "compressed data with subclusters");
-	if (s->c->external)
-		complain(s, "compressed data beside an external data file");
-	if (offset >= s->c->r->size_bytes) {
-		complain(s, "compressed data past the end of the file");
-		return 0;
-	}
+	qcow2_entry_packed(s->c->h, entry, &offset, &bytes);
 	if (s->ref->active)
 		s->c->out.packed_clusters++;
 	return check_count(s->c, offset, bytes,
 			   s->ref->active + s->ref->inactive, QCOW2_USE_PACKED,
 			   s->at);
-}
-
-/* Why the bits beside the offset are wrong; NULL: they are not. */
-static const char *wrong_bits(const struct spot *s)
-{
-	const struct qcow2_header *h = s->c->h;
-	bool extended = h->incompatible & QCOW2_INCOMPAT_EXTENDED_L2;
-	uint64_t reserved = QCOW2_ENTRY_RESERVED;
-	uint32_t allocated = (uint32_t)s->subclusters;
-
-	/* Bits of the offset are said to be unaligned, by who looks at it. */
-	if (h->version < 3 || extended)
-		reserved |= QCOW2_ENTRY_ZERO;
-	if (s->entry & reserved)
-		return "reserved bits are set";
-	if (allocated & (uint32_t)(s->subclusters >> 32))
-		return "a subcluster is both allocated and zero";
-	if (allocated && !s->c->external && !(s->entry & QCOW2_OFFSET_MASK))
-		return "subclusters are allocated without a cluster";
-	return NULL;
 }
 
 /* Bytes at the end of a guest data cluster that the file does not have. */
@@ -88,28 +62,17 @@ static uint64_t cut_bytes(const struct spot *s, uint64_t offset)
 	return offset + need - s->c->r->size_bytes;
 }
 
-static int count_plain(const struct spot *s)
+static int count_plain(const struct spot *s, uint64_t entry)
 {
 	struct check *c = s->c;
-	uint64_t offset = s->entry & QCOW2_OFFSET_MASK, cut;
-	const char *why = wrong_bits(s);
+	uint64_t offset = entry & QCOW2_OFFSET_MASK, cut;
 
-	if (why)
-		complain(s, why);
-	if (s->ref->active && s->entry & QCOW2_ENTRY_ZERO)
+	if (s->ref->active && entry & QCOW2_ENTRY_ZERO)
 		c->out.zero_clusters++;
 	else if (s->ref->active && offset)
 		c->out.data_clusters++;
 	if (!offset || c->external)
 		return 0;
-	if (offset & (c->cluster - 1)) {
-		complain(s, "not aligned to a cluster");
-		return 0;
-	}
-	if (offset >= c->r->size_bytes) {
-		complain(s, "guest data past the end of the file");
-		return 0;
-	}
 	cut = cut_bytes(s, offset);
 	c->out.cut_clusters += cut != 0;
 	if (cut)
@@ -128,6 +91,7 @@ int check_l2_count(void *opaque, const struct qcow2_l2_ref *ref,
 	struct check *c = opaque;
 	uint64_t entries = 1ull << qcow2_l2_bits(c->h);
 	struct spot s = { .c = c, .ref = ref };
+	struct qcow2_mend m;
 	int rc = 0;
 
 	for (uint64_t i = 0; i < entries && !rc; i++) {
@@ -136,8 +100,12 @@ int check_l2_count(void *opaque, const struct qcow2_l2_ref *ref,
 		s.entry = qcow2_entry(c->h, table, i, &s.subclusters);
 		if (!s.entry && !s.subclusters)
 			continue;
-		rc = s.entry & QCOW2_ENTRY_PACKED ? count_packed(&s) :
-						    count_plain(&s);
+		qcow2_mend_l2(c->h, c->r->size_bytes, s.entry, s.subclusters,
+			      &m);
+		if (m.why)
+			complain(&s, &m);
+		rc = m.entry & QCOW2_ENTRY_PACKED ? count_packed(&s, m.entry) :
+						    count_plain(&s, m.entry);
 	}
 	return rc;
 }

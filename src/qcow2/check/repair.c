@@ -10,7 +10,9 @@
  *     the header, with the autoclear bit off around it: a crash in between
  *     leaves bitmaps void, never wrong;
  *  3. a cut last cluster: the file is made longer;
- *  4. if loss is accepted: entries that lead nowhere become zero;
+ *  4. entries that are wrong by themselves (repair_mend.c); if loss is
+ *     accepted, those that cannot be followed become zero, and clusters that
+ *     two claim are settled (repair_claims.c);
  *     Then snapshots that lack what the format demands get it, in a new table
  *     behind the end of the file, and one write switches over;
  *  5. refcounts, from the references that there are now. In place where each
@@ -20,6 +22,7 @@
  *  6. COPIED flags, each of which is right by itself;
  *  7. when a check finds no corruption: the dirty and corrupt bits.
  *
+ * What will be lost is said before the first write: repair_plan.c plays it all.
  * After every step the image is looked at anew: no step relies on what a
  * former one meant to write.
  */
@@ -163,23 +166,37 @@ bool repair_counts_wrong(const struct repair *x)
 	       x->found.found[QCOW2_PROBLEM_OVERLAP];
 }
 
-static int run(struct repair *x)
+/* May what is lost be given up? */
+static bool accepted(const struct repair *x)
+{
+	return x->options->accept_loss && !x->doubtful;
+}
+
+static int settle_references(struct repair *x)
+{
+	int rc = 0;
+
+	if (x->found.mendable || (x->found.lost_refs && accepted(x)))
+		rc = repair_mend(x, false);
+	if (rc || !x->found.lost_refs || !accepted(x))
+		return rc;
+	/* What is no table must not be mended as one. */
+	if ((rc = repair_claim_tables(x)) || (rc = repair_mend(x, true)) ||
+	    (rc = repair_claim_clusters(x)))
+		return rc;
+	x->found.lost_refs = 0;
+	return 0;
+}
+
+int repair_run(struct repair *x)
 {
 	int rc = repair_look(x);
 
 	if (rc || (rc = repair_doubts(x)) || (rc = repair_snapshots(x)) ||
-	    (rc = repair_bitmaps(x)) || (rc = repair_end(x)))
+	    (rc = repair_bitmaps(x)) || (rc = repair_end(x)) ||
+	    (rc = settle_references(x)) || (rc = repair_snapshot_table(x)))
 		return rc;
-	if (x->found.lost_refs && x->options->accept_loss && !x->doubtful) {
-		rc = repair_refs(x);
-		if (rc)
-			return rc;
-		x->found.lost_refs = 0;
-	}
-	rc = repair_snapshot_table(x);
-	if (rc)
-		return rc;
-	if (x->options->accept_loss && !x->doubtful)
+	if (accepted(x))
 		x->found.lost_refs = 0;
 	if (repair_counts_wrong(x)) {
 		rc = repair_counts(x);
@@ -200,8 +217,12 @@ int qcow2_repair(struct qcow2_reader *r, const struct qcow2_writer *w,
 {
 	struct repair x = { .r = r, .w = w, .options = options, .done = done,
 			    .opaque = opaque, .err = err };
-	int rc = run(&x);
+	int rc = 0;
 
+	if (options->accept_loss && options->loss)
+		rc = repair_plan(&x);
+	if (!rc)
+		rc = repair_run(&x);
 	qcow2_header_fini(&x.h);
 	qcow2_census_fini(&x.census);
 	return rc;

@@ -6,10 +6,15 @@
  * corrupt bits; bitmaps that keep the reference tool from opening the image
  * are salvaged where nothing is in doubt, else dropped.
  *
- * Repaired only if the loss is accepted: snapshots behind an entry of their
- * table that cannot be read, and references that lead nowhere or onto other
- * metadata. Else they stay as they are, and so does what seems to be leaked:
- * it may be what they meant.
+ * Entries of L1 and L2 tables of which it is known what they mean, in spite of
+ * reserved bits, are put right, too.
+ *
+ * Repaired only if the loss is accepted: snapshots whose tables cannot be
+ * found, and references that lead nowhere or onto other metadata. Else they
+ * stay as they are, and so does what seems to be leaked: it may be what they
+ * meant. What can be read is not given up: where two claims are good, the
+ * cluster is copied for one of them; a table that proves itself wins over a
+ * stray pointer; the disk as it is now wins over a snapshot.
  *
  * Every write leaves the image no worse than before it: the order is that of
  * repair.c. Nobody else may have the image open.
@@ -33,8 +38,21 @@ struct qcow2_writer {
 	void *opaque;
 };
 
+/* A range of guest addresses that can no longer be read as it was meant. */
+struct qcow2_loss {
+	const char *snapshot; /* whose disk, by name; NULL: the one as it is
+			       * now, or of snapshots that are not known */
+	bool active; /* of the disk as it is now */
+	uint64_t guest_bytes, length_bytes; /* on that disk */
+	const char *why;
+};
+typedef void qcow2_loss_fn(void *opaque, const struct qcow2_loss *loss);
+
 struct qcow2_repair_options {
 	bool accept_loss;
+	/* May be NULL. Called for all that will go, before the first write. */
+	qcow2_loss_fn *loss;
+	void *loss_opaque;
 };
 
 /* One thing that was done, as a sentence. */

@@ -17,6 +17,9 @@ struct repair {
 	struct qcow2_census census; /* of the file as it is now */
 	uint64_t cluster;
 	bool doubtful; /* nothing may be freed or given up */
+	qcow2_loss_fn *loss; /* in a plan: what goes; else NULL */
+	void *loss_opaque;
+	uint64_t lost; /* ranges that went */
 };
 
 void repair_say(struct repair *x, const char *format, ...)
@@ -44,7 +47,18 @@ int repair_doubts(struct repair *x);
 /* repair_snapshots.c: in place, and after references are settled, anew. */
 int repair_snapshots(struct repair *x);
 int repair_snapshot_table(struct repair *x);
-int repair_refs(struct repair *x);
+/* All steps, on what x->r and x->w are. */
+int repair_run(struct repair *x);
+/* Play it without writing, and say what will be lost. */
+int repair_plan(struct repair *x);
+/*
+ * Entries by themselves. Until what lies on tables is @settled, only of tables
+ * that nothing else is in.
+ */
+int repair_mend(struct repair *x, bool settled);
+/* If loss is accepted: clusters with two uses, tables and then the guest's. */
+int repair_claim_tables(struct repair *x);
+int repair_claim_clusters(struct repair *x);
 int repair_bitmaps(struct repair *x);
 int repair_counts(struct repair *x);
 int repair_rebuild(struct repair *x);

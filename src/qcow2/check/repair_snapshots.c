@@ -17,7 +17,7 @@
 
 #include "base/bytes.h"
 #include "qcow2/check/overlay.h"
-#include "qcow2/check/repair_internal.h"
+#include "qcow2/check/repair_tables.h"
 
 static int read_table(struct repair *x, struct qcow2_snapshots *s)
 {
@@ -119,6 +119,14 @@ static int fix_entries(struct repair *x, const struct qcow2_snapshots *s)
 	return rc;
 }
 
+static void lose(struct repair *x, const char *name, uint64_t bytes,
+		 const char *why)
+{
+	struct repair_entry e = { .snapshot = name, .length_bytes = bytes };
+
+	repair_lose(x, &e, why);
+}
+
 /* Entries that cannot be told apart. */
 static int fix_count(struct repair *x, uint32_t keep)
 {
@@ -139,6 +147,9 @@ static int fix_count(struct repair *x, uint32_t keep)
 			   keep);
 		return 0;
 	}
+	if (!miscounted || !keep)
+		lose(x, NULL, 0, "entries of the snapshot table cannot be "
+				 "told apart");
 	rc = repair_field(x, 60, keep, 4);
 	if (!rc && miscounted)
 		repair_say(x, "snapshots: %u are there, not %u", keep, count);
@@ -263,6 +274,7 @@ static uint32_t announce(struct repair *x, const struct qcow2_snapshots *s)
 		const struct qcow2_snapshot *n = &s->items[i];
 
 		if (drops(x, n)) {
+			lose(x, n->name, n->disk_size_bytes, n->broken);
 			repair_say(x, "snapshot '%.60s': given up: %s", n->name,
 				   n->broken);
 			changes++;

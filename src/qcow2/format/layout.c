@@ -41,18 +41,32 @@ const char *qcow2_section_name(enum qcow2_section section)
 	return section < QCOW2_SECTION_COUNT ? names[section] : "data";
 }
 
+static int defect(struct walk *w, const struct qcow2_defect *f)
+{
+	if (w->v->flaw)
+		return w->v->flaw(w->v->opaque, f);
+	return tide_error_set(w->err, -EINVAL, "qcow2-layout", f->from,
+			      "%s: reference to a %s at offset %llu: %#llx: %s",
+			      w->r->path, qcow2_section_name(f->section),
+			      (unsigned long long)f->from,
+			      (unsigned long long)f->value, f->why);
+}
+
 static int flaw(struct walk *w, enum qcow2_section section, uint64_t from,
 		uint64_t value, const char *why)
 {
 	struct qcow2_defect f = { section, from, value, why, false };
 
-	if (w->v->flaw)
-		return w->v->flaw(w->v->opaque, &f);
-	return tide_error_set(w->err, -EINVAL, "qcow2-layout", from,
-			      "%s: reference to a %s at offset %llu: %#llx: %s",
-			      w->r->path, qcow2_section_name(section),
-			      (unsigned long long)from,
-			      (unsigned long long)value, why);
+	return defect(w, &f);
+}
+
+/* What is wrong with it does not touch what it refers to. */
+static int known_flaw(struct walk *w, enum qcow2_section section,
+		      uint64_t from, uint64_t value, const char *why)
+{
+	struct qcow2_defect f = { section, from, value, why, true };
+
+	return defect(w, &f);
 }
 
 /* NULL if a section may lie there. */
@@ -100,9 +114,9 @@ static int each_l1(void *opaque, uint64_t index, uint64_t value, uint64_t at)
 	int rc = 0;
 
 	if (value & L1_RESERVED)
-		rc = flaw(w, kind, at, value, "reserved bits are set");
-	if (!rc && !offset && value & 1ull << 63)
-		rc = flaw(w, kind, at, value, "COPIED, but no table");
+		rc = known_flaw(w, kind, at, value, "reserved bits are set");
+	else if (!offset && value & 1ull << 63)
+		rc = known_flaw(w, kind, at, value, "COPIED, but no table");
 	if (rc || !offset)
 		return rc;
 	why = misplaced(w, offset, w->cluster);
@@ -188,7 +202,7 @@ static int doubtful_entry(struct walk *w, const struct qcow2_snapshot *s)
 	else if (s->incomplete)
 		f.why = "an entry without the extra data of version 3";
 	/* Who is not tolerant reads the first no further, the second as is. */
-	return f.why && w->v->flaw ? w->v->flaw(w->v->opaque, &f) : 0;
+	return f.why && w->v->flaw ? defect(w, &f) : 0;
 }
 
 static int walk_snapshot(struct walk *w, const struct qcow2_snapshot *s,

@@ -89,16 +89,20 @@ static int read_entry(const struct snapshot_scan *scan, uint64_t at,
 static const char *judge(const struct snapshot_scan *scan,
 			 const struct qcow2_snapshot *s)
 {
-	uint64_t size = scan->r->size_bytes;
+	uint64_t cluster = qcow2_cluster_bytes(scan->h);
+	uint64_t size = (scan->r->size_bytes + cluster - 1) & -cluster;
 
 	if (s->l1_entries > QCOW2_MAX_L1_BYTES / 8)
 		return "its L1 table is above 32 MiB";
-	if (s->l1_offset & (qcow2_cluster_bytes(scan->h) - 1))
+	if (s->l1_offset & (cluster - 1))
 		return "its L1 table is not aligned to a cluster";
 	if (!s->l1_entries)
 		return s->disk_size_bytes ? "its L1 table has no entries" :
 					    NULL;
-	if (!s->l1_offset || s->l1_offset >= size)
+	if (!s->l1_offset)
+		return "it has no L1 table";
+	if (s->l1_offset >= size ||
+	    8ull * s->l1_entries > size - s->l1_offset)
 		return "its L1 table is past the end of the file";
 	return NULL;
 }
