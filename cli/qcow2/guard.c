@@ -101,9 +101,9 @@ static void follow(struct guard *g, uint64_t t_us, uint64_t offset,
 			n = end - offset;
 		if (r->type == QCOW2_GUEST_DAMAGED)
 			g->refused++;
-		else if (r->has_host)
+		else if (r->has_host && !g->external)
 			check(g, t_us, offset, r->host_bytes + skip, n);
-		else
+		else if (!r->has_host)
 			g->unmapped++;
 		offset += n;
 	}
@@ -122,7 +122,7 @@ static void play(struct guard *g, uint64_t t_us, uint64_t offset,
 	}
 	if (g->in_file)
 		check(g, t_us, offset, offset, length);
-	else if (!g->external)
+	else
 		follow(g, t_us, offset, length);
 }
 

@@ -245,3 +245,40 @@ mended "losses" --accept-loss
 "$TIDEMARK" qcow2 repair --accept-loss --json a.q >r.out
 python3 -c 'import json; assert json.load(open("r.out"))["losses"] == []' || fail "no losses"
 echo "ok - what goes is said"
+
+# --- what the reference tool does not open, or opens in spite of it ---
+fresh 1M
+echo 'p(88, 2)' | edit a.q
+[ "$(ours a.q)" = 2 ] || fail "a raw data file, but none: $(cat t.out)"
+mended "a raw data file, but none"
+fresh 0
+echo 'p(40, 0xfffffffe); p(36, 0, 4)' | edit a.q
+[ "$(ours a.q)" = 1 ] || fail "an unaligned L1 table of no entries: $(cat t.out)"
+fresh 64M
+echo "d[112:116] = bytes.fromhex('12345678'); p(116, 0x7fffffff, 4); p(8, 0x74)" | edit a.q
+[ "$(ours a.q)" = 1 ] || fail "an extension that is cut: $(cat t.out)"
+for at in 0x10 0x70; do
+	fresh 64M
+	echo "p(8, $at)" | edit a.q
+	[ "$(ours a.q)" = 0 ] || fail "a backing name of no bytes at $at: $(cat t.out)"
+done
+echo "ok - headers at their edge"
+
+# --- guard refuses what the driver refuses ---
+printf '0,write,65536,512\n' >trace
+fresh 64M
+io -c 'write -P 7 0 128k' a.q
+for bend in 'p(l2 + 8, g(l2 + 8) ^ 512)' 'p(l2 + 8, g(l2 + 8) | 1 << 58)' 'p(l1, g(l2))'; do
+	cp a.q c.q
+	echo "$bend" | edit c.q
+	"$TIDEMARK" qcow2 guard c.q trace >g.out 2>&1
+	[ $? = 2 ] || fail "guard is content with $bend: $(cat g.out)"
+done
+rm -f a.q
+qemu-img create -q -f qcow2 -o data_file=d.raw a.q 1M
+io -c 'write -P 7 0 256k' a.q
+"$TIDEMARK" qcow2 guard a.q trace >g.out || fail "guard beside a data file: $(cat g.out)"
+echo 'p(l2 + 8, g(l2 + 8) ^ 0x4000)' | edit a.q
+"$TIDEMARK" qcow2 guard a.q trace >g.out && fail "guard: unaligned in a data file: $(cat g.out)"
+[ "$(ours a.q)" = 2 ] || fail "unaligned in a data file: $(cat t.out)"
+echo "ok - guard"

@@ -158,6 +158,21 @@ static int repair_bits(struct repair *x)
 	return rc;
 }
 
+/* "The data file is raw", of an image that has none: it says nothing. */
+static int repair_raw_bit(struct repair *x)
+{
+	uint64_t raw = QCOW2_AUTOCLEAR_RAW_EXTERNAL;
+	int rc;
+
+	if (!(x->h.autoclear & raw) ||
+	    x->h.incompatible & QCOW2_INCOMPAT_DATA_FILE)
+		return 0;
+	rc = repair_field(x, 88, x->h.autoclear & ~raw, 8);
+	if (!rc)
+		repair_say(x, "header: bit of a raw data file cleared");
+	return rc ? rc : repair_look(x);
+}
+
 bool repair_counts_wrong(const struct repair *x)
 {
 	return x->h.flaws & QCOW2_FLAW_REFTABLE || x->found.count_defects ||
@@ -192,7 +207,8 @@ int repair_run(struct repair *x)
 {
 	int rc = repair_look(x);
 
-	if (rc || (rc = repair_doubts(x)) || (rc = repair_snapshots(x)) ||
+	if (rc || (rc = repair_doubts(x)) || (rc = repair_raw_bit(x)) ||
+	    (rc = repair_snapshots(x)) ||
 	    (rc = repair_bitmaps(x)) || (rc = repair_end(x)) ||
 	    (rc = settle_references(x)) || (rc = repair_snapshot_table(x)))
 		return rc;

@@ -144,7 +144,7 @@ static int keep(struct header_parse *p, uint32_t type, uint64_t at,
 int header_parse_extensions(struct header_parse *p)
 {
 	uint64_t at = p->h.header_bytes, end = p->extensions_end;
-	uint32_t type, bytes;
+	uint32_t type = ~0u, bytes;
 	int rc;
 
 	while (end >= 8 && at <= end - 8) {
@@ -164,6 +164,12 @@ int header_parse_extensions(struct header_parse *p)
 			return rc;
 		at += ((uint64_t)bytes + 7) & ~7ull;
 	}
+	/* Less than the head of one more is left, and it is not the end. */
+	if (at < end && end < p->have && p->have - at >= 4 &&
+	    tide__get_be(p->bytes + at, 4) != QCOW2_EXT_END &&
+	    (at + 8 > end && type != QCOW2_EXT_END))
+		return REFUSE(p, -EINVAL, at, "an extension that the backing "
+			      "name's place cuts");
 	return 0;
 }
 

@@ -66,7 +66,7 @@ static void classify(const struct walk *w, uint64_t entry,
 	if (entry & QCOW2_ENTRY_PACKED) {
 		run->type = QCOW2_GUEST_PACKED;
 		run->has_host = false; /* not the guest's bytes as they are */
-	} else if (offset & (w->cluster - 1) ||
+	} else if (offset & (w->cluster - 1) || entry & QCOW2_ENTRY_RESERVED ||
 		   (!external && offset >= w->r->size_bytes)) {
 		run->type = QCOW2_GUEST_DAMAGED;
 	} else if (entry & QCOW2_ENTRY_ZERO && w->h->version > 2 &&

@@ -130,6 +130,10 @@ static int parse_l1(struct header_parse *p)
 			      "an L1 table of %u entries cannot map %llu bytes",
 			      h->l1_entries,
 			      (unsigned long long)h->size_bytes);
+	if (!h->l1_entries && h->l1_offset & (p->cluster - 1))
+		return REFUSE(p, -EINVAL, 40,
+			      "an L1 table of no entries at %#llx, unaligned",
+			      (unsigned long long)h->l1_offset);
 	if (h->l1_entries && !header_holds(p, h->l1_offset,
 					   8ull * h->l1_entries))
 		return REFUSE(p, -EINVAL, 40,
@@ -184,7 +188,8 @@ static int parse_backing(struct header_parse *p)
 	uint64_t room = p->cluster < p->have ? p->cluster : p->have;
 
 	p->extensions_end = room;
-	if (!offset)
+	/* A name of no bytes is none, even in the middle of the header. */
+	if (!offset || (!bytes && offset < p->h.header_bytes))
 		return 0;
 	if (bytes > 1023 || offset < p->h.header_bytes || offset > room ||
 	    bytes > room - offset)
