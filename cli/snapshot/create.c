@@ -166,6 +166,7 @@ static int parse(struct creating *r, struct snap_capture_options *o)
 		.folder = cli_text(p, "to"),
 		.least_bytes = cli_number(p, "least"),
 		.memory_only = cli_flag(p, "memory-only"),
+		.ignore_sharers = cli_flag(p, "ignore-sharers"),
 	};
 	return CLI_OK;
 }
@@ -200,6 +201,8 @@ static const struct cli_option options_table[] = {
 	  "it is a QEMU: its monitor's socket, over which it is paused and "
 	  "gives its devices" },
 	{ "memory-only", NULL, CLI_FLAG, NULL, "leave its devices out" },
+	{ "ignore-sharers", NULL, CLI_FLAG, NULL,
+	  "other processes map its memory, but do not write to it" },
 	{ "least", "SIZE", CLI_SIZE, "0",
 	  "memory in pieces of at least this; 0: an eighth of the largest" },
 	{ "every", "TIME", CLI_TEXT, NULL,

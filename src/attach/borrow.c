@@ -65,7 +65,7 @@
 #define MAX_THREADS 1024
 #define MAX_GUARD 65536
 #define CODE_BYTES 4096
-#define OTHERS_NS (50 * MS)
+#define OTHERS_NS (150 * MS)
 
 static const char origin[] = "attach";
 
@@ -81,6 +81,8 @@ struct borrow {
 	struct tide__maps maps;
 	struct tide__gadgets gadgets;
 	bool accept_eintr;
+	bool stuck;		/* a thread did not come when it was called */
+	uint64_t start_ns;
 	/* of the thread at hand */
 	int tid;
 	bool attached, stopped;
@@ -141,12 +143,12 @@ static int resume(struct borrow *b, long how, int signal)
 }
 
 /*
- * The next stop of the thread within 20 ms: its status. Signals that arrive
+ * The next stop of the thread within 100 ms: its status. Signals that arrive
  * are passed on; a stop of the whole process is not ours to lift.
  */
 static int next_stop(struct borrow *b, long how, int *status)
 {
-	uint64_t end = tide__now_ns() + 20 * MS;
+	uint64_t end = tide__now_ns() + 100 * MS;
 	unsigned int turn = 0;
 	int rc;
 
@@ -176,6 +178,7 @@ static int next_stop(struct borrow *b, long how, int *status)
 	}
 }
 
+/* One that waits for a processor, or a device, is left to the end of ours. */
 static void let_go(struct borrow *b)
 {
 	int status;
@@ -185,6 +188,8 @@ static void let_go(struct borrow *b)
 		next_stop(b, PTRACE_CONT, &status);
 	if (b->attached && b->stopped)
 		ptrace(PTRACE_DETACH, b->tid, 0, 0);
+	else if (b->attached)
+		b->stuck = true;
 	b->attached = b->stopped = false;
 }
 
@@ -501,7 +506,7 @@ static int try_all(struct borrow *b)
 		b->out->tries++;
 		b->code = lonely_page(b);
 		rc = try_thread(b);
-		if (rc != -EAGAIN && rc != -ESRCH)
+		if (b->stuck || (rc != -EAGAIN && rc != -ESRCH))
 			break;
 	}
 	free(thread);
@@ -539,10 +544,11 @@ static int refusal(struct borrow *b, int rc)
 static void *run(void *opaque)
 {
 	struct borrow *b = opaque;
-	uint64_t start = tide__now_ns();
 	uint64_t patience = b->patience_ms * MS;
 	struct timespec nap = { 0, 1000000 };
 
+	b->stuck = false;
+	tide__maps_free(&b->maps);
 	b->rc = tide__maps_read(&b->maps, b->target->pid, b->err);
 	if (!b->rc)
 		b->rc = tide__gadgets_find(&b->gadgets, b->target->pid,
@@ -550,7 +556,7 @@ static void *run(void *opaque)
 	if (b->rc)
 		return NULL;
 	for (;;) {
-		uint64_t spent = tide__now_ns() - start;
+		uint64_t spent = tide__now_ns() - b->start_ns;
 
 		tide_error_clear(b->err);
 		b->accept_eintr = spent >= patience / 2;
@@ -559,13 +565,23 @@ static void *run(void *opaque)
 		if (b->rc != -EAGAIN &&
 		    (b->rc != -EPERM || spent > OTHERS_NS))
 			break;
-		if (spent >= patience)
+		if (b->stuck || spent >= patience)
 			break;
 		nanosleep(&nap, NULL);
 	}
-	if (b->rc && (!b->err || !b->err->code || b->rc == -EPERM))
-		b->rc = refusal(b, b->rc);
 	return NULL;
+}
+
+/* In a thread of its own, which lets go of everything when it ends. */
+static int run_apart(struct borrow *b)
+{
+	pthread_t thread;
+	int rc = -pthread_create(&thread, NULL, run, b);
+
+	if (rc)
+		return fail(b, rc, "no thread");
+	pthread_join(thread, NULL);
+	return b->rc;
 }
 
 int tide__borrow_uffd(struct tide__borrowed *out,
@@ -580,15 +596,17 @@ int tide__borrow_uffd(struct tide__borrowed *out,
 		.patience_ms = patience_ms, .out = out,
 		.err = err ? err : &own,
 	};
-	pthread_t thread;
 	int rc;
 
 	*out = (struct tide__borrowed){ .uffd = -1 };
 	tide_error_clear(b.err);
-	rc = -pthread_create(&thread, NULL, run, &b);
-	if (rc)
-		return fail(&b, rc, "no thread");
-	pthread_join(thread, NULL);
+	b.start_ns = tide__now_ns();
+	do
+		rc = run_apart(&b);
+	while (rc == -EAGAIN && b.stuck &&
+	       tide__now_ns() - b.start_ns < patience_ms * MS);
 	tide__maps_free(&b.maps);
-	return b.rc;
+	if (rc && (!b.err->code || rc == -EPERM))
+		rc = refusal(&b, rc);
+	return rc;
 }

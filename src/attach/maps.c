@@ -35,16 +35,19 @@ static enum tide__map_kind kind_of(const struct tide__map *m)
 
 bool tide__maps_parse(const char *line, struct tide__map *m)
 {
+	unsigned int major, minor;
 	char flags[5];
 	int at = 0;
 	size_t n;
 
 	memset(m, 0, sizeof(*m));
 	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64
-		   " %*x:%*x %" SCNu64 " %n", &m->start, &m->end, flags,
-		   &m->offset_bytes, &m->inode, &at) < 5 || !at ||
+		   " %x:%x %" SCNu64 " %n", &m->start, &m->end, flags,
+		   &m->offset_bytes, &major, &minor, &m->inode, &at) < 7 ||
+	    !at ||
 	    strlen(flags) != 4 || m->end <= m->start)
 		return false;
+	m->device = (uint64_t)major << 32 | minor;
 	m->readable = flags[0] == 'r';
 	m->writable = flags[1] == 'w';
 	m->executable = flags[2] == 'x';

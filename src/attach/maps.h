@@ -19,6 +19,7 @@ enum tide__map_kind {
 
 struct tide__map {
 	uint64_t start, end, offset_bytes, inode;
+	uint64_t device;
 	bool readable, writable, executable, shared;
 	enum tide__map_kind kind;
 	char name[128];	/* as the kernel shows it, cut off */

@@ -95,6 +95,8 @@ int tide__ram_find(struct tide__ram *ram, const struct tide__maps *maps,
 		*a = (struct tide__ram_area){
 			.start = m.start, .len_bytes = m.end - m.start,
 			.kind = m.kind, .offset_bytes = m.offset_bytes,
+			.inode = m.shared ? m.inode : 0,
+			.device = m.device,
 		};
 		snprintf(a->name, sizeof(a->name), "%.63s", m.name);
 		ram->bytes += a->len_bytes;

@@ -12,6 +12,7 @@ struct tide__ram_area {
 	uint64_t start, len_bytes;	/* in the process */
 	enum tide__map_kind kind;
 	uint64_t offset_bytes;	/* in what it maps */
+	uint64_t inode, device;	/* of shared memory; else 0 */
 	char name[64];
 };
 

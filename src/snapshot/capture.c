@@ -23,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "attach/sharers.h"
 #include "attach/target.h"
 #include "base/clock.h"
 #include "snapshot/folder.h"
@@ -84,6 +85,8 @@ static int find_memory(struct snap_capture *c, struct tide_error *err)
 	tide__maps_free(&maps);
 	if (!rc && c->vmm.ops->choose)
 		rc = c->vmm.ops->choose(&c->vmm, &ram, err);
+	if (!rc && !c->options.ignore_sharers)
+		rc = tide__ram_sharer(&ram, c->options.pid, err);
 	if (!rc)
 		snap_memory_open(&c->memory, c->options.pid, &ram);
 	return rc;
@@ -124,6 +127,54 @@ static int find_parent(struct snap_capture *c, struct tide_error *err)
 	return rc;
 }
 
+static bool same_memory(const struct snap_memory *a,
+			const struct snap_memory *b)
+{
+	if (a->areas != b->areas || a->pages != b->pages)
+		return false;
+	for (uint32_t i = 0; i < a->areas; i++)
+		if (a->area[i].address != b->area[i].address ||
+		    a->area[i].pages != b->area[i].pages)
+			return false;
+	return true;
+}
+
+/* Watch the memory that was found, as nobody knows it. */
+static int start(struct snap_capture *c, struct tide_error *err)
+{
+	int rc = make_slots(c, err);
+
+	c->everything = true;
+	return rc ? rc : tide_source_start(c->source, c->slots, err);
+}
+
+/*
+ * Memory that was plugged in since, or mapped anew, is not watched: what was
+ * known holds no more. Of another shape it is a new chain, too.
+ */
+static int look_again(struct snap_capture *c, struct tide_error *err)
+{
+	struct snap_memory before = c->memory;
+	int rc;
+
+	c->memory = (struct snap_memory){ 0 };
+	rc = find_memory(c, err);
+	if (rc || same_memory(&before, &c->memory)) {
+		snap_memory_close(&c->memory);
+		c->memory = before;
+		return rc;
+	}
+	snap_memory_close(&before);
+	tide_source_stop(c->source, NULL);
+	tide_slots_destroy(c->slots);
+	tide_set_destroy(c->set);
+	c->slots = NULL;
+	c->set = NULL;
+	c->parent = (struct snap_id){ { 0 } };
+	rc = find_parent(c, err);
+	return rc ? rc : start(c, err);
+}
+
 int snap_capture_open(struct snap_capture *c,
 		      const struct snap_capture_options *options,
 		      struct tide_error *err)
@@ -145,12 +196,10 @@ int snap_capture_open(struct snap_capture *c,
 	if (!rc)
 		rc = find_parent(c, err);
 	if (!rc)
-		rc = make_slots(c, err);
-	if (!rc)
 		rc = tide_source_create(&c->source, TIDE_SOURCE_FOREIGN, &vm,
 					err);
 	if (!rc)
-		rc = tide_source_start(c->source, c->slots, err);
+		rc = start(c, err);
 	if (rc) {
 		snap_capture_close(c);
 		return rc;
@@ -331,7 +380,8 @@ static int stand_still(struct taking *t, void **devices, size_t *devices_n)
 		rc = hold_rest(t);
 	t->result->copy_ns = tide__now_ns() - at;
 	rc2 = vmm_resume(&c->vmm, rc ? NULL : t->err);
-	t->result->paused_ns = tide__now_ns() - start;
+	t->result->paused_ns = (c->vmm.resumed_ns ? c->vmm.resumed_ns
+						 : tide__now_ns()) - start;
 	return rc ? rc : rc2;
 }
 
@@ -462,7 +512,12 @@ int snap_capture_take(struct snap_capture *c, const char *name,
 	t->c = c;
 	t->result = result;
 	t->err = err;
-	rc = take(t, name);
+	rc = c->set ? look_again(c, err)
+		    : tide_error_set(err, -EIO, "snapshot", TIDE_NO_OFFSET,
+				     "its memory changed and could not be "
+				     "followed");
+	if (!rc)
+		rc = take(t, name);
 	snap_chain_close(&t->parent);
 	free(t);
 	c->everything = rc != 0;

@@ -20,6 +20,7 @@ struct snap_capture_options {
 	const char *folder;
 	uint64_t least_bytes;	/* see ram.h */
 	bool memory_only;
+	bool ignore_sharers;	/* others map it, and do not write */
 };
 
 struct snap_result {

@@ -239,6 +239,7 @@ static int resume(struct vmm *vmm, struct tide_error *err)
 
 	if (vmm->was_running)
 		rc = qmp_ask(q->qmp, "cont", NULL, -1, NULL, err);
+	vmm->resumed_ns = tide__now_ns();
 	/* The guest's owner may migrate it with its memory next. */
 	if (!vmm->private_memory && !q->ignored)
 		set_ignore_shared(vmm, false, NULL);

@@ -35,6 +35,7 @@ struct vmm {
 	const struct vmm_ops *ops;
 	int pid;
 	int fd;			/* a connection, or -1 */
+	uint64_t resumed_ns;	/* when it ran again, by its answer */
 	bool was_running, paused, private_memory;
 	struct guard guard;
 	void *impl;

@@ -18,6 +18,7 @@
 
 #include "attach/attach.h"
 #include "attach/ram.h"
+#include "attach/sharers.h"
 #include "attach_child.h"
 #include "sources/uffd_map.h"
 #include "tidemark/source.h"
@@ -443,6 +444,32 @@ static void memory_is_found(void **state)
 	child_end(&c);
 }
 
+/* A child with the same memfd: it could write unseen. */
+static void sharers_are_named(void **state)
+{
+	int fd = memfd_create("ram", MFD_CLOEXEC);
+	struct tide__maps maps;
+	struct tide__ram ram;
+	struct child c = { 0 };
+	char number[16], *memory;
+
+	(void)state;
+	assert_int_equal(ftruncate(fd, CHILD_BYTES), 0);
+	memory = mmap(NULL, CHILD_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
+		      fd, 0);
+	assert_true(child_make(&c, CHILD_QUIET, memory, NULL));
+	assert_int_equal(tide__maps_read(&maps, c.pid, &err), 0);
+	assert_int_equal(tide__ram_find(&ram, &maps, CHILD_BYTES, &err), 0);
+	tide__maps_free(&maps);
+	assert_int_equal(tide__ram_sharer(&ram, c.pid, &err), -EBUSY);
+	snprintf(number, sizeof(number), "process %d ", getpid());
+	assert_non_null(strstr(err.text, number));
+	munmap(memory, CHILD_BYTES);
+	assert_int_equal(tide__ram_sharer(&ram, c.pid, &err), 0);
+	close(fd);
+	child_end(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -457,6 +484,7 @@ int main(void)
 		cmocka_unit_test(tracked_by_another),
 		cmocka_unit_test(behind_a_filter),
 		cmocka_unit_test(two_at_once),
+		cmocka_unit_test(sharers_are_named),
 	};
 
 	if (tide_source_probe(TIDE_SOURCE_FOREIGN, &err)) {
