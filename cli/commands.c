@@ -50,6 +50,7 @@ const struct cli_command *const cli_commands[] = {
 	&cli_bitmap_list,
 	&cli_bitmap_info,
 	&cli_diff,
+	&cli_mirror,
 	&cli_backup_list,
 	&cli_backup_verify,
 	&cli_backup_prune,

@@ -49,7 +49,7 @@ extern const struct cli_command cli_demo, cli_sources, cli_vm_run,
     cli_vm_receive, cli_vm_migrate, cli_vm_status, cli_vm_stop, cli_vm_resume,
     cli_vm_verify, cli_bench, cli_completion,
     cli_scan, cli_serve, cli_trace_info, cli_trace_replay, cli_trace_record;
-extern const struct cli_command cli_ctl, cli_diff, cli_checkpoint_create,
+extern const struct cli_command cli_ctl, cli_diff, cli_mirror, cli_checkpoint_create,
     cli_checkpoint_delete, cli_checkpoint_list, cli_bitmap_add,
     cli_bitmap_remove, cli_bitmap_clear, cli_bitmap_enable,
     cli_bitmap_disable, cli_bitmap_rename, cli_bitmap_merge, cli_bitmap_list,

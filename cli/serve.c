@@ -20,6 +20,7 @@
 #include "cli/serve_http.h"
 #include "cli/serve_log.h"
 #include "cli/serve_metrics.h"
+#include "cli/serve_hold.h"
 #include "cli/serve_instant.h"
 #include "cli/serve_sockets.h"
 #include "cli/serve_track.h"
@@ -506,6 +507,7 @@ static int open_all(struct serve *s)
 		code = load_creds(s);
 	if (!code)
 		code = create_server(s);
+	s->disks.server = s->server;
 	if (!code)
 		s->disks.instants = (struct serve_instants){
 			.exports = nbd_server_exports(s->server),
@@ -534,6 +536,7 @@ static int close_all(struct serve *s, int code)
 	for (int i = 0; i < s->unix_count; i++)
 		control_listener_close(&s->unix_sockets[i]);
 	serve_http_stop(s->http);
+	serve_hold_tick(&s->disks, true);
 	if (s->server)
 		nbd_server_stop(s->server);
 	nbd_server_destroy(s->server);
@@ -577,8 +580,9 @@ static json_t *on_request(const struct control_request *r)
 
 static bool is_over(void *opaque)
 {
-	const struct serve *s = opaque;
+	struct serve *s = opaque;
 
+	serve_hold_tick(&s->disks, false);
 	return tide__load_seqcst(&s->disks.stop);
 }
 
@@ -586,9 +590,9 @@ static bool is_over(void *opaque)
 static int serve_control(struct serve *s, const char *path,
 			 struct tide_error *err)
 {
-	struct control_verb verbs[32] = { 0 };
+	struct control_verb verbs[64] = { 0 };
 
-	for (size_t i = 0; i < 31 && serve_verb_name(i); i++)
+	for (size_t i = 0; i < 63 && serve_verb_name(i); i++)
 		verbs[i] = (struct control_verb){ serve_verb_name(i),
 						  on_request };
 	return control_serve(&(struct control_options){

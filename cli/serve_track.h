@@ -17,6 +17,7 @@
 #include "nbd/export.h"
 
 struct serve_context; /* a meta context that is offered */
+struct nbd_server;
 struct serve_instant; /* serve_instant.h */
 
 struct serve_disk {
@@ -30,6 +31,8 @@ struct serve_disk {
 	struct serve_context *contexts;
 	pthread_mutex_t lock; /* contexts */
 	struct serve_instant *instants; /* under instants_lock */
+	/* serve_hold.c: until then changes wait; 0: they do not. Under lock. */
+	uint64_t held_until_ns;
 };
 
 struct serve_instants {
@@ -42,6 +45,7 @@ struct serve_disks {
 	struct serve_disk *list;
 	int count;
 	bool stop; /* atomic: the verb came */
+	struct nbd_server *server; /* NULL: nothing is served */
 	pthread_mutex_t instants_lock; /* of all disks */
 	struct serve_instants instants;
 };

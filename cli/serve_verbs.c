@@ -11,6 +11,7 @@
 #include "base/atomic.h"
 #include "cli/bitmap_file.h"
 #include "cli/options.h"
+#include "cli/serve_hold.h"
 #include "cli/serve_instant.h"
 #include "cli/serve_track.h"
 #include "control/server.h"
@@ -321,12 +322,67 @@ static json_t *do_merge(struct call *c)
 					&err), &err);
 }
 
+/* One of "runs": [byte_offset, size_bytes]. */
+static int take_pair(const json_t *pair, uint64_t size,
+		     struct cbt_image *bits)
+{
+	json_int_t at = json_integer_value(json_array_get(pair, 0));
+	json_int_t length = json_integer_value(json_array_get(pair, 1));
+
+	if (json_array_size(pair) != 2 || at < 0 || length < 1 ||
+	    (uint64_t)at > size || (uint64_t)length > size - (uint64_t)at)
+		return -EINVAL;
+	return cbt_image_set(bits, (uint64_t)at >> bits->shift,
+			     cbt_bits_of((uint64_t)at + (uint64_t)length,
+					 bits->shift));
+}
+
+/* A new bitmap, or, with "more", further bits of one that is there. */
+static json_t *import_runs(struct call *c, const json_t *runs)
+{
+	json_int_t bytes = json_integer_value(
+		json_object_get(c->request, "granularity_bytes"));
+	bool more = json_is_true(json_object_get(c->request, "more"));
+	uint64_t size = tide_disk_size(c->d->disk);
+	struct cbt_image bits;
+	struct tide_error err;
+	json_t *pair;
+	size_t i;
+	int ret = 0;
+
+	if (bytes < 512 || bytes > INT64_C(1) << 31 || bytes & (bytes - 1))
+		return refuse(&err, -EINVAL, "granularity_bytes is a power of "
+			      "two from 512 to 2G");
+	if (cbt_image_init(&bits, cbt_bits_of(size, (uint32_t)
+			   __builtin_ctzll((uint64_t)bytes)),
+			   (uint32_t)__builtin_ctzll((uint64_t)bytes)))
+		return NULL;
+	json_array_foreach(runs, i, pair)
+		if (!ret)
+			ret = take_pair(pair, size, &bits);
+	if (ret)
+		tide_error_set(&err, ret, "control", TIDE_NO_OFFSET,
+			       "runs are [byte_offset, size_bytes] inside of "
+			       "the disk");
+	else
+		ret = more ? cbt_bitmap_add_bits(c->d->cbt, c->name, &bits,
+						 &err) :
+			     cbt_bitmap_import(c->d->cbt, c->name, &bits,
+					       &err);
+	cbt_image_fini(&bits);
+	return done(c, ret, &err);
+}
+
 static json_t *do_import(struct call *c)
 {
+	const json_t *runs = json_object_get(c->request, "runs");
 	const char *path = text(c, "file");
 	struct cbt_image bits;
 	struct tide_error err;
 	int ret;
+
+	if (json_is_array(runs))
+		return import_runs(c, runs);
 
 	if (!path || *path != '/')
 		return refuse(&err, -EINVAL, "import needs the whole path of a "
@@ -463,6 +519,16 @@ static json_t *do_passed(struct call *c)
 /* ANY_DISK: one, tracked or not. */
 enum { NO_DISK, ANY_DISK, ONE_DISK, DISKS };
 
+static json_t *do_hold(struct call *c)
+{
+	return serve_hold(c->d, c->request);
+}
+
+static json_t *do_release(struct call *c)
+{
+	return serve_release(c->disks, c->d, c->request);
+}
+
 static const struct verb {
 	const char *name;
 	int disks;
@@ -490,6 +556,8 @@ static const struct verb {
 	{ "bitmap-list", ONE_DISK, false, do_bitmaps },
 	{ "bitmap-info", ONE_DISK, true, do_info },
 	{ "diff", ONE_DISK, true, do_diff },
+	{ "hold", ONE_DISK, false, do_hold },
+	{ "release", ONE_DISK, false, do_release },
 };
 
 #define VERBS (sizeof(verbs) / sizeof(*verbs))

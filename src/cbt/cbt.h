@@ -141,9 +141,21 @@ int cbt_rename(struct cbt *c, const char *from, const char *to,
 /* @name gets what @source of @other has (maybe @c itself). */
 int cbt_bitmap_merge(struct cbt *c, const char *name, struct cbt *other,
 		     const char *source, struct tide_error *err);
+/*
+ * No change begins from here on, and when it returns 0 none is under way; each
+ * ends with cbt_let_go. -ETIMEDOUT: it did not come to that, nothing is held.
+ */
+int cbt_hold(struct cbt *c, uint64_t limit_ns, struct tide_error *err);
+void cbt_let_go(struct cbt *c);
+/* While it is held: changes are -ESHUTDOWN for good, points say where it went. */
+int cbt_give_away(struct cbt *c, const char *to, struct tide_error *err);
+
 /* A bitmap, not recording, with those bits. */
 int cbt_bitmap_import(struct cbt *c, const char *name,
 		      const struct cbt_image *bits, struct tide_error *err);
+/* A bitmap gets those bits, too. */
+int cbt_bitmap_add_bits(struct cbt *c, const char *name,
+			const struct cbt_image *bits, struct tide_error *err);
 /* All that @name says, as an image of its own granularity. */
 int cbt_export(struct cbt *c, const char *name, struct cbt_image *out,
 	       struct tide_error *err);

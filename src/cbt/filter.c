@@ -81,6 +81,13 @@ static uint64_t piece_of(const struct cbt *c, const struct change *w)
 	return most;
 }
 
+/* It was said while the gate was held: who came in since knows. */
+static int has_moved(const struct filter *f, struct tide_error *err)
+{
+	return tide_error_set(err, -ESHUTDOWN, "tracker", TIDE_NO_OFFSET,
+			      "%s: %s", f->disk.path, f->c->trouble);
+}
+
 static int do_change(struct tide_disk *d, struct change w,
 		     struct tide_error *err)
 {
@@ -97,7 +104,9 @@ static int do_change(struct tide_disk *d, struct change w,
 				&all, all.length_bytes - (end - w.offset_bytes),
 				w.length_bytes);
 		come_in(f->c, w.offset_bytes, w.length_bytes);
-		ret = carry_out(f->below, &w, err);
+		ret = tide__load_relaxed(&f->c->moved) ?
+			      has_moved(f, err) :
+			      carry_out(f->below, &w, err);
 		cbt_gate_leave(&f->c->gate);
 		w.offset_bytes += w.length_bytes;
 	}
@@ -236,6 +245,11 @@ static bool start_change(struct filter *f, struct tide_io *io)
 
 	if (!cbt_gate_enter(&c->gate))
 		return cbt_gate_park(&c->gate, io);
+	if (tide__load_relaxed(&c->moved)) {
+		cbt_gate_leave(&c->gate);
+		tide_io_complete(io, -ESHUTDOWN);
+		return true;
+	}
 	cbt_mark(c, io->offset_bytes, io->length_bytes);
 	if (!cbt_intents_ready(&c->intents, io->offset_bytes,
 			       io->length_bytes)) {

@@ -86,7 +86,7 @@ int cbt_gate_hold(struct cbt_gate *g, uint64_t limit_ns)
 	const struct timespec nap = { .tv_nsec = 20000 };
 	uint64_t since = tide__now_ns();
 
-	tide__store_seqcst(&g->held, 1);
+	tide__add_seqcst(&g->held, 1);
 	while (inside(g)) {
 		if (tide__now_ns() - since > limit_ns) {
 			cbt_gate_release(g);
@@ -99,13 +99,14 @@ int cbt_gate_hold(struct cbt_gate *g, uint64_t limit_ns)
 
 void cbt_gate_release(struct cbt_gate *g)
 {
-	struct tide_io *io, *next;
+	struct tide_io *io = NULL, *next;
 
 	pthread_mutex_lock(&g->lock);
-	tide__store_seqcst(&g->held, 0);
-	io = g->parked;
-	g->parked = NULL;
-	pthread_cond_broadcast(&g->open);
+	if (tide__add_seqcst(&g->held, -1) == 1) {
+		io = g->parked;
+		g->parked = NULL;
+		pthread_cond_broadcast(&g->open);
+	}
 	pthread_mutex_unlock(&g->lock);
 	for (; io; io = next) {
 		next = (struct tide_io *)(uintptr_t)io->scratch[0];

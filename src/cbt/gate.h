@@ -27,8 +27,8 @@ struct cbt_gate {
 		int64_t inside;
 		uint8_t padding[56];
 	} shards[CBT_GATE_SHARDS];
-	uint32_t held; /* atomic */
-	pthread_mutex_t lock; /* parked; and held goes from 1 to 0 */
+	uint32_t held; /* atomic: by so many */
+	pthread_mutex_t lock; /* parked; and held goes to 0 */
 	pthread_cond_t open;
 	struct tide_io *parked; /* linked by scratch[0] */
 };
@@ -46,7 +46,8 @@ bool cbt_gate_park(struct cbt_gate *g, struct tide_io *io);
 
 /*
  * From here on nobody comes in, and when it returns 0 nobody is inside; or
- * -ETIMEDOUT, and the gate is open. One holder at a time: the tracker's lock.
+ * -ETIMEDOUT, and this hold is over. Several may hold it at once: it is open
+ * when the last has released it.
  */
 int cbt_gate_hold(struct cbt_gate *g, uint64_t limit_ns);
 void cbt_gate_release(struct cbt_gate *g);

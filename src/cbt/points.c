@@ -458,3 +458,12 @@ int cbt_bitmap_merge(struct cbt *c, const char *name, struct cbt *other,
 	cbt_image_fini(&from);
 	return leave(c, ret);
 }
+
+int cbt_bitmap_add_bits(struct cbt *c, const char *name,
+			const struct cbt_image *bits, struct tide_error *err)
+{
+	struct cbt_point *p;
+	int ret = take_point(c, name, CBT_BITMAP, &p, err);
+
+	return leave(c, ret ? ret : merge(c, p, bits, err));
+}

@@ -32,6 +32,7 @@ struct cbt {
 	struct cbt_image next_saved; /* of the epoch that a cut begins */
 	/* A cut that the store has not heard of: its area must stay. */
 	bool unsaved_cut;
+	bool moved; /* atomic: no more changes */
 	bool sampled, doubted;
 	bool was_open; /* the session before did not end */
 	char trouble[512];

@@ -261,6 +261,8 @@ struct nbd_export *nbd_exports_find(struct nbd_exports *exports,
 
 	pthread_mutex_lock(&exports->lock);
 	e = find(exports, peer, name, length);
+	if (e && tide__load_seqcst(&e->closed))
+		e = NULL;
 	if (e)
 		tide__add_seqcst(&e->refs, 1); /* the list's keeps it alive */
 	pthread_mutex_unlock(&exports->lock);

@@ -47,6 +47,7 @@ struct nbd_export {
 	uint32_t index; /* of its counts; NBD_UNCOUNTED: it came later */
 	const struct nbd_export *as; /* whose rules hold; NULL: its own */
 	uint32_t refs; /* atomic */
+	bool closed; /* atomic: its clients are hung up on, there are no new */
 	void (*gone)(void *opaque); /* after the last; NULL: nothing to do */
 	void *opaque;
 	char *description; /* NULL: none */

@@ -246,12 +246,27 @@ static void tick(struct nbd_loop *loop)
 		loop->timed = c->deadline_ns;
 }
 
+/* Clients of exports that are served no more. What they asked is finished. */
+static void hang_up(struct nbd_loop *loop)
+{
+	uint32_t closes = tide__load_seqcst(&loop->common->closes);
+
+	if (closes == loop->seen_closes)
+		return;
+	for (struct nbd_conn *c = loop->conns; c; c = c->next)
+		if (c->phase != NBD_PHASE_CLOSED && c->export &&
+		    tide__load_seqcst(&c->export->closed))
+			nbd_conn_close(c, "its disk is served elsewhere now");
+	tide__store_seqcst(&loop->seen_closes, closes);
+}
+
 bool nbd_loop_turn(struct nbd_loop *loop)
 {
 	bool again;
 
 	loop->now_ns = tide__now_ns();
 	tick(loop);
+	hang_up(loop);
 	nbd_done_collect(&loop->done);
 	tide_queue_poll(loop->queue, false);
 	again = flush_dirty(loop);

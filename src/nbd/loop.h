@@ -57,6 +57,7 @@ struct nbd_common {
 	const struct nbd_security *security; /* NULL: STARTTLS is refused */
 	nbd_log_fn *log; /* NULL: nowhere */
 	void *log_opaque;
+	uint32_t closes; /* atomic: how often exports were closed */
 	uint32_t connections; /* atomic */
 	uint64_t connection_numbers; /* atomic */
 	uint64_t refused[NBD_REFUSALS], dropped[NBD_STAGES]; /* atomic */
@@ -71,6 +72,7 @@ struct nbd_loop {
 	uint64_t budget_bytes, charged_bytes;
 	uint64_t shown_bytes; /* atomic: charged, at the end of a turn */
 	struct nbd_counts *counts; /* one an export; NULL: nobody asks */
+	uint32_t seen_closes; /* atomic: of common->closes */
 	struct nbd_conn *conns;
 	uint32_t conn_count; /* atomic: server.c asks for the least */
 	struct nbd_conn *dirty; /* with output that was not tried yet */
@@ -134,6 +136,8 @@ void nbd_loop_log(struct nbd_conn *c, const char *what, const char *text);
 /* loop_run.c: the thread. give: @fd is a new client; owned. 0 or -errno. */
 int nbd_loop_start(struct nbd_loop *loop, struct tide_error *err);
 int nbd_loop_give(struct nbd_loop *loop, int fd);
+/* There is a new export to be closed: look. */
+void nbd_loop_wake(struct nbd_loop *loop);
 /* Drain, and end when the last connection is gone. */
 void nbd_loop_stop(struct nbd_loop *loop);
 void nbd_loop_join(struct nbd_loop *loop);

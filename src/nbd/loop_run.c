@@ -227,6 +227,11 @@ static bool make_room(struct nbd_loop *loop)
 	return true;
 }
 
+void nbd_loop_wake(struct nbd_loop *loop)
+{
+	wake(loop);
+}
+
 int nbd_loop_give(struct nbd_loop *loop, int fd)
 {
 	bool taken;

@@ -24,6 +24,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
@@ -329,6 +330,32 @@ int nbd_server_start(struct nbd_server *s, struct tide_error *err)
 	if (ret)
 		nbd_server_stop(s);
 	return ret;
+}
+
+static bool all_saw(const struct nbd_server *s, uint32_t closes)
+{
+	for (uint32_t i = 0; i < s->running; i++)
+		if ((int32_t)(tide__load_seqcst(&s->loops[i].seen_closes) -
+			      closes) < 0)
+			return false;
+	return true;
+}
+
+int nbd_server_close_export(struct nbd_server *server, struct nbd_export *e)
+{
+	const struct timespec nap = { .tv_nsec = 1000000 };
+	uint32_t closes;
+
+	tide__store_seqcst(&e->closed, true);
+	closes = tide__add_seqcst(&server->common.closes, 1) + 1;
+	for (int i = 0; i < 5000; i++) {
+		for (uint32_t k = 0; k < server->running; k++)
+			nbd_loop_wake(&server->loops[k]);
+		if (all_saw(server, closes))
+			return 0;
+		nanosleep(&nap, NULL);
+	}
+	return -ETIMEDOUT;
 }
 
 void nbd_server_stop(struct nbd_server *s)

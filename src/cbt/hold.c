@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A disk that stands still for a while: who moves it to another server copies
+ * the last of it meanwhile. Reads go on, changes wait. Then it goes on as if
+ * nothing had been, or it has moved: what is still asked of it here is refused,
+ * and its points say where they went.
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/atomic.h"
+#include "cbt/tracker.h"
+
+int cbt_hold(struct cbt *c, uint64_t limit_ns, struct tide_error *err)
+{
+	if (!cbt_gate_hold(&c->gate, limit_ns))
+		return 0;
+	return tide_error_set(err, -ETIMEDOUT, "tracker", TIDE_NO_OFFSET,
+			      "%s: writes that are under way did not end in "
+			      "time; it goes on", c->disk_path);
+}
+
+void cbt_let_go(struct cbt *c)
+{
+	cbt_gate_release(&c->gate);
+}
+
+int cbt_give_away(struct cbt *c, const char *to, struct tide_error *err)
+{
+	char why[400];
+	int ret;
+
+	snprintf(why, sizeof(why), "the disk has moved to %.300s", to);
+	pthread_mutex_lock(&c->lock);
+	tide__store_seqcst(&c->moved, true);
+	cbt_doubt(&c->catalog, why);
+	snprintf(c->trouble, sizeof(c->trouble), "%s", why);
+	ret = cbt_commit(c, err);
+	pthread_mutex_unlock(&c->lock);
+	return ret;
+}
