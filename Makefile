@@ -75,6 +75,8 @@ campaign: deps
 			bash tests/sh/cbt-serve.sh || exit 1; \
 	done
 
+	@CASES=1000 SRC=$(CURDIR) TIDEMARK=$(CURDIR)/$(BUILD)/tidemark \
+		bash tests/sh/qcow2-damage.sh
 	@scripts/mutate
 
 ROUNDS ?= 200
