@@ -4,9 +4,10 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 
-.PHONY: help run test asan tsan fuzz campaign soak bench deps build install clean
+.PHONY: help run run-disk test asan tsan fuzz campaign soak bench deps build install clean
 help:
 	@echo 'make run      set up, build, and watch a running VM move (the demo)'
+	@echo 'make run-disk set up, build, and kill a disk server under a Linux guest'
 	@echo 'make test     set up, build, and run every test'
 	@echo 'make tsan     the tests with threads, under ThreadSanitizer'
 	@echo 'make asan     all tests, under ASan and UBSan'
@@ -27,6 +28,13 @@ build:
 
 run: build
 	@$(BUILD)/tidemark demo
+
+# A Linux guest on a served disk, the server killed in the middle.
+run-disk:
+	@scripts/setup disk $(BUILD)
+	@echo 'make: building in $(BUILD)'
+	@ninja -C $(BUILD) --quiet
+	@examples/run-disk/run $(BUILD)/tidemark $(BUILD)/guest-kernel
 
 test: deps
 	@echo 'make: building in $(BUILD)'
