@@ -424,6 +424,14 @@ static int await(struct borrow *b, uint32_t state, struct tide__stub_data *d)
 	}
 }
 
+static bool still_waits(const struct borrow *b, int32_t fd)
+{
+	struct tide__stub_data d;
+
+	return !target_read(b, b->data, &d, sizeof(d)) && d.state == 1 &&
+	       d.fd == fd;
+}
+
 static int fetch(struct borrow *b)
 {
 	const uint32_t done = 1;
@@ -433,11 +441,23 @@ static int fetch(struct borrow *b)
 	if (rc)
 		return fail(b, rc, "its thread does not answer");
 	step(b, 12);
+	/* It waited long enough, and has closed it: once more. */
+	if (d.state != 1)
+		return -EAGAIN;
 	if (d.fd < 0)
 		return fail(b, d.fd, "userfaultfd");
 	fd = (int)syscall(SYS_pidfd_getfd, b->pidfd, d.fd, 0);
 	rc = fd < 0 ? -errno : 0;
 	step(b, 13);
+	/*
+	 * It still waits, so the number was still that file's. Else it may be
+	 * any other's by now, one that somebody else borrowed it for, too.
+	 */
+	if (!still_waits(b, d.fd)) {
+		if (fd >= 0)
+			close(fd);
+		return -EAGAIN;
+	}
 	target_write(b, b->data + offsetof(struct tide__stub_data, done),
 		     &done, sizeof(done));
 	step(b, 14);
