@@ -132,7 +132,8 @@ static int write_manifest(struct record *r, uint64_t interval_ns,
 	    "{s:s, s:s, s:I, s:I, s:i, s:I, s:s, s:i, s:O}", "workload",
 	    vm_pattern_name(c->pattern), "description",
 	    "the reference VMM's guest", "pages", (json_int_t)r->pages,
-	    "ram_bytes", (json_int_t)c->memory_bytes, "page_size", 4096,
+	    "ram_bytes", (json_int_t)c->memory_bytes, "page_size",
+	    (int)TIDE_PAGE_BYTES,
 	    "interval_us", (json_int_t)(interval_ns / 1000), "source",
 	    tide_source_kind_name(c->source), "vcpus", (int)c->vcpus,
 	    "per_round", r->rounds);
@@ -170,7 +171,7 @@ json_t *daemon_record(const struct control_request *asked)
 	ret = trace_clear(r.folder,
 			  json_is_true(json_object_get(request, "force")),
 			  &err);
-	r.pages = tide_slots_top_bytes(vm_slots(d->vm)) / 4096;
+	r.pages = tide_slots_top_bytes(vm_slots(d->vm)) / TIDE_PAGE_BYTES;
 	r.words = calloc((r.pages + 63) / 64, sizeof(*r.words));
 	r.rounds = json_array();
 	if (ret == 0 && (!r.words || !r.rounds))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A sheet: a sorted array cut into windows, each an allocation of its own.
+ * A sheet, the leaves of a B+ tree below one directory: a sorted array cut into
+ * windows, each an allocation of its own, copied on write.
  *
  * Elements are one or two words, sorted by the first, all different. A window
  * holds up to 512 words and exactly as much memory as it needs; a directory of

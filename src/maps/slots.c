@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The slot map as callers see it: changes to it.
+ * The slot map as callers see it: changes to it, read-copy-update (RCU) in user
+ * space.
  *
  * Readers see one view, which never changes: three radix trees (slots_radix.h),
  * by guest address, by host address and by id. A change makes a new view that

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * When may an old view be freed? The protocol between readers and a writer.
+ * Epoch-based reclamation (as in RCU): when may an old view be freed? The
+ * protocol between readers and a writer.
  *
  *   reader                              writer, one at a time
  *   s = epoch                           current = new view

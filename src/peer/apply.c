@@ -23,14 +23,16 @@ static unsigned char *memory_for(const struct arrival *r, uint64_t first,
 	struct tide_slot_piece piece;
 	uint64_t covered = 0;
 
-	if (count && first < UINT64_MAX / 4096 - count &&
-	    tide_slots_split(r->slots, first * 4096, count * 4096, &piece, 1,
+	if (count && first < UINT64_MAX / TIDE_PAGE_BYTES - count &&
+	    tide_slots_split(r->slots, first * TIDE_PAGE_BYTES,
+			     count * TIDE_PAGE_BYTES, &piece, 1,
 			     &covered) == 1 &&
-	    covered == count * 4096)
+	    covered == count * TIDE_PAGE_BYTES)
 		return piece.host;
-	tide_error_set(err, -EPROTO, origin, first * 4096,
+	tide_error_set(err, -EPROTO, origin, first * TIDE_PAGE_BYTES,
 		       "%" PRIu64 " pages from 0x%" PRIx64
-		       " lie in no memory slot", count, first * 4096);
+		       " lie in no memory slot", count,
+		       first * TIDE_PAGE_BYTES);
 	return NULL;
 }
 
@@ -38,7 +40,7 @@ static int apply_packed(struct arrival *r, struct tide__channel *c,
 			const struct tide__frame *f, unsigned char *to,
 			struct tide_error *err)
 {
-	size_t len = (size_t)f->pages * 4096, n;
+	size_t len = (size_t)f->pages * TIDE_PAGE_BYTES, n;
 	int rc = tide__channel_receive_payload(c, f, err);
 
 	if (rc)
@@ -61,7 +63,7 @@ static int apply_pages(struct arrival *r, struct tide__channel *c,
 	unsigned char *to;
 
 	if (f->pages > TIDE__UNIT_PAGES ||
-	    (!f->flags && f->payload_bytes != f->pages * 4096u))
+	    (!f->flags && f->payload_bytes != f->pages * TIDE_PAGE_BYTES))
 		return tide_error_set(err, -EPROTO, origin, f->sequence,
 				      "PAGES frame of %" PRIu32 " pages with %"
 				      PRIu32 " bytes", f->pages,
@@ -77,7 +79,7 @@ static int apply_pages(struct arrival *r, struct tide__channel *c,
 /* What reads as zero is not written: it may have no memory yet. */
 static void clear_page(unsigned char *page)
 {
-	static const unsigned char zero[4096];
+	static const unsigned char zero[TIDE_PAGE_BYTES];
 
 	if (memcmp(page, zero, sizeof(zero)))
 		memset(page, 0, sizeof(zero));
@@ -96,7 +98,7 @@ static int apply_zero(struct arrival *r, const struct tide__frame *f,
 		return -EPROTO;
 	/* Each page comes once in a round: at first all is zero. */
 	for (uint64_t i = 0; !fresh && i < f->pages; i++)
-		clear_page(to + i * 4096);
+		clear_page(to + i * TIDE_PAGE_BYTES);
 	return 0;
 }
 

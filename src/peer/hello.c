@@ -66,12 +66,12 @@ static int check_head(const struct tide__hello *h, size_t len,
 				      " that this receiver does not know",
 				      h->features & ~(uint32_t)
 				      TIDE__FEATURES_KNOWN);
-	if (h->page_bytes != 4096)
+	if (h->page_bytes != TIDE_PAGE_BYTES)
 		return tide_error_set(err, -EPROTONOSUPPORT, "hello",
 				      TIDE_NO_OFFSET,
 				      "the source has pages of %" PRIu64
-				      " bytes, this receiver of 4096",
-				      h->page_bytes);
+				      " bytes, this receiver of %u",
+				      h->page_bytes, TIDE_PAGE_BYTES);
 	if (!h->channels || h->channels > TIDE_PRECOPY_MAX_CHANNELS ||
 	    !h->slots || h->slots > TIDE__HELLO_MAX_SLOTS ||
 	    len != HEAD_BYTES + (size_t)h->slots * SLOT_BYTES)

@@ -36,7 +36,7 @@ int tide__options_take(struct tide_precopy_options *own,
 		fault = "some are set that this version does not know";
 	own->struct_size = sizeof(*own);
 	if (!fault && own->page_bytes != TIDE_PAGE_BYTES)
-		fault = "pages have 4096 bytes";
+		fault = "page_bytes is TIDE_PAGE_BYTES, and no other";
 	if (!fault && !own->stall_timeout_ns)
 		fault = "a stall timeout of 0 is none";
 	if (!fault)

@@ -17,6 +17,7 @@
 
 #define TIDE__PAGE_SHIFT 12
 #define TIDE__PAGE_BYTES (1ull << TIDE__PAGE_SHIFT)
+_Static_assert(TIDE__PAGE_BYTES == TIDE_PAGE_BYTES, "one page for all");
 
 struct tide__watched {
 	struct tide_slot slot;
