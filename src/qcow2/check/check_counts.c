@@ -166,6 +166,8 @@ static int compare_behind(struct check *c, uint64_t from, uint8_t *bytes)
 	struct refblock *b = c->blocks;
 	int rc = 0;
 
+	if (from == c->block_count)
+		return 0; /* there may be no list at all */
 	qsort(b + from, c->block_count - from, sizeof(*b), by_offset);
 	for (uint64_t i = from; i < c->block_count && !rc; i++)
 		if (i == from || b[i].offset_bytes != b[i - 1].offset_bytes)
