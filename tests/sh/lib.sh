@@ -6,6 +6,8 @@ recorded=${TIDEMARK_RECORDED:-${SRC:-.}/../shared}
 dir=$(mktemp -d)
 pids=()
 finish() {
+	# Not of a subshell that ends otherwise than it should.
+	[ "$BASHPID" = "$$" ] || return 0
 	for p in "${pids[@]}"; do
 		kill -9 "$p" 2>/dev/null
 	done

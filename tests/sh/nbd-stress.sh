@@ -76,10 +76,13 @@ took=$((($(date +%s%N) - start) / 1000000))
 
 # The same below O_DIRECT, on threads, and into a qcow2 image.
 truncate -s 16M direct.raw
-if "$TIDEMARK" serve --direct --read-only --socket=probe direct.raw >out 2>&1 &
-	probe=$!; until_true 2 grep -q listening out; then
-	kill $probe
-	wait $probe
+rm -f out
+"$TIDEMARK" serve --direct --read-only --socket=probe direct.raw >out 2>&1 &
+probe=$!
+pids+=("$probe")
+if until_true 2 grep -q listening out; then
+	kill "$probe"
+	wait "$probe"
 	serve --direct d=direct.raw
 	timeout 60 $client s d script "$seed" 1 4 || fail "O_DIRECT"
 	kill "$server"

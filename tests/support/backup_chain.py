@@ -9,6 +9,7 @@ every point that its manifest names has to be its copy. The seed is printed.
 
 usage: backup_chain.py TIDEMARK FOLDER POINTS KILLS SEED [KILL_AT.so]
 """
+import contextlib
 import json
 import os
 import random
@@ -90,7 +91,8 @@ class Writer(threading.Thread):
                 open(PAUSED, "w").close()
                 while os.path.exists(PAUSE) and not self.over:
                     time.sleep(0.002)
-                if os.path.exists(PAUSED):
+                # Who asked for the pause may take it away, too.
+                with contextlib.suppress(FileNotFoundError):
                     os.unlink(PAUSED)
             while h.aio_in_flight() >= 8:
                 h.poll(-1)
