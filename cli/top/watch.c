@@ -52,21 +52,17 @@ static int take_ram(struct top_vm *v)
 	tide_source_stop(v->source, NULL);
 	tide_slots_destroy(v->slots);
 	tide_set_destroy(v->set);
-	free(v->last);
+	tide_age_destroy(v->age);
 	v->slots = NULL;
 	v->set = NULL;
-	v->last = NULL;
+	v->age = NULL;
 	rc = fill_slots(v);
 	if (!rc)
 		rc = tide_set_create(&v->set, v->pages, &v->err);
 	if (!rc)
+		rc = tide_age_create(&v->age, v->pages, &v->err);
+	if (!rc)
 		rc = tide_source_start(v->source, v->slots, &v->err);
-	if (!rc) {
-		v->last = calloc(v->pages, 1);
-		if (!v->last)
-			rc = tide_error_set(&v->err, -ENOMEM, "top",
-					    TIDE_NO_OFFSET, "no memory");
-	}
 	v->memory_bytes = v->ram.bytes;
 	v->looks = 0;
 	v->since_ns = tide__now_ns();
@@ -105,11 +101,11 @@ void top_vm_close(struct top_vm *v)
 	tide_source_destroy(v->source);
 	tide_slots_destroy(v->slots);
 	tide_set_destroy(v->set);
-	free(v->last);
+	tide_age_destroy(v->age);
 	v->source = NULL;
 	v->slots = NULL;
 	v->set = NULL;
-	v->last = NULL;
+	v->age = NULL;
 }
 
 static uint64_t resident(int pid)
@@ -145,48 +141,51 @@ static void paint(struct top_vm *v, const uint64_t in_cell[TOP_CELLS])
 	}
 }
 
-static unsigned char look_number(uint64_t looks)
+/* The pages of a range, into the cells that it crosses; @cell: of its first. */
+static void count_cells(const struct top_vm *v, struct tide_range r,
+			uint64_t in_cell[TOP_CELLS], uint64_t *cell)
 {
-	return (unsigned char)(1 + looks % 255);
+	uint64_t end = r.first + r.count;
+
+	while (r.first < end) {
+		uint64_t next = first_of_cell(v, *cell + 1);
+
+		if (next > end)
+			next = end;
+		if (next > r.first) {
+			in_cell[*cell] += next - r.first;
+			r.first = next;
+		}
+		if (r.first < end)
+			++*cell;
+	}
 }
 
 static void take_epoch(struct top_vm *v, const struct tide_epoch *epoch)
 {
-	struct tide_range r[RUNS];
 	uint64_t in_cell[TOP_CELLS] = { 0 }, cursor = 0, cell = 0;
+	struct tide_range r[RUNS];
 	size_t n;
 
+	tide_age_stamp(v->age, epoch);
 	while ((n = tide_epoch_next(epoch, &cursor, r, RUNS)))
-		for (size_t i = 0; i < n; i++) {
-			memset(v->last + r[i].first, look_number(v->looks),
-			       r[i].count);
-			for (uint64_t p = 0; p < r[i].count; p++) {
-				while (r[i].first + p >=
-				       first_of_cell(v, cell + 1))
-					cell++;
-				in_cell[cell]++;
-			}
-		}
+		for (size_t i = 0; i < n; i++)
+			count_cells(v, r[i], in_cell, &cell);
 	paint(v, in_cell);
 }
 
-/* Pages that the last looks saw written; older numbers are forgotten. */
-static uint64_t working(struct top_vm *v)
+/* Pages that the last looks saw written. */
+static uint64_t working(const struct top_vm *v)
 {
-	uint64_t n = 0;
+	uint64_t cut = tide_age_cut(v->age), cursor = 0, pages = 0;
+	uint64_t since = cut > TOP_WINDOW ? cut - TOP_WINDOW : 0;
+	struct tide_range r[RUNS];
+	size_t n;
 
-	for (uint64_t p = 0; p < v->pages; p++) {
-		unsigned int age;
-
-		if (!v->last[p])
-			continue;
-		age = (look_number(v->looks) + 255u - v->last[p]) % 255;
-		if (age < TOP_WINDOW)
-			n++;
-		else
-			v->last[p] = 0;
-	}
-	return n;
+	while ((n = tide_age_next(v->age, since, NULL, &cursor, r, RUNS)))
+		for (size_t i = 0; i < n; i++)
+			pages += r[i].count;
+	return pages;
 }
 
 /* Hotplug, a balloon that gave way: what was not there before is not watched. */
@@ -209,7 +208,7 @@ void top_vm_look(struct top_vm *v, uint64_t least)
 	uint64_t now;
 	int rc;
 
-	if (!v->source || !v->last)
+	if (!v->source || !v->age)
 		return;
 	rc = find_ram(&ram, v->pid, least, &v->err);
 	if (!rc && !same_ram(&ram, &v->ram)) {

@@ -7,6 +7,7 @@
 #define CLI_TOP_WATCH_H
 
 #include "attach/ram.h"
+#include "tidemark/age.h"
 #include "tidemark/dirty.h"
 #include "tidemark/slots.h"
 #include "tidemark/source.h"
@@ -22,7 +23,7 @@ struct top_vm {
 	struct tide_source *source;
 	struct tide_slots *slots;
 	struct tide_set *set;
-	unsigned char *last;	/* a page's last look; 0: never written */
+	struct tide_age *age;	/* which look saw a page written last */
 	uint64_t pages, looks;
 	uint64_t since_ns;	/* the look before */
 
