@@ -14,9 +14,23 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/atomic.h"
+#include "seed.h"
 #include "tidemark/move.h"
+#include "tidemark/scan.h"
+#include "tidemark/source_driver.h"
 
-#define BYTES (64 * (size_t)TIDE_PAGE_BYTES)
+#define PAGES 64u	/* a word of a bitmap */
+#define BYTES (PAGES * (size_t)TIDE_PAGE_BYTES)
+#define GPA (1ull << 20)
+
+/* A guest that writes, and a card that logs it: a source of the caller's own. */
+struct writer {
+	pthread_t thread;
+	uint64_t log;		/* a bit a page, after its data */
+	uint64_t writes, harvests;
+	bool run, writing, quit;
+};
 
 struct world {
 	struct tide_slots *near, *far;
@@ -27,21 +41,30 @@ struct world {
 	size_t state_bytes;	/* 0: five of them */
 	int refuse;		/* what the target's resume returns */
 	bool arrived;
+	struct writer writer;
 	struct tide_error far_err;
 	int far_rc;
 };
 
 static int pause_it(void *o, struct tide_error *err)
 {
+	struct world *w = o;
+
 	(void)err;
-	((struct world *)o)->paused++;
+	w->paused++;
+	tide__store_seqcst(&w->writer.run, false);
+	while (tide__load_seqcst(&w->writer.writing))
+		;
 	return 0;
 }
 
 static int resume(void *o, struct tide_error *err)
 {
+	struct world *w = o;
+
 	(void)err;
-	((struct world *)o)->resumed++;
+	w->resumed++;
+	tide__store_seqcst(&w->writer.run, true);
 	return 0;
 }
 
@@ -91,22 +114,12 @@ static void *receive(void *o)
 	return NULL;
 }
 
-static int move_state(struct world *w, size_t state_bytes,
-		      unsigned int channels, int refuse,
-		struct tide_precopy_result *result, struct tide_error *err)
+static void begin(struct world *w)
 {
-	struct tide_slot slot = { .id = 9, .gpa_bytes = 1 << 20,
+	struct tide_slot slot = { .id = 9, .gpa_bytes = GPA,
 				  .len_bytes = BYTES };
-	struct tide_move_guest g = {
-		.pause = pause_it, .resume = resume, .save_state = save,
-		.opaque = w,
-	};
-	pthread_t thread;
-	int near[2], rc;
 
 	memset(w, 0, sizeof(*w));
-	w->refuse = refuse;
-	w->state_bytes = state_bytes;
 	w->memory = mmap(NULL, BYTES, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	memset(w->memory + 3 * TIDE_PAGE_BYTES, 7, BYTES / 2);
@@ -115,13 +128,25 @@ static int move_state(struct world *w, size_t state_bytes,
 	assert_int_equal(tide_slots_create(&w->far, NULL), 0);
 	assert_int_equal(tide_slots_insert(w->near, &slot, NULL), 0);
 	assert_int_equal(tide_set_create(&w->set, 1024, NULL), 0);
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 2; i++)
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, w->fd[i]),
 				 0);
-		near[i] = w->fd[i][0];
-	}
-	g.slots = w->near;
-	g.set = w->set;
+}
+
+static int go(struct world *w, struct tide_source *source,
+	      unsigned int channels, struct tide_precopy_result *result,
+	      struct tide_error *err)
+{
+	const int near[2] = { w->fd[0][0], w->fd[1][0] };
+	const struct tide_move_guest g = {
+		.slots = w->near, .source = source,
+		.set = source ? NULL : w->set,
+		.pause = pause_it, .resume = resume, .save_state = save,
+		.opaque = w,
+	};
+	pthread_t thread;
+	int rc;
+
 	pthread_create(&thread, NULL, receive, w);
 	rc = tide_move_send(&g, near, channels, NULL, result, err);
 	for (int i = 0; i < 2; i++)
@@ -131,6 +156,17 @@ static int move_state(struct world *w, size_t state_bytes,
 	assert_int_equal(fcntl(w->fd[0][1], F_GETFD), -1);
 	assert_int_equal(fcntl(w->fd[1][1], F_GETFD), -1);
 	return rc;
+}
+
+static int move_state(struct world *w, size_t state_bytes,
+		      unsigned int channels, int refuse,
+		      struct tide_precopy_result *result,
+		      struct tide_error *err)
+{
+	begin(w);
+	w->refuse = refuse;
+	w->state_bytes = state_bytes;
+	return go(w, NULL, channels, result, err);
 }
 
 static int move(struct world *w, unsigned int channels, int refuse,
@@ -163,6 +199,86 @@ static void moves(void **state)
 		assert_int_equal(result.outcome, TIDE_PRECOPY_MOVED);
 		assert_true(w.arrived && w.paused == 1 && !w.resumed);
 		assert_int_equal(tide_slots_count(w.far), 1);
+		end(&w);
+	}
+}
+
+static void write_one(struct world *w, uint64_t *rng)
+{
+	uint64_t page = seed_below(rng, PAGES), word = seed_below(rng, 512);
+
+	tide__add_relaxed((uint64_t *)(w->memory + page * TIDE_PAGE_BYTES) +
+			  word, 1);
+	__atomic_fetch_or(&w->writer.log, 1ull << page, __ATOMIC_RELEASE);
+	tide__add_relaxed(&w->writer.writes, 1);
+}
+
+static void *write_on(void *o)
+{
+	struct world *w = o;
+	uint64_t rng = 1;
+
+	while (!tide__load_seqcst(&w->writer.quit)) {
+		tide__store_seqcst(&w->writer.writing, true);
+		if (tide__load_seqcst(&w->writer.run))
+			write_one(w, &rng);
+		tide__store_seqcst(&w->writer.writing, false);
+		usleep(50);
+	}
+	return NULL;
+}
+
+static int watch(void *card, const struct tide_slot *slot,
+		 struct tide_error *err)
+{
+	(void)card;
+	(void)slot;
+	(void)err;
+	return 0;
+}
+
+static int harvest(void *card, struct tide_set *set, uint64_t *pages,
+		   struct tide_error *err)
+{
+	struct writer *w = card;
+	uint64_t word = __atomic_exchange_n(&w->log, 0, __ATOMIC_ACQUIRE);
+
+	(void)err;
+	w->harvests++;
+	tide_set_merge_bitmap(set, GPA / TIDE_PAGE_BYTES, &word, PAGES);
+	*pages += tide_bitmap_count(&word, PAGES);
+	return 0;
+}
+
+/* What an embedder's own source sees is all that a move goes by. */
+static void a_source_of_ones_own(void **state)
+{
+	const struct tide_source_driver card = {
+		.struct_size = sizeof(card), .name = "card", .watch = watch,
+		.unwatch = watch, .harvest = harvest,
+	};
+	struct tide_precopy_result result;
+	struct tide_source *source;
+	struct tide_error err;
+	struct world w;
+
+	(void)state;
+	for (int i = 0; i < 5; i++) {
+		begin(&w);
+		assert_int_equal(tide_source_create_driver(&source, &card,
+							 &w.writer, &err), 0);
+		w.writer.run = true;
+		pthread_create(&w.writer.thread, NULL, write_on, &w);
+		while (tide__load_relaxed(&w.writer.writes) < 100)
+			usleep(100);
+		/* Compared when the state is loaded, while nobody writes. */
+		if (go(&w, source, 2, &result, &err))
+			fail_msg("%s", err.text);
+		tide__store_seqcst(&w.writer.quit, true);
+		pthread_join(w.writer.thread, NULL);
+		assert_true(w.arrived && w.paused == 1);
+		assert_true(w.writer.harvests >= 2);
+		tide_source_destroy(source);
 		end(&w);
 	}
 }
@@ -235,6 +351,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(moves),
+		cmocka_unit_test(a_source_of_ones_own),
 		cmocka_unit_test(a_refusal_leaves_nothing),
 		cmocka_unit_test(state_has_a_limit),
 		cmocka_unit_test(what_a_guest_needs),
