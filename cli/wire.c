@@ -20,7 +20,8 @@ static int fault(const char *address, int code, struct tide_error *err)
 			      address, strerror(-code));
 }
 
-static int open_tcp_at(const struct addrinfo *ai, bool listening)
+/* @limit_ns 0: to listen on. */
+static int open_tcp_at(const struct addrinfo *ai, uint64_t limit_ns)
 {
 	int fd = socket(ai->ai_family, ai->ai_socktype | SOCK_CLOEXEC,
 			ai->ai_protocol), one = 1, rc;
@@ -28,23 +29,21 @@ static int open_tcp_at(const struct addrinfo *ai, bool listening)
 	if (fd < 0)
 		return -errno;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	if (listening) {
+	if (!limit_ns) {
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-		rc = bind(fd, ai->ai_addr, ai->ai_addrlen);
-		if (!rc)
-			rc = listen(fd, 64);
+		rc = bind(fd, ai->ai_addr, ai->ai_addrlen) ||
+		     listen(fd, 64) ? -errno : 0;
 	} else {
-		rc = connect(fd, ai->ai_addr, ai->ai_addrlen);
+		rc = control_connect_within(fd, ai->ai_addr, ai->ai_addrlen,
+					    limit_ns);
 	}
-	if (rc < 0) {
-		rc = -errno;
-		close(fd);
-		return rc;
-	}
-	return fd;
+	if (!rc)
+		return fd;
+	close(fd);
+	return rc;
 }
 
-static int open_tcp(const char *address, const char *where, bool listening,
+static int open_tcp(const char *address, const char *where, uint64_t limit_ns,
 		    struct tide_error *err)
 {
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *list;
@@ -65,7 +64,7 @@ static int open_tcp(const char *address, const char *where, bool listening,
 				      TIDE_NO_OFFSET, "%s: %s", address,
 				      gai_strerror(rc));
 	for (struct addrinfo *ai = list; ai && fd < 0; ai = ai->ai_next)
-		fd = open_tcp_at(ai, listening);
+		fd = open_tcp_at(ai, limit_ns);
 	freeaddrinfo(list);
 	return fd < 0 ? fault(address, fd, err) : fd;
 }
@@ -82,7 +81,7 @@ int wire_connect(const char *address, struct tide_error *err)
 	if (!strncmp(address, "unix:", 5))
 		return control_connect(address + 5, err);
 	if (!strncmp(address, "tcp:", 4))
-		return open_tcp(address, address + 4, false, err);
+		return open_tcp(address, address + 4, CONTROL_CONNECT_NS, err);
 	return no_address(address, err);
 }
 
@@ -95,7 +94,7 @@ int wire_listen(const char *address, struct control_listener *out,
 		return control_listen(address + 5, false, out, err);
 	if (strncmp(address, "tcp:", 4))
 		return no_address(address, err);
-	fd = open_tcp(address, address + 4, true, err);
+	fd = open_tcp(address, address + 4, 0, err);
 	if (fd < 0)
 		return fd;
 	*out = (struct control_listener){ .fd = fd, .lock = -1 };

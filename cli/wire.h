@@ -13,7 +13,10 @@
 #include "control/listener.h"
 #include "tidemark/error.h"
 
-/* "unix:PATH" or "tcp:HOST:PORT": a socket, or -errno with the reason. */
+/*
+ * "unix:PATH" or "tcp:HOST:PORT": a socket, or -errno with the reason; a peer
+ * that does not accept is waited for ten seconds at an address.
+ */
 int wire_connect(const char *address, struct tide_error *err);
 /* Close with control_listener_close. */
 int wire_listen(const char *address, struct control_listener *out,

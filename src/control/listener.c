@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -32,6 +33,25 @@ static int address_of(const char *path, struct sockaddr_un *sun)
 	return 0;
 }
 
+int control_connect_within(int fd, const void *address, unsigned int length,
+			   uint64_t limit_ns)
+{
+	struct timeval limit = { (time_t)(limit_ns / 1000000000),
+				 (suseconds_t)(limit_ns / 1000 % 1000000) };
+	int ret = 0;
+
+	/* It counts for connect(), too; all zeroes would be no limit. */
+	if (!limit.tv_sec && !limit.tv_usec)
+		limit.tv_usec = 1;
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	if (connect(fd, address, length))
+		ret = errno == EINPROGRESS || errno == EAGAIN ? -ETIMEDOUT
+							       : -errno;
+	limit = (struct timeval){ 0, 0 };
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	return ret;
+}
+
 static int try_connect(const char *path)
 {
 	struct sockaddr_un sun;
@@ -42,9 +62,9 @@ static int try_connect(const char *path)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	if (!connect(fd, (struct sockaddr *)&sun, sizeof(sun)))
+	ret = control_connect_within(fd, &sun, sizeof(sun), CONTROL_CONNECT_NS);
+	if (!ret)
 		return fd;
-	ret = -errno;
 	close(fd);
 	return ret;
 }

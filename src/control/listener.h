@@ -15,6 +15,7 @@
 #define TIDE_CONTROL_LISTENER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "tidemark/error.h"
@@ -37,7 +38,13 @@ int control_listen(const char *path, bool for_others,
 /* Closes, and removes what is still ours. */
 void control_listener_close(struct control_listener *l);
 
-/* 0, or a negative errno, with the path in @err. */
+/* Who listens but does not accept is waited for so long. */
+#define CONTROL_CONNECT_NS 10000000000ull
+
+/* A socket, or a negative errno, with the path in @err. */
 int control_connect(const char *path, struct tide_error *err);
+/* connect(2), which else knows no limit. -ETIMEDOUT; the socket is to close. */
+int control_connect_within(int fd, const void *address, unsigned int length,
+			   uint64_t limit_ns);
 
 #endif

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,6 +20,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -84,6 +86,51 @@ static void only_dead_sockets_are_replaced(void **state)
 	assert_int_equal(st.st_size, 8);
 	unlink(path);
 	umask(022);
+}
+
+/* Connects until the queue of @to is full, then once more within a limit. */
+static void fill_and_try(int family, const void *to, unsigned int length)
+{
+	const uint64_t limit = 200000000;
+	int fds[64], n = 0, rc = 0;
+	uint64_t start;
+
+	while (!rc && n < 64) {
+		fds[n] = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		assert_true(fds[n] >= 0);
+		start = tide__now_ns();
+		rc = control_connect_within(fds[n++], to, length, limit);
+	}
+	assert_int_equal(rc, -ETIMEDOUT);
+	assert_true(tide__now_ns() - start >= limit / 2);
+	while (n)
+		close(fds[--n]);
+}
+
+/* A listener that accepts nobody: one that sleeps. */
+static void who_does_not_accept_has_a_limit(void **state)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET };
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	socklen_t length = sizeof(in);
+	int fd;
+
+	(void)state;
+	strcpy(un.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	fill_and_try(AF_UNIX, &un, sizeof(un));
+	close(fd);
+	assert_int_equal(unlink(path), 0);
+
+	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &length), 0);
+	fill_and_try(AF_INET, &in, sizeof(in));
+	close(fd);
 }
 
 static void what_is_no_longer_ours_stays(void **state)
@@ -422,6 +469,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_dead_sockets_are_replaced),
+		cmocka_unit_test(who_does_not_accept_has_a_limit),
 		cmocka_unit_test(what_is_no_longer_ours_stays),
 		cmocka_unit_test(an_observer_that_sleeps_costs_nothing),
 		cmocka_unit_test(rubbish_is_answered),
