@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "qcow2/driver/names.h"
 #include "qcow2/format/bitmaps.h"
 #include "qcow2/format/snapshots.h"
 #include "cli/qcow2/image.h"
@@ -182,16 +183,30 @@ static void put_bitmaps(struct out *o, const struct qcow2_bitmaps *b)
 		cli_json_close(&o->j);
 }
 
+/* Members, as one of a kind is enough. */
+static void put_circle(void *opaque, uint64_t header_offset, const char *name,
+		       const char *why)
+{
+	struct out *o = opaque;
+
+	(void)name;
+	put_text(o, header_offset == 8 ? "backing_file_fault" :
+					 "data_file_fault", why);
+}
+
 static int print(const struct cli_parsed *p, const struct qcow2_image *image,
 		 const struct qcow2_snapshots *s, const struct qcow2_bitmaps *b)
 {
 	struct out o = { .json = cli_flag(p, "json") };
+	struct tide_error err;
 
 	if (o.json) {
 		cli_json_begin(&o.j, stdout);
 		cli_json_object(&o.j, NULL);
 	}
 	put_header(&o, image);
+	if (qcow2_names_look(image->path, &image->header, put_circle, &o, &err))
+		return cli_fail(p->command, CLI_FAILED, "%s", err.text);
 	put_snapshots(&o, s);
 	put_bitmaps(&o, b);
 	if (image->header.flaws || s->broken || b->broken)

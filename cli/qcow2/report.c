@@ -27,7 +27,9 @@ int qcow2_report_make(const struct cli_parsed *p,
 	if (!report->problems)
 		return cli_fail(p->command, QCOW2_NOT_CHECKED, "no memory");
 	if (qcow2_check(&image->reader, &image->header, keep, report,
-			&report->check, census, &err)) {
+			&report->check, census, &err) ||
+	    qcow2_check_names(image->path, &image->header, keep, report,
+			      &report->check, &err)) {
 		qcow2_report_fini(report);
 		return cli_fail(p->command, QCOW2_NOT_CHECKED, "%s: %s",
 				image->path, err.text);

@@ -175,6 +175,9 @@ int tide_qcow2_check(const char *path, uint32_t flags,
 	ret = qcow2_check(&image.reader, &image.header, each ? tell : NULL, &l,
 			  &found, NULL, err);
 	if (!ret)
+		ret = qcow2_check_names(path, &image.header,
+					each ? tell : NULL, &l, &found, err);
+	if (!ret)
 		fill_verdict(verdict, &found);
 	image_close(&image);
 	return ret;

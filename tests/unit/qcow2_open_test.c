@@ -297,6 +297,42 @@ static void the_same_size_is_no_resize(void **state)
 	assert_int_equal(tide_disk_close(d, NULL), 0);
 }
 
+/* `victim`, which the image names, is the image by another name. */
+static void refuse_circle(bool locked)
+{
+	struct tide_disk_options o = { .writable = !locked, .no_lock = !locked,
+				       .format = "qcow2" };
+	struct tide_error err;
+	struct tide_disk *d;
+	off_t size = size_of(image);
+
+	unlink(victim);
+	assert_int_equal(link(image, victim), 0);
+	assert_int_equal(tide_disk_open(image, &o, &d, &err), -ELOOP);
+	assert_non_null(strstr(err.text, "lies on it"));
+	assert_int_equal(size_of(image), size);
+}
+
+static void no_name_leads_back(void **state)
+{
+	struct qcow2_create_options o = { .size_bytes = SIZE,
+					  .default_refcounts = true,
+					  .backing_name = "victim",
+					  .backing_format = "qcow2" };
+
+	(void)state;
+	make_image(&o);
+	refuse_circle(true);
+	o.backing_format = "raw";
+	make_image(&o);
+	refuse_circle(true);
+	refuse_circle(false);
+	make_external();
+	refuse_circle(true);
+	refuse_circle(false);
+	unlink(victim);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -306,6 +342,7 @@ int main(void)
 		cmocka_unit_test(a_policy_is_asked_for_every_file),
 		cmocka_unit_test(beside_a_writer_without_locks),
 		cmocka_unit_test(a_pipe_is_no_image),
+		cmocka_unit_test(no_name_leads_back),
 		cmocka_unit_test(the_same_size_is_no_resize),
 	};
 

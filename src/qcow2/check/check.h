@@ -75,4 +75,12 @@ int qcow2_check(const struct qcow2_reader *r, const struct qcow2_header *h,
 		qcow2_problem_fn *each, void *opaque, struct qcow2_check *out,
 		struct qcow2_census *census, struct tide_error *err);
 
+/*
+ * qcow2_check_names: add to *out, and tell @each, what of the names of backing
+ * and data files leads back to the image at @path. -ENOMEM.
+ */
+int qcow2_check_names(const char *path, const struct qcow2_header *h,
+		      qcow2_problem_fn *each, void *opaque,
+		      struct qcow2_check *out, struct tide_error *err);
+
 #endif

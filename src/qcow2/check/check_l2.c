@@ -186,8 +186,9 @@ int check_copied(struct check *c)
 				   qcow2_ignore_flaw };
 	int rc;
 
-	rc = qcow2_read_references(c->r, c->h->l1_offset, c->h->l1_entries,
-				judge_l1, c, c->err);
+	rc = qcow2_read_references(c->r, c->h->l1_offset,
+				   qcow2_l1_readable(c->h, c->r->size_bytes),
+				   judge_l1, c, c->err);
 	if (!rc)
 		rc = qcow2_visit(c->r, c->h, &v, c->err);
 	return rc;

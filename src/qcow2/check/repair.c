@@ -9,7 +9,8 @@
  *  2. bitmaps: a new directory behind the end of the file, then the switch in
  *     the header, with the autoclear bit off around it: a crash in between
  *     leaves bitmaps void, never wrong;
- *  3. a cut last cluster: the file is made longer;
+ *  3. a cut last cluster: the file is made longer; what is missed of the L1
+ *     table becomes zeroes, if that loss is accepted (repair_l1.c);
  *  4. entries that are wrong by themselves (repair_mend.c); if loss is
  *     accepted, those that cannot be followed become zero, and clusters that
  *     two claim are settled (repair_claims.c);
@@ -210,6 +211,7 @@ int repair_run(struct repair *x)
 	if (rc || (rc = repair_doubts(x)) || (rc = repair_raw_bit(x)) ||
 	    (rc = repair_snapshots(x)) ||
 	    (rc = repair_bitmaps(x)) || (rc = repair_end(x)) ||
+	    (rc = repair_l1(x)) ||
 	    (rc = settle_references(x)) || (rc = repair_snapshot_table(x)))
 		return rc;
 	if (accepted(x))

@@ -6,7 +6,9 @@
  *  - the bit "guest data is in another file", on an image that names none: are
  *    the entries' offsets places in this file or in the lost one?
  *  - a count of snapshots that is too small: the table goes on behind it, and
- *    all that only its other snapshots refer to seems leaked.
+ *    all that only its other snapshots refer to seems leaked;
+ *  - place or length of an L1 table that reaches past the end of the file
+ *    (repair_l1.c).
  *
  * The other reading is tried on a copy of the header. If the whole image is in
  * order under it, down to the last count, it is the true one, and the field is
@@ -18,8 +20,7 @@
 
 #define MOST_TRIES 8u
 
-/* Is every reference and every count right if the header is @h? */
-static int fits(struct repair *x, const struct qcow2_header *h, bool *out)
+int repair_fits(struct repair *x, const struct qcow2_header *h, bool *out)
 {
 	struct qcow2_check found;
 	int rc = qcow2_check(x->r, h, NULL, NULL, &found, NULL, x->err);
@@ -45,7 +46,7 @@ static int data_file_bit(struct repair *x)
 	if (!(x->h.incompatible & QCOW2_INCOMPAT_DATA_FILE) || x->h.data_file)
 		return 0;
 	other.incompatible &= ~(uint64_t)QCOW2_INCOMPAT_DATA_FILE;
-	rc = fits(x, &other, &fit);
+	rc = repair_fits(x, &other, &fit);
 	if (rc)
 		return rc;
 	if (!fit)
@@ -96,7 +97,7 @@ static int more_snapshots(struct repair *x)
 	other.snapshot_count = there;
 	for (uint32_t i = 0; !rc && !fit && i < MOST_TRIES &&
 			     other.snapshot_count > x->h.snapshot_count; i++) {
-		rc = fits(x, &other, &fit);
+		rc = repair_fits(x, &other, &fit);
 		if (!fit)
 			other.snapshot_count--;
 	}
@@ -117,5 +118,7 @@ int repair_doubts(struct repair *x)
 {
 	int rc = data_file_bit(x);
 
+	if (!rc)
+		rc = repair_l1_fields(x);
 	return rc ? rc : more_snapshots(x);
 }

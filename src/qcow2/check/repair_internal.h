@@ -44,6 +44,11 @@ bool repair_counts_wrong(const struct repair *x);
 
 /* repair_doubts.c: may change the header; sets x->doubtful. */
 int repair_doubts(struct repair *x);
+/* Is every reference and every count right if the header is @h? */
+int repair_fits(struct repair *x, const struct qcow2_header *h, bool *out);
+/* repair_l1.c: by proof, and if loss is accepted with zeroes. */
+int repair_l1_fields(struct repair *x);
+int repair_l1(struct repair *x);
 /* repair_snapshots.c: in place, and after references are settled, anew. */
 int repair_snapshots(struct repair *x);
 int repair_snapshot_table(struct repair *x);

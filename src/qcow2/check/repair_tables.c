@@ -68,7 +68,8 @@ int repair_each_l1(struct repair *x, bool firm, repair_entry_fn *each,
 		   void *opaque)
 {
 	struct l1_walk w = { x, each, opaque, NULL, true, false };
-	int rc = walk_l1(&w, x->h.l1_offset, x->h.l1_entries,
+	int rc = walk_l1(&w, x->h.l1_offset,
+			 qcow2_l1_readable(&x->h, x->r->size_bytes),
 			 QCOW2_SECTION_L1, firm);
 
 	if (!rc)

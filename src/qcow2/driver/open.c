@@ -22,22 +22,14 @@
 #include "base/atomic.h"
 #include "qcow2/format/layout.h"
 #include "qcow2/driver/follow.h"
+#include "qcow2/driver/names.h"
 #include "qcow2/driver/open.h"
 #include "qcow2/driver/qcow2.h"
 
-#define MOST_LAYERS 200
 #define FIRST_BYTES (2u << 20)
 
-/* The layers above the one that is being opened. */
-struct layer {
-	const struct layer *above;
-	dev_t dev;
-	ino_t ino;
-	int depth;
-};
-
 static int open_layer(const char *path, const struct tide_disk_options *options,
-		      const struct layer *above, struct tide_disk **out,
+		      const struct qcow2_layer *above, struct tide_disk **out,
 		      struct tide_error *err);
 
 static void destroy(struct qcow2 *q)
@@ -193,51 +185,6 @@ static int build_kinds(struct qcow2 *q, struct tide_error *err)
 
 /* --- the files beside and below --- */
 
-/* @name as the image at @path means it: relative to the image's folder. */
-static char *resolve(const char *path, const char *name, struct tide_error *err)
-{
-	const char *slash = strrchr(path, '/'), *colon;
-	char *full;
-
-	if (!strncmp(name, "file:", 5))
-		name += 5;
-	colon = strchr(name, ':');
-	if (colon && (!strchr(name, '/') || colon < strchr(name, '/'))) {
-		tide_error_set(err, -ENOTSUP, "qcow2", TIDE_NO_OFFSET,
-			       "%s refers to %s: only files are supported",
-			       path, name);
-		return NULL;
-	}
-	if (name[0] == '/' || !slash)
-		full = strdup(name);
-	else if (asprintf(&full, "%.*s/%s", (int)(slash - path), path, name) < 0)
-		full = NULL;
-	if (!full)
-		tide_error_set(err, -ENOMEM, "qcow2", TIDE_NO_OFFSET,
-			       "no memory");
-	return full;
-}
-
-/*
- * Beside the image, where both were put and from where both are moved. The
- * reference tool takes the name from its working directory: what it made from
- * another folder is found there, if there is nothing beside the image.
- */
-static char *find_data(const char *image, const char *name,
-		       struct tide_error *err)
-{
-	char *path = resolve(image, name, err);
-
-	if (path && access(path, F_OK) < 0 && access(name, F_OK) == 0) {
-		free(path);
-		path = strdup(name);
-		if (!path)
-			tide_error_set(err, -ENOMEM, "qcow2", TIDE_NO_OFFSET,
-				       "%s: no memory for a name", image);
-	}
-	return path;
-}
-
 /* What the files beside and below are opened with: the caller's own way. */
 static struct tide_disk_options inherited(const struct tide_disk_options *o)
 {
@@ -248,7 +195,17 @@ static struct tide_disk_options inherited(const struct tide_disk_options *o)
 					   .open_opaque = o->open_opaque };
 }
 
+static int circle(const struct qcow2 *q, const char *path,
+		  struct tide_error *err)
+{
+	return tide_error_set(err, -ELOOP, "qcow2", TIDE_NO_OFFSET,
+			      "%s leads to %s, which is itself or lies on it",
+			      q->disk.path, path);
+}
+
+/* @me is the image, @last what is above its backing file: that, or its data. */
 static int open_data(struct qcow2 *q, const struct tide_disk_options *o,
+		     const struct qcow2_layer *me, struct qcow2_layer *last,
 		     struct tide_error *err)
 {
 	struct tide_disk_options below = inherited(o);
@@ -256,6 +213,7 @@ static int open_data(struct qcow2 *q, const struct tide_disk_options *o,
 	int ret;
 
 	q->data = q->file;
+	*last = *me;
 	if (!q->external)
 		return 0;
 	if (o->no_data_file)
@@ -267,12 +225,17 @@ static int open_data(struct qcow2 *q, const struct tide_disk_options *o,
 				      "%s needs a data file and does not name "
 				      "it", q->disk.path);
 	path = o->data_path ? strdup(o->data_path) :
-			      find_data(q->disk.path, q->header.data_file, err);
+			      qcow2_find_data(q->disk.path,
+					      q->header.data_file, err);
 	if (!path)
 		return err ? err->code : -EINVAL;
 	below.writable = o->writable;
 	ret = o->data_path ? 0 : qcow2_follow(q->disk.path, path,
 					      o->trusted_folder, err);
+	if (ret == 0 && qcow2_layer_identify(path, me, last) &&
+	    qcow2_layer_returns(last))
+		ret = circle(q, path, err);
+	last->depth = me->depth;
 	if (ret < 0) {
 		free(path);
 		return ret;
@@ -286,9 +249,10 @@ static int open_data(struct qcow2 *q, const struct tide_disk_options *o,
 }
 
 static int open_backing(struct qcow2 *q, const struct tide_disk_options *o,
-			const struct layer *me, struct tide_error *err)
+			const struct qcow2_layer *above, struct tide_error *err)
 {
 	struct tide_disk_options below = inherited(o);
+	struct qcow2_layer layer;
 	char *path;
 	int ret;
 
@@ -298,12 +262,15 @@ static int open_backing(struct qcow2 *q, const struct tide_disk_options *o,
 	below.no_data_file = o->no_data_file;
 	below.format = q->header.backing_format;
 	path = o->backing_path ? strdup(o->backing_path) :
-				 resolve(q->disk.path, q->header.backing_name,
-					 err);
+				 qcow2_resolve(q->disk.path,
+					       q->header.backing_name, err);
 	if (!path)
 		return err ? err->code : -EINVAL;
 	ret = o->backing_path ? 0 : qcow2_follow(q->disk.path, path,
 						 o->trusted_folder, err);
+	if (ret == 0 && qcow2_layer_identify(path, above, &layer) &&
+	    qcow2_layer_returns(&layer))
+		ret = circle(q, path, err);
 	if (ret < 0) {
 		free(path);
 		return ret;
@@ -311,7 +278,7 @@ static int open_backing(struct qcow2 *q, const struct tide_disk_options *o,
 	if (below.format && !strcmp(below.format, "raw"))
 		ret = tide_disk_open_file(path, &below, &q->backing, err);
 	else
-		ret = open_layer(path, &below, me, &q->backing, err);
+		ret = open_layer(path, &below, above, &q->backing, err);
 	/* Without a format, what is no qcow2 image is raw. */
 	if (ret == -EINVAL && !below.format) {
 		uint8_t magic[4] = { 0 };
@@ -334,34 +301,12 @@ static int open_backing(struct qcow2 *q, const struct tide_disk_options *o,
 
 /* --- open --- */
 
-static int identify(const char *path, const struct layer *above,
-		    struct layer *me, struct tide_error *err)
-{
-	struct stat st;
-
-	if (stat(path, &st) < 0)
-		return tide_error_set(err, -errno, "qcow2", TIDE_NO_OFFSET,
-				      "%s: %s", path, strerror(errno));
-	*me = (struct layer){ above, st.st_dev, st.st_ino,
-			      above ? above->depth + 1 : 0 };
-	if (me->depth >= MOST_LAYERS)
-		return tide_error_set(err, -ELOOP, "qcow2", TIDE_NO_OFFSET,
-				      "%s: more than %d layers of backing "
-				      "files", path, MOST_LAYERS);
-	for (const struct layer *l = above; l; l = l->above)
-		if (l->dev == me->dev && l->ino == me->ino)
-			return tide_error_set(err, -ELOOP, "qcow2",
-					      TIDE_NO_OFFSET,
-					      "%s is its own backing file",
-					      path);
-	return 0;
-}
-
 static int set_up(struct qcow2 *q, const char *path,
-		  const struct tide_disk_options *o, const struct layer *me,
-		  struct tide_error *err)
+		  const struct tide_disk_options *o,
+		  const struct qcow2_layer *me, struct tide_error *err)
 {
 	struct tide_disk_options below = inherited(o);
+	struct qcow2_layer last;
 	int ret;
 
 	below.writable = o->writable;
@@ -381,20 +326,20 @@ static int set_up(struct qcow2 *q, const char *path,
 	if (ret == 0)
 		ret = build_kinds(q, err);
 	if (ret == 0)
-		ret = open_data(q, o, err);
+		ret = open_data(q, o, me, &last, err);
 	if (ret == 0)
-		ret = open_backing(q, o, me, err);
+		ret = open_backing(q, o, &last, err);
 	/* Nothing is changed yet: that is the first write's (first_write.c). */
 	return ret;
 }
 
 static int open_layer(const char *path, const struct tide_disk_options *options,
-		      const struct layer *above, struct tide_disk **out,
+		      const struct qcow2_layer *above, struct tide_disk **out,
 		      struct tide_error *err)
 {
-	struct layer me;
+	struct qcow2_layer me;
 	struct qcow2 *q;
-	int ret = identify(path, above, &me, err);
+	int ret = qcow2_layer_enter(path, above, &me, err);
 
 	if (ret < 0)
 		return ret;

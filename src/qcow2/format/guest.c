@@ -143,12 +143,26 @@ static int each_l1(void *opaque, uint64_t index, uint64_t entry, uint64_t at)
 	return rc ? rc : walk_table(w, run.guest_bytes);
 }
 
+/* What the part of the L1 table maps that the file does not hold. */
+static int put_missing(struct walk *w, uint64_t from)
+{
+	uint32_t shift = w->h->cluster_bits + qcow2_l2_bits(w->h);
+	struct qcow2_guest_run run = {
+		.type = QCOW2_GUEST_DAMAGED,
+		.guest_bytes = from << shift,
+		.length_bytes = (w->h->l1_entries - from) << shift,
+	};
+
+	return put(w, run);
+}
+
 int qcow2_guest_walk(const struct qcow2_reader *r,
 		     const struct qcow2_header *h, qcow2_guest_fn *each,
 		     void *opaque, struct tide_error *err)
 {
 	struct walk w = { .r = r, .h = h, .each = each, .opaque = opaque,
 			  .err = err, .cluster = qcow2_cluster_bytes(h) };
+	uint32_t there = qcow2_l1_readable(h, r->size_bytes);
 	int rc;
 
 	w.table = malloc(w.cluster);
@@ -156,8 +170,9 @@ int qcow2_guest_walk(const struct qcow2_reader *r,
 		return tide_error_set(err, -ENOMEM, "qcow2-map",
 				      TIDE_NO_OFFSET, "%s: no memory for an L2 "
 				      "table", r->path);
-	rc = qcow2_read_entries(r, h->l1_offset, h->l1_entries, each_l1, &w,
-				err);
+	rc = qcow2_read_entries(r, h->l1_offset, there, each_l1, &w, err);
+	if (!rc && there < h->l1_entries)
+		rc = put_missing(&w, there);
 	if (!rc && w.run.length_bytes)
 		rc = each(opaque, &w.run);
 	free(w.table);

@@ -109,7 +109,10 @@ static int parse_version3(struct header_parse *p)
 	return keep_tail(p);
 }
 
-/* The L1 table must map the whole disk, and lie within the file. */
+/*
+ * The L1 table must map the whole disk, and lie within the file: of one that
+ * does not, a tolerant caller reads what is there.
+ */
 static int parse_l1(struct header_parse *p)
 {
 	struct qcow2_header *h = &p->h;
@@ -134,12 +137,16 @@ static int parse_l1(struct header_parse *p)
 		return REFUSE(p, -EINVAL, 40,
 			      "an L1 table of no entries at %#llx, unaligned",
 			      (unsigned long long)h->l1_offset);
-	if (h->l1_entries && !header_holds(p, h->l1_offset,
-					   8ull * h->l1_entries))
-		return REFUSE(p, -EINVAL, 40,
-			      "L1 table at %#llx: unaligned or past the end",
-			      (unsigned long long)h->l1_offset);
-	return 0;
+	if (!h->l1_entries ||
+	    header_holds(p, h->l1_offset, 8ull * h->l1_entries))
+		return 0;
+	if (!h->l1_offset || h->l1_offset & (p->cluster - 1) ||
+	    h->l1_offset >= QCOW2_MAX_OFFSET)
+		return REFUSE(p, -EINVAL, 40, "L1 table at %#llx: not a place "
+			      "for one", (unsigned long long)h->l1_offset);
+	return FLAW(p, QCOW2_FLAW_L1, 40, "L1 table of %u entries at %#llx: "
+		    "past the end of the file", h->l1_entries,
+		    (unsigned long long)h->l1_offset);
 }
 
 static int parse_reftable(struct header_parse *p)

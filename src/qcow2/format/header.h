@@ -102,7 +102,8 @@ struct qcow2_header {
 enum qcow2_flaw {
 	QCOW2_FLAW_REFTABLE = 1,
 	QCOW2_FLAW_SNAPSHOTS = 2,
-	QCOW2_FLAW_BITMAPS = 4 /* has_bitmaps is false then */
+	QCOW2_FLAW_BITMAPS = 4, /* has_bitmaps is false then */
+	QCOW2_FLAW_L1 = 8 /* use no more of it than qcow2_l1_readable */
 };
 
 /*
@@ -122,8 +123,8 @@ int qcow2_header_parse(const char *path, const uint8_t *bytes,
 		       struct qcow2_header *h, struct tide_error *err);
 /*
  * qcow2_header_parse_tolerant: the same for check and repair. Reference table,
- * snapshot table and bitmaps extension may be unusable: h->flaws says which,
- * and @err holds the first such reason (its code stays set, though 0 is
+ * snapshot table and bitmaps extension may be unusable, and the L1 table reach
+ * past the end of the file, or begin there: h->flaws says which, and @err holds the first such reason (its code stays set, though 0 is
  * returned).
  */
 int qcow2_header_parse_tolerant(const char *path, const uint8_t *bytes,
@@ -144,6 +145,16 @@ int qcow2_header_encode(const struct qcow2_header *h, uint8_t *out,
 static inline uint64_t qcow2_cluster_bytes(const struct qcow2_header *h)
 {
 	return 1ull << h->cluster_bits;
+}
+/* Entries of the L1 table that are whole in a file of @file_bytes. */
+static inline uint32_t qcow2_l1_readable(const struct qcow2_header *h,
+					 uint64_t file_bytes)
+{
+	uint64_t there = h->l1_offset < file_bytes ?
+				 (file_bytes - h->l1_offset) / 8 :
+				 0;
+
+	return there < h->l1_entries ? (uint32_t)there : h->l1_entries;
 }
 /* Bytes of one L2 entry: 8, or 16 with extended L2. */
 static inline uint32_t qcow2_l2_entry_bytes(const struct qcow2_header *h)

@@ -357,6 +357,22 @@ static int walk_refcounts(struct walk *w)
 		     48, each_block);
 }
 
+/* What the file does not hold of it is missed, and may have been anything. */
+static int walk_l1(struct walk *w)
+{
+	const struct qcow2_header *h = w->h;
+	uint32_t there = qcow2_l1_readable(h, w->r->size_bytes);
+	int rc = 0;
+
+	if (h->flaws & QCOW2_FLAW_L1)
+		rc = flaw(w, QCOW2_SECTION_L1, 40, h->l1_offset,
+			  there ? "ends past the end of the file" :
+				  "past the end of the file");
+	w->table_bytes = 0;
+	return rc ? rc : table(w, QCOW2_SECTION_L1, h->l1_offset, there, 0, 40,
+			       each_l1);
+}
+
 static int walk_all(struct walk *w)
 {
 	const struct qcow2_header *h = w->h;
@@ -364,10 +380,7 @@ static int walk_all(struct walk *w)
 
 	if (rc < 0)
 		return rc;
-	w->table_bytes = 0;
-	if ((rc = table(w, QCOW2_SECTION_L1, h->l1_offset, h->l1_entries, 0, 40,
-			each_l1)) ||
-	    (rc = walk_refcounts(w)) || (rc = walk_snapshots(w)) ||
+	if ((rc = walk_l1(w)) || (rc = walk_refcounts(w)) || (rc = walk_snapshots(w)) ||
 	    (rc = place_l2s(w)) || (rc = walk_bitmaps(w)))
 		return rc;
 	if (h->has_luks) {
