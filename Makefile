@@ -74,7 +74,10 @@ campaign: deps
 			exit 1; \
 		CAMPAIGN=1 SEED=$$seed $(BUILD)/tests/unit/qcow2_queue_test || \
 			exit 1; \
-		CAMPAIGN=1 SEED=$$seed $(BUILD)/tests/unit/cbt_test || exit 1; \
+		CAMPAIGN=1 SEED=$$seed $(BUILD)/tests/unit/cbt_random_test || \
+			exit 1; \
+		CAMPAIGN=1 SEED=$$seed $(BUILD)/tests/unit/cbt_cuts_test || \
+			exit 1; \
 		CAMPAIGN=1 SEED=$$seed SRC=$(CURDIR) \
 			TIDEMARK=$(CURDIR)/$(BUILD)/tidemark \
 			bash tests/sh/nbd-stress.sh || exit 1; \

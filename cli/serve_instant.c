@@ -221,7 +221,7 @@ static void choose_since(struct serve_disk *d, struct serve_instant *s,
 	s->whole = json_is_true(json_object_get(request, "whole"));
 	if (!since)
 		return;
-	if (cbt_info(d->cbt, since, &info, &err))
+	if (cbt_info(d->cbt, since, CBT_UNCOUNTED, &info, &err))
 		snprintf(s->why_full, sizeof(s->why_full), "%s", err.text);
 	else if (info.word == CBT_SAYS_INCONSISTENT)
 		snprintf(s->why_full, sizeof(s->why_full), "'%.60s' is "
@@ -301,7 +301,8 @@ static int clear_one(struct beginning *b, struct serve_disk *d,
 
 	if (s)
 		let_go(b->disks, d, s, "it was begun anew");
-	if (cbt_info(d->cbt, b->name, &info, NULL) || !info.pending)
+	if (cbt_info(d->cbt, b->name, CBT_UNCOUNTED, &info, NULL) ||
+	    !info.pending)
 		return 0;
 	return cbt_checkpoint_settle(d->cbt, b->name, false, err);
 }

@@ -112,14 +112,14 @@ static void withdraw(struct serve_disk *d)
 	}
 }
 
-void serve_offer(struct serve_disk *d)
+/* The list is of now: who waited here for another does not offer what was. */
+static void offer_now(struct serve_disk *d)
 {
 	struct cbt_info *list;
 	size_t count;
 
-	if (!d->export || !d->cbt || cbt_list(d->cbt, &list, &count))
+	if (cbt_list(d->cbt, CBT_UNCOUNTED, &list, &count))
 		return;
-	pthread_mutex_lock(&d->lock);
 	for (struct serve_context *s = d->contexts; s; s = s->next)
 		s->seen = false;
 	for (size_t i = 0; i < count; i++) {
@@ -133,8 +133,16 @@ void serve_offer(struct serve_disk *d)
 		if (list[i].word != CBT_SAYS_INCONSISTENT &&
 		    !find(d, &list[i]))
 			offer(d, &list[i]);
-	pthread_mutex_unlock(&d->lock);
 	free(list);
+}
+
+void serve_offer(struct serve_disk *d)
+{
+	if (!d->export || !d->cbt)
+		return;
+	pthread_mutex_lock(&d->lock);
+	offer_now(d);
+	pthread_mutex_unlock(&d->lock);
 }
 
 void serve_disk_fini(struct serve_disk *d)

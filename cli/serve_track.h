@@ -20,6 +20,9 @@ struct serve_context; /* a meta context that is offered */
 struct nbd_server;
 struct serve_instant; /* serve_instant.h */
 
+/* TAKING and LEAVING are a request's, which waits for clients meanwhile. */
+enum serve_hold_state { SERVE_FREE, SERVE_TAKING, SERVE_HELD, SERVE_LEAVING };
+
 struct serve_disk {
 	char name[256];
 	struct tide_disk *disk; /* with a tracker: the one that marks */
@@ -29,10 +32,13 @@ struct serve_disk {
 	char note[600]; /* of opening, beside cbt_note; "": nothing */
 	struct nbd_export *export; /* NULL: it is not served */
 	struct serve_context *contexts;
-	pthread_mutex_t lock; /* contexts */
+	pthread_mutex_t lock; /* contexts, hold; never for long */
 	struct serve_instant *instants; /* under instants_lock */
-	/* serve_hold.c: until then changes wait; 0: they do not. Under lock. */
-	uint64_t held_until_ns;
+	struct {
+		enum serve_hold_state state;
+		uint64_t until_ns;
+		bool ending; /* who is held from here on is let go */
+	} hold; /* serve_hold.c; under lock */
 };
 
 struct serve_instants {

@@ -89,7 +89,7 @@ static json_t *points_json(struct serve_disk *d, int kind)
 	struct cbt_info *list;
 	size_t count;
 
-	if (!array || cbt_list(d->cbt, &list, &count)) {
+	if (!array || cbt_list(d->cbt, CBT_COUNTED, &list, &count)) {
 		json_decref(array);
 		return NULL;
 	}
@@ -213,7 +213,7 @@ static json_t *do_info(struct call *c)
 	struct cbt_info info;
 	struct tide_error err;
 	json_t *answer;
-	int ret = cbt_info(c->d->cbt, c->name, &info, &err);
+	int ret = cbt_info(c->d->cbt, c->name, CBT_COUNTED, &info, &err);
 
 	if (ret)
 		return control_error(&err);
@@ -463,7 +463,7 @@ static json_t *do_diff(struct call *c)
 			      "inside of the disk");
 	}
 	d.at = from ? (uint64_t)json_integer_value(from) : 0;
-	ret = cbt_info(c->d->cbt, c->name, &info, &err);
+	ret = cbt_info(c->d->cbt, c->name, CBT_UNCOUNTED, &info, &err);
 	if (!ret)
 		ret = cbt_changes(c->d->cbt, c->name, text(c, "until"), d.at,
 				  size - d.at, take_run, &d, &err);

@@ -93,10 +93,13 @@ struct cbt_status {
 };
 
 void cbt_status(struct cbt *c, struct cbt_status *out);
+/* Counting what is dirty reads all bits of the disk; else dirty_bytes is 0. */
+enum cbt_detail { CBT_UNCOUNTED, CBT_COUNTED };
 /* The points, oldest first: malloc'd, *count of them. 0, -ENOMEM. */
-int cbt_list(struct cbt *c, struct cbt_info **out, size_t *count);
-int cbt_info(struct cbt *c, const char *name, struct cbt_info *out,
-	     struct tide_error *err);
+int cbt_list(struct cbt *c, enum cbt_detail detail, struct cbt_info **out,
+	     size_t *count);
+int cbt_info(struct cbt *c, const char *name, enum cbt_detail detail,
+	     struct cbt_info *out, struct tide_error *err);
 
 /*
  * Names: 1 to CBT_LONGEST_NAME bytes without control characters; checkpoints
@@ -147,7 +150,10 @@ int cbt_bitmap_merge(struct cbt *c, const char *name, struct cbt *other,
  */
 int cbt_hold(struct cbt *c, uint64_t limit_ns, struct tide_error *err);
 void cbt_let_go(struct cbt *c);
-/* While it is held: changes are -ESHUTDOWN for good, points say where it went. */
+/*
+ * While it is held: changes are -ESHUTDOWN for good, points say where it went.
+ * That is so whatever this returns: 0, or why the store does not have it yet.
+ */
 int cbt_give_away(struct cbt *c, const char *to, struct tide_error *err);
 
 /* A bitmap, not recording, with those bits. */
@@ -164,7 +170,9 @@ int cbt_export(struct cbt *c, const char *name, struct cbt_image *out,
  * cbt_changes: calls @run for what is dirty and what is not, in turns, from
  * @offset_bytes on, until the end of the range or until it returns false.
  * @until: NULL, or a later checkpoint at which to stop: what changed between
- * the two. By the granularity of @name; the last run ends with the range.
+ * the two. By the granularity of @name; the last run ends with the range. Nothing
+ * is locked during a call: it may take its time, and use the tracker; a point
+ * that is removed meanwhile ends it with -ESTALE.
  */
 int cbt_changes(struct cbt *c, const char *name, const char *until,
 		uint64_t offset_bytes, uint64_t length_bytes,

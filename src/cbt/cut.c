@@ -16,36 +16,6 @@
 #include "base/atomic.h"
 #include "cbt/tracker.h"
 
-/* Words that others are marking. */
-static void copy_words(uint64_t *to, const uint64_t *from, size_t words)
-{
-	for (size_t i = 0; i < words; i++)
-		to[i] = tide__load_relaxed(&from[i]);
-}
-
-/* An area into an image. */
-static int collect(const struct cbt_area *a, struct cbt_image *into)
-{
-	uint64_t part[CBT_PAGE_WORDS];
-	int ret = 0;
-
-	for (uint64_t at = 0; at < a->bits && !ret; at += CBT_PAGE_BITS) {
-		struct cbt_run run;
-
-		copy_words(part, a->words + at / 64, CBT_PAGE_WORDS);
-		run = cbt_next_run(part, CBT_PAGE_BITS, 0);
-		for (; run.start < run.end && !ret;
-		     run = cbt_next_run(part, CBT_PAGE_BITS, run.end)) {
-			uint64_t start = (at + run.start) << a->shift;
-			uint64_t end = (at + run.end) << a->shift;
-
-			ret = cbt_image_set(into, start >> into->shift,
-					    cbt_bits_of(end, into->shift));
-		}
-	}
-	return ret;
-}
-
 /* Marks of the epoch before come along into the one that runs. */
 static void fold_back(struct cbt *c, const struct cbt_area *a)
 {
@@ -100,7 +70,7 @@ static void finish(struct cbt *c)
 		*d = (struct cbt_delta){ .first = k->epoch, .last = k->epoch };
 		ret = cbt_image_init(&d->image, old->bits, old->shift);
 		if (!ret)
-			ret = collect(old, &d->image);
+			ret = cbt_area_or_into(old, &d->image);
 		if (ret)
 			cbt_image_fini(&d->image);
 		else

@@ -85,7 +85,7 @@ static uint64_t piece_of(const struct cbt *c, const struct change *w)
 static int has_moved(const struct filter *f, struct tide_error *err)
 {
 	return tide_error_set(err, -ESHUTDOWN, "tracker", TIDE_NO_OFFSET,
-			      "%s: %s", f->disk.path, f->c->trouble);
+			      "%s: %s", f->disk.path, f->c->where);
 }
 
 static int do_change(struct tide_disk *d, struct change w,

@@ -27,14 +27,13 @@ void cbt_let_go(struct cbt *c)
 
 int cbt_give_away(struct cbt *c, const char *to, struct tide_error *err)
 {
-	char why[400];
 	int ret;
 
-	snprintf(why, sizeof(why), "the disk has moved to %.300s", to);
 	pthread_mutex_lock(&c->lock);
+	snprintf(c->where, sizeof(c->where), "the disk has moved to %.300s",
+		 to);
 	tide__store_seqcst(&c->moved, true);
-	cbt_doubt(&c->catalog, why);
-	snprintf(c->trouble, sizeof(c->trouble), "%s", why);
+	cbt_doubt(&c->catalog, c->where);
 	ret = cbt_commit(c, err);
 	pthread_mutex_unlock(&c->lock);
 	return ret;

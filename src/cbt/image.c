@@ -211,11 +211,11 @@ int cbt_image_or(struct cbt_image *m, const struct cbt_image *from)
 	return ret;
 }
 
-int cbt_image_or_words(struct cbt_image *m, const uint64_t *words,
-		       uint64_t bits, uint32_t shift)
+int cbt_image_or_words(struct cbt_image *m, uint64_t first,
+		       const uint64_t *words, uint64_t bits, uint32_t shift)
 {
 	if (m->shift != shift)
-		return or_runs(m, words, bits, shift, 0);
+		return or_runs(m, words, bits, shift, first);
 	for (uint64_t at = 0; at < bits; at += CBT_PAGE_BITS) {
 		uint64_t left = bits - at;
 		uint64_t part[CBT_PAGE_WORDS] = { 0 };
@@ -224,7 +224,9 @@ int cbt_image_or_words(struct cbt_image *m, const uint64_t *words,
 		if (left > CBT_PAGE_BITS)
 			left = CBT_PAGE_BITS;
 		memcpy(part, words + at / 64, (left + 63) / 64 * 8);
-		ret = or_page(m, (size_t)(at / CBT_PAGE_BITS), part);
+		if (left % 64)
+			part[left / 64] &= ~UINT64_C(0) >> (64 - left % 64);
+		ret = or_page(m, (size_t)((first + at) / CBT_PAGE_BITS), part);
 		if (ret)
 			return ret;
 	}

@@ -61,10 +61,13 @@ struct cbt_page *cbt_image_page(struct cbt_image *m, size_t index);
 
 /* [start, end) of bits; cut at the image's end. 0, -ENOMEM. */
 int cbt_image_set(struct cbt_image *m, uint64_t start, uint64_t end);
-/* The bits of @from, or of plain @words, come in. 0, -ENOMEM (too wide). */
+/*
+ * The bits of @from, or @bits of plain @words, the first of which is bit @first
+ * (a multiple of CBT_PAGE_BITS) of their granularity, come in. 0, -ENOMEM.
+ */
 int cbt_image_or(struct cbt_image *m, const struct cbt_image *from);
-int cbt_image_or_words(struct cbt_image *m, const uint64_t *words,
-		       uint64_t bits, uint32_t shift);
+int cbt_image_or_words(struct cbt_image *m, uint64_t first,
+		       const uint64_t *words, uint64_t bits, uint32_t shift);
 
 /*
  * What @m says about [first_byte, first_byte + (bits << shift)), into @words

@@ -16,23 +16,26 @@
 #include "base/bytes.h"
 #include "cbt/kept.h"
 #include "cbt/tracker.h"
+#include "cbt/window.h"
 #include "disk/disk.h"
 
 static int image_of(const struct tide_disk_bitmap *b, struct cbt_image *out)
 {
-	uint64_t bytes = (b->bit_count + 7) / 8;
+	uint64_t part[CBT_PAGE_WORDS], bytes = (b->bit_count + 7) / 8;
 	int ret = cbt_image_init(out, b->bit_count, b->shift);
 
-	for (uint64_t at = 0; at < bytes && !ret; at += 8) {
-		unsigned int n = bytes - at < 8 ? (unsigned int)(bytes - at)
-						: 8;
-		uint64_t word = tide__get_le(b->bits + at, n);
-		struct cbt_run run = cbt_next_run(&word, 64, 0);
+	for (uint64_t at = 0; at < bytes && !ret; at += CBT_PAGE_BYTES) {
+		uint64_t n = bytes - at < CBT_PAGE_BYTES ? bytes - at
+							 : CBT_PAGE_BYTES;
+		uint64_t bits = b->bit_count - at * 8;
 
-		for (; run.start < run.end && !ret;
-		     run = cbt_next_run(&word, 64, run.end))
-			ret = cbt_image_set(out, at * 8 + run.start,
-					    at * 8 + run.end);
+		memset(part, 0, sizeof(part));
+		for (uint64_t i = 0; i < n; i += 8)
+			part[i / 8] = tide__get_le(b->bits + at + i, n - i < 8 ?
+						   (unsigned int)(n - i) : 8);
+		ret = cbt_image_or_words(out, at * 8, part, bits <
+					 CBT_PAGE_BITS ? bits : CBT_PAGE_BITS,
+					 b->shift);
 	}
 	if (ret)
 		cbt_image_fini(out);

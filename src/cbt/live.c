@@ -155,6 +155,22 @@ struct cbt_area *cbt_live_area(struct cbt_live *l, uint64_t epoch)
 	return &l->areas[epoch & 1];
 }
 
+int cbt_area_or_into(const struct cbt_area *a, struct cbt_image *into)
+{
+	uint64_t part[CBT_PAGE_WORDS];
+	int ret = 0;
+
+	for (uint64_t at = 0; at < a->bits && !ret; at += CBT_PAGE_BITS) {
+		uint64_t bits = a->bits - at < CBT_PAGE_BITS ? a->bits - at
+							     : CBT_PAGE_BITS;
+
+		for (size_t i = 0; i < (bits + 63) / 64; i++)
+			part[i] = tide__load_relaxed(&a->words[at / 64 + i]);
+		ret = cbt_image_or_words(into, at, part, bits, a->shift);
+	}
+	return ret;
+}
+
 static void zero(struct cbt_area *a)
 {
 	for (size_t i = 0; i < a->bytes / 8; i++)
@@ -315,8 +331,7 @@ static int recover(struct cbt_live *l, const uint8_t uuid[16],
 		ret = cbt_image_grow(image, cbt_bits_of(a->bits << a->shift,
 							image->shift));
 		if (!ret)
-			ret = cbt_image_or_words(image, a->words, a->bits,
-						 a->shift);
+			ret = cbt_area_or_into(a, image);
 	}
 	*size_bytes = l->areas[at & 1].size_bytes;
 	return ret;

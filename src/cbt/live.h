@@ -61,6 +61,8 @@ int cbt_live_recover(const char *folder, const uint8_t uuid[16],
 
 /* The area of that epoch. */
 struct cbt_area *cbt_live_area(struct cbt_live *l, uint64_t epoch);
+/* What it says, while others mark, into an image of any shift. 0, -ENOMEM. */
+int cbt_area_or_into(const struct cbt_area *a, struct cbt_image *into);
 /* Make the other area ready, all zero, for the epoch after @epoch. */
 int cbt_live_prepare(struct cbt_live *l, uint64_t epoch, uint64_t size_bytes,
 		     uint32_t shift, struct tide_error *err);

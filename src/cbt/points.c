@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "cbt/tracker.h"
+#include "cbt/window.h"
 
 int cbt_no_point(const struct cbt *c, const char *name, struct tide_error *err)
 {
@@ -352,13 +353,7 @@ static int turn(struct cbt *c, struct cbt_point *p, bool enabled,
 		ret = empty_like(c, p, &own, err);
 	if (ret)
 		return ret;
-	if (cbt_image_or(&own, &p->own))
-		ret = -ENOMEM;
-	for (size_t i = 0; i < c->catalog.delta_count && !ret; i++)
-		if (c->catalog.deltas[i].last >= p->epoch &&
-		    p->epoch != CBT_NO_EPOCH)
-			ret = cbt_image_or(&own, &c->catalog.deltas[i].image);
-	if (ret) {
+	if (cbt_gather_past(c, p, &own)) {
 		cbt_image_fini(&own);
 		return cbt_no_memory(c, err);
 	}

@@ -30,68 +30,57 @@ static enum cbt_word word_of(const struct cbt_point *p)
 					: CBT_SAYS_RECORDING;
 }
 
-/* Under the lock. 0, -ENOMEM. */
-static int describe(struct cbt *c, const struct cbt_point *p,
-		    struct cbt_info *out)
+/* Under the lock; what is dirty is counted without it, if it is. */
+static void describe(const struct cbt_point *p, struct cbt_info *out)
 {
-	uint64_t bits = cbt_bits_of(c->catalog.size_bytes, p->shift), count;
-	struct cbt_image all;
-	int ret = cbt_image_init(&all, bits, p->shift);
-
-	if (!ret)
-		ret = cbt_gather(c, p, &all);
-	count = cbt_image_count(&all);
-	cbt_image_fini(&all);
-	if (ret)
-		return ret;
 	*out = (struct cbt_info){
 		.kind = p->kind, .word = word_of(p), .pending = p->pending,
 		.granularity_bytes = UINT64_C(1) << p->shift,
-		.created_s = p->created_s, .dirty_bytes = count << p->shift,
+		.created_s = p->created_s,
 	};
-	if (out->dirty_bytes > c->catalog.size_bytes)
-		out->dirty_bytes = c->catalog.size_bytes;
 	snprintf(out->name, sizeof(out->name), "%s", p->name);
 	snprintf(out->reason, sizeof(out->reason), "%s",
 		 p->reason ? p->reason : p->pending ?
 		 "begun, and neither committed nor aborted" : "");
 	memcpy(out->uuid, p->uuid, 16);
 	memcpy(out->parent, p->parent, 16);
-	return 0;
 }
 
-int cbt_list(struct cbt *c, struct cbt_info **out, size_t *count)
+int cbt_list(struct cbt *c, enum cbt_detail detail, struct cbt_info **out,
+	     size_t *count)
 {
 	struct cbt_info *list;
 	size_t n;
-	int ret = 0;
 
 	pthread_mutex_lock(&c->lock);
 	n = c->catalog.point_count;
 	list = malloc((n + 1) * sizeof(*list));
-	if (!list)
-		ret = -ENOMEM;
-	for (size_t i = 0; i < n && !ret; i++)
-		ret = describe(c, c->catalog.points[i], &list[i]);
+	for (size_t i = 0; list && i < n; i++)
+		describe(c->catalog.points[i], &list[i]);
 	pthread_mutex_unlock(&c->lock);
-	if (ret) {
-		free(list);
-		return ret;
-	}
+	if (!list)
+		return -ENOMEM;
+	for (size_t i = 0; detail == CBT_COUNTED && i < n; i++)
+		list[i].dirty_bytes = cbt_count_of(c, list[i].uuid);
 	*out = list;
 	*count = n;
 	return 0;
 }
 
-int cbt_info(struct cbt *c, const char *name, struct cbt_info *out,
-	     struct tide_error *err)
+int cbt_info(struct cbt *c, const char *name, enum cbt_detail detail,
+	     struct cbt_info *out, struct tide_error *err)
 {
 	struct cbt_point *p;
-	int ret;
+	int ret = 0;
 
 	pthread_mutex_lock(&c->lock);
 	p = cbt_catalog_find(&c->catalog, name);
-	ret = p ? describe(c, p, out) : cbt_no_point(c, name, err);
+	if (p)
+		describe(p, out);
+	else
+		ret = cbt_no_point(c, name, err);
 	pthread_mutex_unlock(&c->lock);
-	return ret == -ENOMEM ? cbt_no_memory(c, err) : ret;
+	if (!ret && detail == CBT_COUNTED)
+		out->dirty_bytes = cbt_count_of(c, out->uuid);
+	return ret;
 }

@@ -108,7 +108,8 @@ void cbt_status(struct cbt *c, struct cbt_status *out)
 	out->intents = c->intents.blocks;
 	out->first_writes = c->intents.first_writes;
 	out->commits = c->commits;
-	snprintf(out->trouble, sizeof(out->trouble), "%s", c->trouble);
+	snprintf(out->trouble, sizeof(out->trouble), "%s",
+		 *c->trouble ? c->trouble : c->where);
 	out->lost = c->intents.lost;
 	pthread_mutex_unlock(&c->lock);
 }
@@ -129,8 +130,7 @@ void cbt_sample(struct cbt *c)
 static int save_live(struct cbt *c)
 {
 	cbt_image_clear(&c->catalog.saved);
-	return cbt_image_or_words(&c->catalog.saved, c->now->words,
-				  c->now->bits, c->now->shift);
+	return cbt_area_or_into(c->now, &c->catalog.saved);
 }
 
 static int close_store(struct cbt *c, struct tide_error *err)

@@ -32,7 +32,8 @@ struct cbt {
 	struct cbt_image next_saved; /* of the epoch that a cut begins */
 	/* A cut that the store has not heard of: its area must stay. */
 	bool unsaved_cut;
-	bool moved; /* atomic: no more changes */
+	bool moved; /* atomic: no more changes, because of: */
+	char where[400];
 	bool sampled, doubted;
 	bool was_open; /* the session before did not end */
 	char trouble[512];
@@ -65,9 +66,8 @@ uint32_t cbt_wanted_shift(const struct cbt *c);
 
 /* points.c: every point that would have to be complete is not any more. */
 void cbt_doubt(struct cbt_catalog *catalog, const char *reason);
-/* What a point says, into @into, which has its granularity or another. */
-int cbt_gather(struct cbt *c, const struct cbt_point *p,
-	       struct cbt_image *into);
+/* The bytes that a point calls dirty, without the lock; 0: it is gone. */
+uint64_t cbt_count_of(struct cbt *c, const uint8_t uuid[16]);
 int cbt_usable(const struct cbt *c, const struct cbt_point *p,
 	       struct tide_error *err);
 int cbt_no_point(const struct cbt *c, const char *name,

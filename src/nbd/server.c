@@ -355,6 +355,8 @@ int nbd_server_close_export(struct nbd_server *server, struct nbd_export *e)
 			return 0;
 		nanosleep(&nap, NULL);
 	}
+	/* Some are gone, and find it again; none is turned away for good. */
+	tide__store_seqcst(&e->closed, false);
 	return -ETIMEDOUT;
 }
 

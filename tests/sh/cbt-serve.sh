@@ -77,10 +77,37 @@ else
 	echo "ok - contexts # SKIP no nbdinfo"
 fi
 
+# Who asks and does not read what he is told holds up nobody.
+{ echo "tidemark-bitmap 1 size 67108864 granularity 512"
+	for ((n = 0; n < 67108864; n += 4096)); do echo "$n 512"; done; } >many
+tool bitmap import --control=c d many many || fail "import of many runs"
+mkfifo go
+timeout 60 python3 - <<'P' >slow.out &
+import json, socket
+s = socket.socket(socket.AF_UNIX)
+s.connect("c")
+s.sendall(b'{"command": "diff", "disk": "d", "name": "many"}\n')
+s.recv(1, socket.MSG_PEEK)
+print("asked", flush=True)
+open("go").read()
+P
+slow=$!
+pids+=("$slow")
+until_true 30 grep -q asked slow.out || fail "the slow reader"
+tool checkpoint create --control=c d meanwhile || fail "create beside a slow reader"
+io "write 40M 4k"
+tool checkpoint delete --control=c d meanwhile || fail "delete beside a slow reader"
+io "write -z 40M 4k"
+echo >go
+wait "$slow" || fail "the slow reader ended"
+tool bitmap remove --control=c d many || fail "removing it"
+is "$(sum d --since=k1)" 327680 "with a slow reader"
+echo "ok - a slow reader"
+
 kill -9 "$server"; wait "$server" 2>/dev/null
 serve --format=raw d=a.raw
-is "$(sum d --since=k1)" 262144 "after kill -9"
-is "$(sum d --bitmap=fine)" 1024 "fine, after kill -9"
+is "$(sum d --since=k1)" 327680 "after kill -9"
+is "$(sum d --bitmap=fine)" 5120 "fine, after kill -9"
 io "write 40M 4k"
 finish_server
 [ -e a.raw.tidemark ] || fail "no store"
