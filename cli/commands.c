@@ -47,6 +47,8 @@ const struct cli_command *const cli_commands[] = {
 	&cli_bitmap_merge,
 	&cli_bitmap_export,
 	&cli_bitmap_import,
+	&cli_bitmap_export_stream,
+	&cli_bitmap_import_stream,
 	&cli_bitmap_list,
 	&cli_bitmap_info,
 	&cli_diff,

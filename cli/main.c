@@ -14,7 +14,7 @@ static void usage(FILE *to)
 {
 	fprintf(to, "usage: tidemark COMMAND [OPTIONS]\n\ncommands:\n");
 	for (const struct cli_command *const *c = cli_commands; *c; c++)
-		fprintf(to, "  %-18s %s\n", (*c)->name, (*c)->summary);
+		fprintf(to, "  %-21s %s\n", (*c)->name, (*c)->summary);
 	fprintf(to, "\n'tidemark COMMAND --help' tells more.\n");
 }
 
@@ -24,7 +24,7 @@ static void group_usage(FILE *to, const struct cli_group *group)
 		"commands:\n", group->name, group->summary);
 	for (const struct cli_command *const *c = cli_commands; *c; c++)
 		if (cli_in_group(*c, group))
-			fprintf(to, "  %-18s %s\n", (*c)->name, (*c)->summary);
+			fprintf(to, "  %-21s %s\n", (*c)->name, (*c)->summary);
 	fprintf(to, "\n'tidemark %s COMMAND --help' tells more.\n",
 		group->name);
 }

@@ -4,7 +4,7 @@
 # each option of --help is offered, and a group by itself lists its commands.
 . "${SRC:?}/tests/sh/lib.sh"
 
-commands() { "$TIDEMARK" --help | sed -n 's/^  \([a-z0-9]*\( [a-z0-9]*\)\?\)  .*/\1/p'; }
+commands() { "$TIDEMARK" --help | sed -n 's/^  \([a-z0-9]*\( [a-z0-9-]*\)\?\)  .*/\1/p'; }
 
 for group in vm qcow2 trace; do
 	"$TIDEMARK" $group --help >"$dir/help" 2>"$dir/err" || fail "$group --help"

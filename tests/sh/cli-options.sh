@@ -12,7 +12,7 @@ def value(text):
     return int(text[:-1]) << UNIT[text[-1]] if text[-1] in UNIT else int(text)
 def run(*a):
     return subprocess.run([tool, *a], capture_output=True, text=True)
-commands = re.findall(r'^  ([a-z0-9]+(?: [a-z0-9]+)?)  ', run('--help').stdout, re.M)
+commands = re.findall(r'^  ([a-z0-9]+(?: [a-z0-9-]+)?)  ', run('--help').stdout, re.M)
 options = 0
 for command in commands:
     words = command.split()

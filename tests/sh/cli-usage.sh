@@ -5,7 +5,7 @@
 # say the same as --help.
 . "$SRC/tests/sh/lib.sh"
 
-commands() { "$TIDEMARK" --help | sed -n 's/^  \([a-z0-9]*\( [a-z0-9]*\)\?\)  .*/\1/p'; }
+commands() { "$TIDEMARK" --help | sed -n 's/^  \([a-z0-9]*\( [a-z0-9-]*\)\?\)  .*/\1/p'; }
 
 expect() {
 	local want=$1 text=$2
