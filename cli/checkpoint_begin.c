@@ -2,7 +2,7 @@
 /* tidemark checkpoint begin: an instant that can be read beside the disk. */
 #include <string.h>
 
-#include "backup/hook.h"
+#include "transfer/hook.h"
 #include "cli/changes.h"
 #include "cli/client.h"
 #include "cli/json_out.h"
@@ -69,10 +69,10 @@ static int run(const struct cli_parsed *p)
 				"server's: give --control");
 	if (p->argc != 2)
 		return changes_wrong_words(p);
-	if (backup_hook_run(cli_text(p, "pre"), limit, &err))
+	if (hook_run(cli_text(p, "pre"), limit, &err))
 		return cli_fail(p->command, CLI_FAILED, "%s", err.text);
 	answer = changes_ask(p, request_of(p), NULL, NULL, &code);
-	ret = backup_hook_run(cli_text(p, "post"), limit, &err);
+	ret = hook_run(cli_text(p, "post"), limit, &err);
 	if (answer)
 		code = print(p, answer);
 	json_decref(answer);

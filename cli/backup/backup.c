@@ -22,16 +22,10 @@ static const struct cli_option options[] = {
 	  "and this one right after it (let it go on)" },
 	{ "hook-timeout", "MS", CLI_MILLISECONDS, "30000",
 	  "how long each of them may take", 1, 0 },
-	{ "quiet", NULL, CLI_FLAG, NULL, "show no progress" },
+	OPT_BACKUP_QUIET,
 	OPT_BACKUP_JSON,
 	{ 0 },
 };
-
-static void progress(void *opaque, const char *disk, uint64_t at,
-		     uint64_t size)
-{
-	backup_show_progress(opaque, disk, at, size);
-}
 
 static void say(void *opaque, const char *text)
 {
@@ -94,7 +88,7 @@ static int run(const struct cli_parsed *p)
 		.bytes_per_s = cli_number(p, "bandwidth"),
 		.pre = cli_text(p, "pre"), .post = cli_text(p, "post"),
 		.hook_ms = cli_number(p, "hook-timeout"),
-		.progress = progress, .say = say, .opaque = &show,
+		.progress = backup_show_progress, .say = say, .opaque = &show,
 	};
 	struct tide_error err;
 	int ret;

@@ -16,16 +16,10 @@ static const struct cli_option options[] = {
 	{ "keep-monthly", "N", CLI_COUNT, "0", "of months", 0, 1000000 },
 	{ "dry-run", NULL, CLI_FLAG, NULL, "say what would go, and stop" },
 	OPT_BACKUP_JOBS,
-	{ "quiet", NULL, CLI_FLAG, NULL, "show no progress" },
+	OPT_BACKUP_QUIET,
 	OPT_BACKUP_JSON,
 	{ 0 },
 };
-
-static void progress(void *opaque, const char *disk, uint64_t at,
-		     uint64_t size)
-{
-	backup_show_progress(opaque, disk, at, size);
-}
 
 static int answer(const struct cli_parsed *p, const uint64_t *gone,
 		  size_t count, uint64_t merged_bytes)
@@ -56,7 +50,7 @@ static int prune(const struct cli_parsed *p, struct backup_folder *f,
 	struct backup_show show;
 	struct backup_prune_options o = {
 		.jobs = (uint32_t)cli_number(p, "jobs"),
-		.progress = progress, .opaque = &show,
+		.progress = backup_show_progress, .opaque = &show,
 		.stop = backup_stop_flag(),
 	};
 	uint64_t merged_bytes = 0;

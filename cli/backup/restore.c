@@ -17,16 +17,10 @@ static const struct cli_option options[] = {
 	{ "verify", NULL, CLI_FLAG, NULL,
 	  "read it back and hold it against the digests" },
 	OPT_BACKUP_JOBS,
-	{ "quiet", NULL, CLI_FLAG, NULL, "show no progress" },
+	OPT_BACKUP_QUIET,
 	OPT_BACKUP_JSON,
 	{ 0 },
 };
-
-static void progress(void *opaque, const char *disk, uint64_t at,
-		     uint64_t size)
-{
-	backup_show_progress(opaque, disk, at, size);
-}
 
 static int answer(const struct cli_parsed *p, const struct backup_point *point,
 		  const struct backup_restored *r)
@@ -57,7 +51,7 @@ static int restore(const struct cli_parsed *p, const struct backup_folder *f)
 		.to = cli_text(p, "to"), .format = cli_text(p, "format"),
 		.force = cli_flag(p, "force"), .verify = cli_flag(p, "verify"),
 		.jobs = (uint32_t)cli_number(p, "jobs"),
-		.progress = progress, .opaque = &show,
+		.progress = backup_show_progress, .opaque = &show,
 		.stop = backup_stop_flag(),
 	};
 	struct backup_restored restored;

@@ -56,9 +56,10 @@ static void draw(const struct backup_show *s, int percent, uint64_t at,
 	fflush(stderr);
 }
 
-void backup_show_progress(struct backup_show *s, const char *disk,
-			  uint64_t at, uint64_t size)
+void backup_show_progress(void *show, const char *disk, uint64_t at,
+			  uint64_t size)
 {
+	struct backup_show *s = show;
 	int percent = size ? (int)((double)at * 100 / (double)size) : 100;
 	uint64_t now;
 

@@ -23,8 +23,8 @@ struct backup_show {
 
 void backup_show_init(struct backup_show *s, bool quiet);
 /* A backup_progress: a bar at a terminal, elsewhere a line every tenth. */
-void backup_show_progress(struct backup_show *s, const char *disk,
-			  uint64_t at_bytes, uint64_t size_bytes);
+void backup_show_progress(void *show, const char *disk, uint64_t at_bytes,
+			  uint64_t size_bytes);
 /* Before anything else is printed. */
 void backup_show_end(struct backup_show *s);
 
@@ -47,6 +47,8 @@ const struct backup_point *backup_point_of(const struct cli_parsed *p,
 	  1, 64 }
 #define OPT_BACKUP_JSON                                                       \
 	{ "json", NULL, CLI_FLAG, NULL, "print one JSON object" }
+#define OPT_BACKUP_QUIET                                                      \
+	{ "quiet", NULL, CLI_FLAG, NULL, "show no progress" }
 #define OPT_BACKUP_POINT                                                      \
 	{ "point", "N", CLI_COUNT, NULL, "this one, and not the newest", 1, 0 }
 

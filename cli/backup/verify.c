@@ -23,16 +23,10 @@ static const struct cli_option options[] = {
 	{ "control", "PATH", CLI_TEXT, NULL,
 	  "the server's control socket; usually it says where that is" },
 	OPT_BACKUP_JOBS,
-	{ "quiet", NULL, CLI_FLAG, NULL, "show no progress" },
+	OPT_BACKUP_QUIET,
 	OPT_BACKUP_JSON,
 	{ 0 },
 };
-
-static void progress(void *opaque, const char *disk, uint64_t at,
-		     uint64_t size)
-{
-	backup_show_progress(opaque, disk, at, size);
-}
 
 /* "1%", "0.5": parts of a million; 0: it is none. */
 static uint32_t parse_sample(const char *text)
@@ -164,7 +158,7 @@ static int run(const struct cli_parsed *p)
 		.sample_ppm = parse_sample(cli_text(p, "sample")),
 		.seed = cli_text(p, "seed") ? cli_number(p, "seed") :
 					      (uint64_t)time(NULL),
-		.progress = progress, .opaque = &show,
+		.progress = backup_show_progress, .opaque = &show,
 		.stop = backup_stop_flag(),
 	};
 	struct backup_folder f;

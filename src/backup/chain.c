@@ -110,12 +110,12 @@ static int forward(struct digests_reader *r, uint64_t chunk,
 }
 
 int chain_expect(struct backup_chain *c, uint64_t chunk,
-		 struct backup_entry *out, size_t *layer,
+		 struct chunk_entry *out, size_t *layer,
 		 struct tide_error *err)
 {
 	int ret;
 
-	*out = (struct backup_entry){ .chunk = chunk, .count = 1,
+	*out = (struct chunk_entry){ .chunk = chunk, .count = 1,
 				      .zero = true };
 	for (*layer = 0; *layer < c->count; ++*layer) {
 		struct digests_reader *r = &c->layers[*layer];
@@ -125,7 +125,7 @@ int chain_expect(struct backup_chain *c, uint64_t chunk,
 			return ret;
 		if (!r->has || r->now.chunk > chunk) {
 			/* Below a shorter disk nothing shows through. */
-			if (chunk >= backup_chunks(r->size_bytes))
+			if (chunk >= chunk_count(r->size_bytes))
 				break;
 			continue;
 		}
@@ -140,7 +140,7 @@ int chain_expect(struct backup_chain *c, uint64_t chunk,
 int chain_next_listed(struct backup_chain *c, uint64_t *chunk,
 		      struct tide_error *err)
 {
-	uint64_t least = backup_chunks(c->point->size_bytes), at;
+	uint64_t least = chunk_count(c->point->size_bytes), at;
 	int ret = 0;
 
 	for (size_t i = 0; i < c->count && !ret; i++) {
@@ -158,13 +158,13 @@ int chain_next_listed(struct backup_chain *c, uint64_t *chunk,
 
 /* Listed chunks that follow each other. */
 static int take_listed(struct backup_chain *c, uint64_t chunk,
-		       struct backup_piece *p, struct tide_error *err)
+		       struct piece *p, struct tide_error *err)
 {
-	uint64_t n = 0, next = chunk, end = backup_chunks(c->point->size_bytes);
+	uint64_t n = 0, next = chunk, end = chunk_count(c->point->size_bytes);
 	size_t layer;
 	int ret = 0;
 
-	while (!ret && n < BACKUP_PIECE_CHUNKS && next == chunk + n &&
+	while (!ret && n < PIECE_CHUNKS && next == chunk + n &&
 	       next < end) {
 		ret = chain_expect(c, next, &p->chunks[n], &layer, err);
 		n++;
@@ -172,27 +172,27 @@ static int take_listed(struct backup_chain *c, uint64_t chunk,
 		if (!ret)
 			ret = chain_next_listed(c, &next, err);
 	}
-	p->kind = BACKUP_DATA;
-	p->length_bytes = n << BACKUP_CHUNK_SHIFT;
+	p->kind = PIECE_DATA;
+	p->length_bytes = n << CHUNK_SHIFT;
 	return ret;
 }
 
-int chain_take(struct backup_chain *c, uint64_t *at, struct backup_piece *p,
+int chain_take(struct backup_chain *c, uint64_t *at, struct piece *p,
 	       struct tide_error *err)
 {
 	uint64_t size = c->point->size_bytes, end;
-	uint64_t chunk = *at >> BACKUP_CHUNK_SHIFT;
+	uint64_t chunk = *at >> CHUNK_SHIFT;
 	int ret;
 
 	if (*at >= size)
 		return 0;
 	p->offset_bytes = *at;
 	ret = chain_next_listed(c, &chunk, err);
-	end = chunk << BACKUP_CHUNK_SHIFT;
+	end = chunk << CHUNK_SHIFT;
 	if (!ret && end == *at) {
 		ret = take_listed(c, chunk, p, err);
 	} else {
-		p->kind = BACKUP_ZERO;
+		p->kind = PIECE_ZERO;
 		p->length_bytes = end - *at;
 		if (p->length_bytes > MOST_GAP_BYTES)
 			p->length_bytes = MOST_GAP_BYTES;
@@ -203,21 +203,21 @@ int chain_take(struct backup_chain *c, uint64_t *at, struct backup_piece *p,
 	return ret ? ret : 1;
 }
 
-int chain_check(const struct backup_chain *c, const struct backup_piece *p,
+int chain_check(const struct backup_chain *c, const struct piece *p,
 		const uint8_t *buf, const char *where, struct tide_error *err)
 {
-	for (uint64_t at = 0; at < p->length_bytes; at += BACKUP_CHUNK_BYTES) {
-		const struct backup_entry *e =
-			&p->chunks[at >> BACKUP_CHUNK_SHIFT];
+	for (uint64_t at = 0; at < p->length_bytes; at += CHUNK_BYTES) {
+		const struct chunk_entry *e =
+			&p->chunks[at >> CHUNK_SHIFT];
 		uint64_t n = p->length_bytes - at;
-		struct backup_digest d;
+		struct chunk_digest d;
 
-		n = n < BACKUP_CHUNK_BYTES ? n : BACKUP_CHUNK_BYTES;
+		n = n < CHUNK_BYTES ? n : CHUNK_BYTES;
 		if (e->zero) {
-			if (backup_is_zero(buf + at, n))
+			if (chunk_is_zero(buf + at, n))
 				continue;
 		} else {
-			d = backup_digest_of(buf + at, n);
+			d = chunk_digest_of(buf + at, n);
 			if (!memcmp(&d, &e->digest, sizeof(d)))
 				continue;
 		}
@@ -229,11 +229,11 @@ int chain_check(const struct backup_chain *c, const struct backup_piece *p,
 int chain_differs(const struct backup_chain *c, const char *where,
 		  uint64_t chunk, struct tide_error *err)
 {
-	uint64_t offset = chunk << BACKUP_CHUNK_SHIFT;
+	uint64_t offset = chunk << CHUNK_SHIFT;
 
 	return tide_error_set(err, -EBADMSG, "backup", offset,
 			      "%s: the %" PRIu64 " bytes at offset %" PRIu64
 			      " are not those of point %" PRIu64, where,
-			      (uint64_t)BACKUP_CHUNK_BYTES, offset,
+			      (uint64_t)CHUNK_BYTES, offset,
 			      c->point->number);
 }

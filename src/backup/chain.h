@@ -9,7 +9,7 @@
 #define TIDE_BACKUP_CHAIN_H
 
 #include "backup/folder.h"
-#include "backup/pump.h"
+#include "transfer/pump.h"
 #include "disk/disk.h"
 
 struct backup_chain {
@@ -39,7 +39,7 @@ void chain_close(struct backup_chain *c);
  * says so; count if none does, and it is zero.
  */
 int chain_expect(struct backup_chain *c, uint64_t chunk,
-		 struct backup_entry *out, size_t *layer,
+		 struct chunk_entry *out, size_t *layer,
 		 struct tide_error *err);
 /* The first chunk from @chunk on of which a layer says anything; or the end. */
 int chain_next_listed(struct backup_chain *c, uint64_t *chunk,
@@ -50,10 +50,10 @@ int chain_next_listed(struct backup_chain *c, uint64_t *chunk,
  * must be (also zeroes that are said), or zeroes of which nothing is said. 1; 0:
  * the end.
  */
-int chain_take(struct backup_chain *c, uint64_t *at, struct backup_piece *p,
+int chain_take(struct backup_chain *c, uint64_t *at, struct piece *p,
 	       struct tide_error *err);
 /* Is @buf what piece @p of data must be? -EBADMSG, as chain_differs. */
-int chain_check(const struct backup_chain *c, const struct backup_piece *p,
+int chain_check(const struct backup_chain *c, const struct piece *p,
 		const uint8_t *buf, const char *where, struct tide_error *err);
 
 /* A chunk is not what it must be: -EBADMSG, with its offset and the point. */

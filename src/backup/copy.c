@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backup/plan.h"
+#include "transfer/plan.h"
 #include "base/atomic.h"
 #include "disk/disk.h"
 #include "qcow2/driver/compress.h"
@@ -20,22 +20,22 @@
 
 struct copying {
 	const struct backup_copy *c;
-	struct backup_plan plan;
+	struct plan plan;
 	struct tide_disk *image;
 	struct qcow2_packer **packers; /* of each worker */
 	struct digests_writer digests;
 	uint64_t data_bytes, zero_bytes, stored_bytes; /* atomic */
 };
 
-static int next(void *opaque, struct backup_piece *p, struct tide_error *err)
+static int next(void *opaque, struct piece *p, struct tide_error *err)
 {
 	struct copying *k = opaque;
 	int ret;
 
 	do {
-		ret = backup_plan_next(&k->plan, p, err);
-	} while (ret > 0 && (p->kind == BACKUP_SKIP ||
-			     (p->kind == BACKUP_ZERO && !k->c->parent)));
+		ret = plan_next(&k->plan, p, err);
+	} while (ret > 0 && (p->kind == PIECE_SKIP ||
+			     (p->kind == PIECE_ZERO && !k->c->parent)));
 	return ret;
 }
 
@@ -50,19 +50,19 @@ static int zero(struct copying *k, uint64_t offset, uint64_t length,
 }
 
 static int store_chunk(struct copying *k, struct qcow2_packer *packer,
-		       struct backup_entry *e, const uint8_t *buf,
+		       struct chunk_entry *e, const uint8_t *buf,
 		       uint64_t offset, uint64_t length,
 		       struct tide_error *err)
 {
 	uint64_t stored;
 	int ret;
 
-	e->chunk = offset >> BACKUP_CHUNK_SHIFT;
+	e->chunk = offset >> CHUNK_SHIFT;
 	e->count = 1;
-	e->zero = backup_is_zero(buf, length);
+	e->zero = chunk_is_zero(buf, length);
 	if (e->zero)
 		return zero(k, offset, length, err);
-	e->digest = backup_digest_of(buf, length);
+	e->digest = chunk_digest_of(buf, length);
 	ret = qcow2_packer_write(packer, offset, buf, length, &stored, err);
 	if (ret)
 		return ret;
@@ -71,55 +71,55 @@ static int store_chunk(struct copying *k, struct qcow2_packer *packer,
 	return 0;
 }
 
-static int work(void *opaque, uint32_t worker, struct backup_piece *p,
+static int work(void *opaque, uint32_t worker, struct piece *p,
 		uint8_t *buf, struct tide_error *err)
 {
 	struct copying *k = opaque;
 	int ret;
 
-	if (p->kind == BACKUP_ZERO)
+	if (p->kind == PIECE_ZERO)
 		return zero(k, p->offset_bytes, p->length_bytes, err);
-	backup_rate_take(k->c->rate, p->length_bytes);
-	ret = backup_source_read(k->c->source, worker, p->offset_bytes, buf,
-				 p->length_bytes, err);
+	rate_take(k->c->rate, p->length_bytes);
+	ret = nbd_client_read(k->c->source, worker, p->offset_bytes, buf,
+			      p->length_bytes, err);
 	for (uint64_t at = 0; !ret && at < p->length_bytes;
-	     at += BACKUP_CHUNK_BYTES) {
+	     at += CHUNK_BYTES) {
 		uint64_t left = p->length_bytes - at;
 
 		ret = store_chunk(k, k->packers[worker],
-				  &p->chunks[at >> BACKUP_CHUNK_SHIFT],
+				  &p->chunks[at >> CHUNK_SHIFT],
 				  buf + at, p->offset_bytes + at,
-				  left < BACKUP_CHUNK_BYTES ?
-					  left : BACKUP_CHUNK_BYTES, err);
+				  left < CHUNK_BYTES ?
+					  left : CHUNK_BYTES, err);
 	}
 	return ret;
 }
 
 /* In a full point, zeroes are what is not listed. */
-static int note(struct copying *k, const struct backup_entry *e,
+static int note(struct copying *k, const struct chunk_entry *e,
 		struct tide_error *err)
 {
 	return e->zero && !k->c->parent ? 0 : digests_add(&k->digests, e, err);
 }
 
-static int finish(void *opaque, struct backup_piece *p, struct tide_error *err)
+static int finish(void *opaque, struct piece *p, struct tide_error *err)
 {
 	struct copying *k = opaque;
 	const struct backup_copy *c = k->c;
 	uint64_t end = p->offset_bytes + p->length_bytes;
-	uint64_t chunks = backup_chunks(p->length_bytes);
+	uint64_t chunks = chunk_count(p->length_bytes);
 	int ret = 0;
 
-	if (p->kind == BACKUP_ZERO)
-		ret = note(k, &(struct backup_entry){
-			.chunk = p->offset_bytes >> BACKUP_CHUNK_SHIFT,
+	if (p->kind == PIECE_ZERO)
+		ret = note(k, &(struct chunk_entry){
+			.chunk = p->offset_bytes >> CHUNK_SHIFT,
 			.count = chunks, .zero = true }, err);
 	else
 		for (uint64_t i = 0; i < chunks && !ret; i++)
 			ret = note(k, &p->chunks[i], err);
 	if (c->progress)
 		c->progress(c->opaque, c->disk, end,
-			    backup_source_size(c->source));
+			    nbd_client_size(c->source));
 	return ret;
 }
 
@@ -141,9 +141,9 @@ static int make_image(struct copying *k, const char *path,
 {
 	const struct backup_point *parent = k->c->parent;
 	struct qcow2_create_options o = {
-		.size_bytes = backup_source_size(k->c->source),
+		.size_bytes = nbd_client_size(k->c->source),
 		.default_refcounts = true,
-		.cluster_bits = BACKUP_CHUNK_SHIFT,
+		.cluster_bits = CHUNK_SHIFT,
 		.zstd = true,
 		.backing_name = parent ? parent->image : NULL,
 		.backing_format = parent ? "qcow2" : NULL,
@@ -159,11 +159,11 @@ static int make_image(struct copying *k, const char *path,
 
 static int pump(struct copying *k, struct tide_error *err)
 {
-	struct backup_pump pump = { .jobs = k->c->jobs, .next = next,
+	struct pump pump = { .jobs = k->c->jobs, .next = next,
 				    .work = work, .finish = finish,
 				    .opaque = k, .stop = k->c->stop };
 
-	return backup_pump_run(&pump, err);
+	return pump_run(&pump, err);
 }
 
 static int end_image(struct copying *k, int ret, struct tide_error *err)
@@ -203,7 +203,7 @@ static int copy_into(struct copying *k, struct backup_point *p,
  */
 static uint64_t cut_at(uint64_t one, uint64_t other)
 {
-	return (one < other ? one : other) & ~(BACKUP_CHUNK_BYTES - 1);
+	return (one < other ? one : other) & ~(CHUNK_BYTES - 1);
 }
 
 int backup_copy_run(const struct backup_copy *c, struct backup_point *p,
@@ -217,7 +217,7 @@ int backup_copy_run(const struct backup_copy *c, struct backup_point *p,
 	snprintf(p->digests, sizeof(p->digests), "%06" PRIu64 ".digests",
 		 p->number);
 	p->parent = c->parent ? c->parent->number : 0;
-	p->size_bytes = backup_source_size(c->source);
+	p->size_bytes = nbd_client_size(c->source);
 	if (c->parent && c->parent->size_bytes != p->size_bytes)
 		k.plan.forced_at = cut_at(c->parent->size_bytes,
 					  p->size_bytes);

@@ -4,8 +4,8 @@
 #define TIDE_BACKUP_COPY_H
 
 #include "backup/folder.h"
-#include "backup/rate.h"
-#include "backup/source.h"
+#include "transfer/rate.h"
+#include "transfer/nbd_client.h"
 
 /*
  * @at_bytes of @size_bytes of the disk were gone through: all below is copied.
@@ -15,12 +15,12 @@ typedef void backup_progress(void *opaque, const char *disk,
 			     uint64_t at_bytes, uint64_t size_bytes);
 
 struct backup_copy {
-	struct backup_source *source;
+	struct nbd_client *source;
 	struct backup_folder *folder;
 	const struct backup_point *parent; /* NULL: a full one */
 	const char *disk; /* for progress */
 	uint32_t jobs;
-	struct backup_rate *rate;
+	struct rate *rate;
 	backup_progress *progress; /* NULL: none */
 	void *opaque;
 	const bool *stop;

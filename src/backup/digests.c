@@ -17,25 +17,14 @@
 
 static const char magic[8] = "TIDEDGST";
 
-static struct backup_digest canonical(XXH128_hash_t hash)
+static struct chunk_digest canonical(XXH128_hash_t hash)
 {
 	XXH128_canonical_t bytes;
-	struct backup_digest d;
+	struct chunk_digest d;
 
 	XXH128_canonicalFromHash(&bytes, hash);
 	memcpy(d.bytes, bytes.digest, sizeof(d.bytes));
 	return d;
-}
-
-struct backup_digest backup_digest_of(const void *buf, uint64_t length_bytes)
-{
-	return canonical(XXH3_128bits(buf, length_bytes));
-}
-
-void backup_digest_text(const struct backup_digest *d, char to[BACKUP_HEX])
-{
-	for (int i = 0; i < 16; i++)
-		snprintf(to + 2 * i, 3, "%02x", d->bytes[i]);
 }
 
 static int file_error(const char *path, const char *what,
@@ -75,7 +64,7 @@ static int put(struct digests_writer *w, const uint8_t *bytes, size_t length,
 	return 0;
 }
 
-static int put_entry(struct digests_writer *w, const struct backup_entry *e,
+static int put_entry(struct digests_writer *w, const struct chunk_entry *e,
 		     struct tide_error *err)
 {
 	uint8_t raw[ENTRY_BYTES] = { 0 };
@@ -98,10 +87,10 @@ static int put_zeroes(struct digests_writer *w, struct tide_error *err)
 	return ret;
 }
 
-int digests_add(struct digests_writer *w, const struct backup_entry *e,
+int digests_add(struct digests_writer *w, const struct chunk_entry *e,
 		struct tide_error *err)
 {
-	struct backup_entry *z = &w->zeroes;
+	struct chunk_entry *z = &w->zeroes;
 	int ret;
 
 	if (e->zero && z->count && z->chunk + z->count == e->chunk) {
@@ -117,22 +106,22 @@ int digests_add(struct digests_writer *w, const struct backup_entry *e,
 	return 0;
 }
 
-int digests_finish(struct digests_writer *w, char sum[BACKUP_HEX],
+int digests_finish(struct digests_writer *w, char sum[CHUNK_HEX],
 		   struct tide_error *err)
 {
 	uint8_t raw[TRAILER_BYTES] = { 0 };
-	struct backup_digest all;
+	struct chunk_digest all;
 	int ret = put_zeroes(w, err);
 
 	memcpy(raw, magic, 8);
-	tide__put_le(raw + 8, 1 | (uint64_t)BACKUP_CHUNK_SHIFT << 32, 8);
+	tide__put_le(raw + 8, 1 | (uint64_t)CHUNK_SHIFT << 32, 8);
 	tide__put_le(raw + 16, w->number, 8);
 	tide__put_le(raw + 24, w->size_bytes, 8);
 	tide__put_le(raw + 32, w->entries, 8);
 	XXH3_128bits_update(w->state, raw, SUMMED_BYTES);
 	all = canonical(XXH3_128bits_digest(w->state));
 	memcpy(raw + SUMMED_BYTES, all.bytes, 16);
-	backup_digest_text(&all, sum);
+	chunk_digest_text(&all, sum);
 	if (!ret)
 		ret = put(w, raw, sizeof(raw), err);
 	errno = 0;
@@ -163,7 +152,7 @@ static int check_sum(FILE *f, uint64_t bytes, const uint8_t want[16],
 {
 	XXH3_state_t *state = XXH3_createState();
 	uint8_t *part = malloc(BUFFER_BYTES);
-	struct backup_digest got;
+	struct chunk_digest got;
 	int ret = 0;
 
 	if (!state || !part)
@@ -196,8 +185,8 @@ static int open_checked(struct digests_reader *r, const char *path,
 			const char *sum, struct tide_error *err)
 {
 	uint8_t raw[TRAILER_BYTES];
-	char text[BACKUP_HEX];
-	struct backup_digest own;
+	char text[CHUNK_HEX];
+	struct chunk_digest own;
 	struct stat st;
 	uint64_t size;
 
@@ -212,7 +201,7 @@ static int open_checked(struct digests_reader *r, const char *path,
 	    fread(raw, 1, sizeof(raw), r->file) != sizeof(raw))
 		return file_error(path, "reading digests", err);
 	if (memcmp(raw, magic, 8) ||
-	    tide__get_le(raw + 8, 8) != (1 | (uint64_t)BACKUP_CHUNK_SHIFT << 32))
+	    tide__get_le(raw + 8, 8) != (1 | (uint64_t)CHUNK_SHIFT << 32))
 		return damaged(path, "it is no such file, or of a later version",
 			       err);
 	r->left = tide__get_le(raw + 32, 8);
@@ -221,7 +210,7 @@ static int open_checked(struct digests_reader *r, const char *path,
 	if (r->left != (size - TRAILER_BYTES) / ENTRY_BYTES)
 		return damaged(path, "entries are missing", err);
 	memcpy(own.bytes, raw + SUMMED_BYTES, 16);
-	backup_digest_text(&own, text);
+	chunk_digest_text(&own, text);
 	if (strcmp(text, sum))
 		return damaged(path, "they are not those that the manifest "
 			       "names", err);
@@ -254,7 +243,7 @@ int digests_step(struct digests_reader *r, struct tide_error *err)
 {
 	uint8_t raw[ENTRY_BYTES];
 	uint64_t end = r->has ? r->now.chunk + r->now.count : 0;
-	struct backup_entry *e = &r->now;
+	struct chunk_entry *e = &r->now;
 
 	r->has = r->left > 0;
 	if (!r->has)
@@ -268,8 +257,8 @@ int digests_step(struct digests_reader *r, struct tide_error *err)
 	e->count = e->zero ? tide__get_le(raw + 8, 8) : 1;
 	memcpy(e->digest.bytes, raw + 8, 16);
 	if (e->chunk < end || !e->count ||
-	    e->count > backup_chunks(r->size_bytes) ||
-	    e->chunk > backup_chunks(r->size_bytes) - e->count)
+	    e->count > chunk_count(r->size_bytes) ||
+	    e->chunk > chunk_count(r->size_bytes) - e->count)
 		return damaged("digests", "entries are out of order, or past "
 			       "the end of the disk", err);
 	return 0;

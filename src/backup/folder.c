@@ -118,15 +118,15 @@ static int get_json(const struct backup_folder *f, const char *name,
 			      why.line, why.text);
 }
 
-static int sum_of(const json_t *body, char sum[BACKUP_HEX])
+static int sum_of(const json_t *body, char sum[CHUNK_HEX])
 {
 	char *text = json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS);
-	struct backup_digest d;
+	struct chunk_digest d;
 
 	if (!text)
 		return -ENOMEM;
-	d = backup_digest_of(text, strlen(text));
-	backup_digest_text(&d, sum);
+	d = chunk_digest_of(text, strlen(text));
+	chunk_digest_text(&d, sum);
 	free(text);
 	return 0;
 }
@@ -242,7 +242,7 @@ static int get_body(struct backup_folder *f, const json_t *all,
 		    struct tide_error *err)
 {
 	const json_t *body = json_object_get(all, "body");
-	char want[BACKUP_HEX], got[BACKUP_HEX];
+	char want[CHUNK_HEX], got[CHUNK_HEX];
 	uint64_t version;
 
 	if (!get_number(all, "version", &version) || !body ||
@@ -319,11 +319,11 @@ static int finish_replace(struct backup_folder *f, struct tide_error *err)
 
 static int start_new(struct backup_folder *f, struct tide_error *err)
 {
-	struct backup_digest id;
+	struct chunk_digest id;
 
 	if (getrandom(id.bytes, sizeof(id.bytes), 0) != sizeof(id.bytes))
 		return system_error(f, "", "making an identity", err);
-	backup_digest_text(&id, f->id);
+	chunk_digest_text(&id, f->id);
 	f->next = 1;
 	return folder_save(f, err);
 }
@@ -426,7 +426,7 @@ void folder_close(struct backup_folder *f)
 int folder_save(struct backup_folder *f, struct tide_error *err)
 {
 	json_t *list = json_array(), *body, *all;
-	char sum[BACKUP_HEX];
+	char sum[CHUNK_HEX];
 	int ret = 0;
 
 	for (size_t i = 0; list && i < f->count; i++)

@@ -29,7 +29,7 @@ struct backup_point {
 	char checkpoint[BACKUP_NAME]; /* at the server; "": it had none */
 	char disk[BACKUP_NAME]; /* the tracker's identity; "": unknown */
 	char image[BACKUP_NAME], digests[BACKUP_NAME]; /* in the folder */
-	char sum[BACKUP_HEX]; /* of the digests */
+	char sum[CHUNK_HEX]; /* of the digests */
 	char writer[BACKUP_NAME];
 	bool instant; /* of one moment; else read from a disk that went on */
 };
@@ -37,7 +37,7 @@ struct backup_point {
 struct backup_folder {
 	char *path;
 	int fd, lock_fd;
-	char id[BACKUP_HEX]; /* of this folder */
+	char id[CHUNK_HEX]; /* of this folder */
 	uint64_t next; /* the number of the next point */
 	struct backup_point *points; /* oldest first */
 	size_t count;

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "backup/control.h"
+#include "control/ask.h"
 #include "backup/make.h"
 
 struct live {
@@ -27,7 +27,7 @@ static const char *text_of(const json_t *o, const char *key)
 
 static int look(struct live *l, struct tide_error *err)
 {
-	int ret = backup_source_look(l->uri, &l->disk, &l->own_control, err);
+	int ret = nbd_client_look(l->uri, &l->disk, &l->own_control, err);
 
 	if (ret)
 		return ret;
@@ -54,7 +54,7 @@ static int begin(struct live *l, json_t **answer, struct tide_error *err)
 
 	if (ret)
 		return ret;
-	return backup_ask(l->control, json_pack(
+	return control_ask(l->control, json_pack(
 		"{s:s, s:s, s:[s], s:{s:s}, s:b}", "command",
 		"checkpoint-begin", "name", l->name, "disks", l->disk, "since",
 		l->disk, l->point->checkpoint, "whole", 1), answer, err);
@@ -66,11 +66,11 @@ static int compare(struct live *l, const json_t *answer,
 {
 	const json_t *one = json_array_get(json_object_get(answer, "disks"), 0);
 	char dirty[BACKUP_NAME + 64];
-	struct backup_source_options so = {
+	struct nbd_client_options so = {
 		.export = text_of(one, "export"), .dirty = dirty,
 		.connections = o->jobs,
 	};
-	struct backup_source *source;
+	struct nbd_client *source;
 	int ret;
 
 	if (!*text_of(one, "since") ||
@@ -82,11 +82,11 @@ static int compare(struct live *l, const json_t *answer,
 					      "it is another disk");
 	snprintf(dirty, sizeof(dirty), "qemu:dirty-bitmap:%s",
 		 text_of(one, "since"));
-	ret = backup_source_open(l->uri, &so, &source, err);
+	ret = nbd_client_open(l->uri, &so, &source, err);
 	if (ret)
 		return ret;
 	ret = backup_verify_disk(l->f, l->point, source, o, out, err);
-	backup_source_close(source);
+	nbd_client_close(source);
 	return ret;
 }
 

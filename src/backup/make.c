@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "backup/control.h"
-#include "backup/hook.h"
+#include "control/ask.h"
+#include "transfer/hook.h"
 #include "base/atomic.h"
 #include "base/clock.h"
 
@@ -33,7 +33,7 @@ struct making {
 	size_t count;
 	const char *control; /* of all of them; NULL: a foreign server */
 	char checkpoint[BACKUP_NAME];
-	struct backup_rate rate;
+	struct rate rate;
 	bool begun;
 };
 
@@ -54,8 +54,8 @@ static int but_missing(int ret)
 static int tell(const char *control, const char *verb, const char *disk,
 		const char *checkpoint, struct tide_error *err)
 {
-	return backup_ask(control, json_pack("{s:s, s:s, s:s}", "command", verb,
-					     "disk", disk, "name", checkpoint),
+	return control_ask(control, json_pack("{s:s, s:s, s:s}", "command", verb,
+					      "disk", disk, "name", checkpoint),
 			  NULL, err);
 }
 
@@ -201,7 +201,7 @@ static int look(struct making *m, struct tide_error *err)
 	for (size_t i = 0; i < m->count && !ret; i++) {
 		struct disk *d = &m->disks[i];
 
-		ret = backup_source_look(d->uri, &d->name, &d->control, err);
+		ret = nbd_client_look(d->uri, &d->name, &d->control, err);
 	}
 	if (!ret)
 		ret = choose_control(m, err);
@@ -216,14 +216,14 @@ static int look(struct making *m, struct tide_error *err)
 
 static int name_checkpoint(struct making *m, struct tide_error *err)
 {
-	struct backup_digest random;
-	char text[BACKUP_HEX];
+	struct chunk_digest random;
+	char text[CHUNK_HEX];
 
 	if (getrandom(random.bytes, sizeof(random.bytes), 0) !=
 	    sizeof(random.bytes))
 		return tide_error_set(err, -EIO, "backup", TIDE_NO_OFFSET,
 				      "the kernel gives no random bytes");
-	backup_digest_text(&random, text);
+	chunk_digest_text(&random, text);
 	snprintf(m->checkpoint, sizeof(m->checkpoint), "backup-%.16s", text);
 	return 0;
 }
@@ -328,14 +328,14 @@ static int begin(struct making *m, struct tide_error *err)
 	const struct backup_make_options *o = m->o;
 	struct tide_error after;
 	json_t *answer = NULL;
-	int ret = backup_hook_run(o->pre, o->hook_ms, err), thawed;
+	int ret = hook_run(o->pre, o->hook_ms, err), thawed;
 
 	if (ret)
 		return ret;
 	m->begun = true;
-	ret = backup_ask(m->control, begin_request(m), &answer, err);
+	ret = control_ask(m->control, begin_request(m), &answer, err);
 	/* What the first command froze is let go in any case. */
-	thawed = backup_hook_run(o->post, o->hook_ms, &after);
+	thawed = hook_run(o->post, o->hook_ms, &after);
 	if (!ret && thawed) {
 		ret = thawed;
 		*err = after;
@@ -370,7 +370,7 @@ static int take_stranger(struct making *m, struct tide_error *err)
 			 !p ? "it is the first" :
 			      "the server has no checkpoints, and no --bitmap "
 			      "was named");
-	return backup_hook_run(m->o->pre, m->o->hook_ms, err);
+	return hook_run(m->o->pre, m->o->hook_ms, err);
 }
 
 /* --- the copy -------------------------------------------------------------- */
@@ -390,7 +390,7 @@ static void passed(void *opaque, uint64_t below_bytes)
 		return;
 	p->told_bytes = below_bytes;
 	/* If it is not heard, the server keeps more than it needs. */
-	backup_ask(p->m->control, json_pack(
+	control_ask(p->m->control, json_pack(
 		"{s:s, s:s, s:s, s:I}", "command", "checkpoint-passed", "disk",
 		p->d->name, "name", p->m->checkpoint, "below",
 		(json_int_t)below_bytes), NULL, NULL);
@@ -426,8 +426,8 @@ static void explain(const struct making *m, const struct disk *d,
 	const json_t *disk, *instant;
 	json_t *answer = NULL;
 
-	if (!d->frozen || backup_ask(m->control, json_pack("{s:s}", "command",
-							   "status"), &answer,
+	if (!d->frozen || control_ask(m->control, json_pack("{s:s}", "command",
+							    "status"), &answer,
 				     NULL))
 		return;
 	disk = named(json_object_get(answer, "disks"), d->name);
@@ -441,7 +441,7 @@ static void explain(const struct making *m, const struct disk *d,
 
 static int copy_disk(struct making *m, struct disk *d, struct tide_error *err)
 {
-	struct backup_source_options so = {
+	struct nbd_client_options so = {
 		.export = *d->export ? d->export : NULL,
 		.dirty = *d->dirty ? d->dirty : NULL,
 		.connections = m->o->jobs,
@@ -455,7 +455,7 @@ static int copy_disk(struct making *m, struct disk *d, struct tide_error *err)
 	};
 	struct backup_point *point = &d->made->point;
 	uint64_t start = tide__now_ns();
-	int ret = backup_source_open(d->uri, &so, &c.source, err);
+	int ret = nbd_client_open(d->uri, &so, &c.source, err);
 
 	if (ret)
 		return ret;
@@ -466,7 +466,7 @@ static int copy_disk(struct making *m, struct disk *d, struct tide_error *err)
 	snprintf(point->checkpoint, sizeof(point->checkpoint), "%s",
 		 d->frozen ? m->checkpoint : "");
 	ret = backup_copy_run(&c, point, err);
-	backup_source_close(c.source);
+	nbd_client_close(c.source);
 	d->made->elapsed_ns = tide__now_ns() - start;
 	return ret;
 }
@@ -521,9 +521,9 @@ static int copy_all(struct making *m, struct tide_error *err)
 			explain(m, &m->disks[i], err);
 	}
 	if (!m->control && !ret)
-		ret = backup_hook_run(m->o->post, m->o->hook_ms, err);
+		ret = hook_run(m->o->post, m->o->hook_ms, err);
 	else if (!m->control)
-		backup_hook_run(m->o->post, m->o->hook_ms, NULL);
+		hook_run(m->o->post, m->o->hook_ms, NULL);
 	return ret;
 }
 
@@ -570,7 +570,7 @@ int backup_make(const struct backup_make_options *o, struct backup_made *made,
 	memset(made, 0, o->count * sizeof(*made));
 	m->o = o;
 	m->count = o->count;
-	backup_rate_init(&m->rate, o->bytes_per_s);
+	rate_init(&m->rate, o->bytes_per_s);
 	for (size_t i = 0; i < m->count; i++) {
 		m->disks[i].uri = o->uris[i];
 		m->disks[i].made = &made[i];
@@ -582,7 +582,7 @@ int backup_make(const struct backup_make_options *o, struct backup_made *made,
 		free(m->disks[i].name);
 		free(m->disks[i].control);
 	}
-	backup_rate_fini(&m->rate);
+	rate_fini(&m->rate);
 	free(m);
 	return ret;
 }

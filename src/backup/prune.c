@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "backup/chain.h"
-#include "backup/pump.h"
+#include "transfer/pump.h"
 #include "base/atomic.h"
 #include "qcow2/driver/compress.h"
 #include "qcow2/driver/create.h"
@@ -71,22 +71,22 @@ struct merge {
 	uint64_t data_bytes, zero_bytes, stored_bytes; /* atomic */
 };
 
-static int next(void *opaque, struct backup_piece *p, struct tide_error *err)
+static int next(void *opaque, struct piece *p, struct tide_error *err)
 {
 	struct merge *m = opaque;
 	int ret;
 
 	do {
 		ret = chain_take(&m->chain, &m->at, p, err);
-	} while (ret > 0 && p->kind != BACKUP_DATA);
+	} while (ret > 0 && p->kind != PIECE_DATA);
 	return ret;
 }
 
 static int put_chunk(struct merge *m, uint32_t worker,
-		     const struct backup_entry *e, const uint8_t *buf,
+		     const struct chunk_entry *e, const uint8_t *buf,
 		     uint64_t length, struct tide_error *err)
 {
-	uint64_t offset = e->chunk << BACKUP_CHUNK_SHIFT, stored;
+	uint64_t offset = e->chunk << CHUNK_SHIFT, stored;
 	int ret;
 
 	if (e->zero) {
@@ -104,7 +104,7 @@ static int put_chunk(struct merge *m, uint32_t worker,
 	return 0;
 }
 
-static int work(void *opaque, uint32_t worker, struct backup_piece *p,
+static int work(void *opaque, uint32_t worker, struct piece *p,
 		uint8_t *buf, struct tide_error *err)
 {
 	struct merge *m = opaque;
@@ -116,23 +116,23 @@ static int work(void *opaque, uint32_t worker, struct backup_piece *p,
 		ret = chain_check(&m->chain, p, buf, m->chain.point->image,
 				  err);
 	for (uint64_t at = 0; !ret && at < p->length_bytes;
-	     at += BACKUP_CHUNK_BYTES) {
+	     at += CHUNK_BYTES) {
 		uint64_t left = p->length_bytes - at;
 
-		ret = put_chunk(m, worker, &p->chunks[at >> BACKUP_CHUNK_SHIFT],
-				buf + at, left < BACKUP_CHUNK_BYTES ?
-						  left : BACKUP_CHUNK_BYTES,
+		ret = put_chunk(m, worker, &p->chunks[at >> CHUNK_SHIFT],
+				buf + at, left < CHUNK_BYTES ?
+						  left : CHUNK_BYTES,
 				err);
 	}
 	return ret;
 }
 
-static int finish(void *opaque, struct backup_piece *p, struct tide_error *err)
+static int finish(void *opaque, struct piece *p, struct tide_error *err)
 {
 	struct merge *m = opaque;
 	int ret = 0;
 
-	for (uint64_t i = 0; i < backup_chunks(p->length_bytes) && !ret; i++)
+	for (uint64_t i = 0; i < chunk_count(p->length_bytes) && !ret; i++)
 		if (!p->chunks[i].zero || m->parent)
 			ret = digests_add(&m->digests, &p->chunks[i], err);
 	if (m->o->progress)
@@ -148,7 +148,7 @@ static int make_image(struct merge *m, const char *path,
 	struct qcow2_create_options o = {
 		.size_bytes = m->point.size_bytes,
 		.default_refcounts = true,
-		.cluster_bits = BACKUP_CHUNK_SHIFT,
+		.cluster_bits = CHUNK_SHIFT,
 		.zstd = true,
 		.backing_name = m->parent ? m->parent->image : NULL,
 		.backing_format = m->parent ? "qcow2" : NULL,
@@ -184,7 +184,7 @@ static int end_image(struct merge *m, int ret, struct tide_error *err)
 static int build(struct merge *m, const char *image, const char *digests,
 		 struct tide_error *err)
 {
-	struct backup_pump pump = { .jobs = m->o->jobs, .next = next,
+	struct pump pump = { .jobs = m->o->jobs, .next = next,
 				    .work = work, .finish = finish,
 				    .opaque = m, .stop = m->o->stop };
 	int ret = digests_create(&m->digests, digests, m->point.number,
@@ -194,7 +194,7 @@ static int build(struct merge *m, const char *image, const char *digests,
 		return ret;
 	ret = make_image(m, image, err);
 	if (!ret)
-		ret = backup_pump_run(&pump, err);
+		ret = pump_run(&pump, err);
 	ret = end_image(m, ret, err);
 	if (ret)
 		digests_drop(&m->digests);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "backup/chain.h"
-#include "backup/pump.h"
+#include "transfer/pump.h"
 #include "backup/target.h"
 #include "base/atomic.h"
 
@@ -24,7 +24,7 @@ struct pass {
 	void *opaque;
 };
 
-static int next(void *opaque, struct backup_piece *p, struct tide_error *err)
+static int next(void *opaque, struct piece *p, struct tide_error *err)
 {
 	struct pass *s = opaque;
 
@@ -32,7 +32,7 @@ static int next(void *opaque, struct backup_piece *p, struct tide_error *err)
 }
 
 /* Always the same ones for a seed. */
-static bool is_sampled(const struct pass *s, const struct backup_piece *p)
+static bool is_sampled(const struct pass *s, const struct piece *p)
 {
 	uint64_t x = (p->offset_bytes ^ s->seed) * 0x9e3779b97f4a7c15ull;
 
@@ -42,7 +42,7 @@ static bool is_sampled(const struct pass *s, const struct backup_piece *p)
 }
 
 /* A gap of a single image: it says nothing there. */
-static int check_gap(struct pass *s, const struct backup_piece *p,
+static int check_gap(struct pass *s, const struct piece *p,
 		     struct tide_error *err)
 {
 	uint64_t at = p->offset_bytes, end = at + p->length_bytes;
@@ -64,26 +64,26 @@ static int check_gap(struct pass *s, const struct backup_piece *p,
 
 /* What must be zeroes is, in a target. */
 static int read_gap(struct pass *s, uint32_t worker,
-		    const struct backup_piece *p, uint8_t *buf,
+		    const struct piece *p, uint8_t *buf,
 		    struct tide_error *err)
 {
 	uint64_t at = p->offset_bytes, end = at + p->length_bytes, n;
 	int ret = 0;
 
 	for (; !ret && at < end; at += n) {
-		n = end - at < BACKUP_PIECE_BYTES ? end - at :
-						    BACKUP_PIECE_BYTES;
+		n = end - at < PIECE_BYTES ? end - at :
+						    PIECE_BYTES;
 		ret = target_read(s->target, worker, at, buf, n, err);
-		if (!ret && !backup_is_zero(buf, n))
+		if (!ret && !chunk_is_zero(buf, n))
 			ret = chain_differs(&s->chain, s->target->path,
-					    at >> BACKUP_CHUNK_SHIFT, err);
+					    at >> CHUNK_SHIFT, err);
 	}
 	tide__add_relaxed(&s->bytes, p->length_bytes);
 	return ret;
 }
 
 static int work_gap(struct pass *s, uint32_t worker,
-		    const struct backup_piece *p, uint8_t *buf,
+		    const struct piece *p, uint8_t *buf,
 		    struct tide_error *err)
 {
 	switch (s->kind) {
@@ -98,19 +98,19 @@ static int work_gap(struct pass *s, uint32_t worker,
 }
 
 /* Runs of data are written, zeroes are left or zeroed. */
-static int put(struct pass *s, uint32_t worker, const struct backup_piece *p,
+static int put(struct pass *s, uint32_t worker, const struct piece *p,
 	       const uint8_t *buf, struct tide_error *err)
 {
-	uint64_t chunks = backup_chunks(p->length_bytes), from, to;
+	uint64_t chunks = chunk_count(p->length_bytes), from, to;
 	int ret = 0;
 
 	for (from = 0; from < chunks && !ret; from = to) {
-		uint64_t at = from << BACKUP_CHUNK_SHIFT, n;
+		uint64_t at = from << CHUNK_SHIFT, n;
 		bool zero = p->chunks[from].zero;
 
 		for (to = from + 1; to < chunks && p->chunks[to].zero == zero;)
 			to++;
-		n = to << BACKUP_CHUNK_SHIFT;
+		n = to << CHUNK_SHIFT;
 		n = (n < p->length_bytes ? n : p->length_bytes) - at;
 		if (!zero)
 			tide__add_relaxed(&s->bytes, n);
@@ -123,14 +123,14 @@ static int put(struct pass *s, uint32_t worker, const struct backup_piece *p,
 	return ret;
 }
 
-static int work(void *opaque, uint32_t worker, struct backup_piece *p,
+static int work(void *opaque, uint32_t worker, struct piece *p,
 		uint8_t *buf, struct tide_error *err)
 {
 	struct pass *s = opaque;
 	bool back = s->kind == READING_BACK;
 	int ret;
 
-	if (p->kind == BACKUP_ZERO)
+	if (p->kind == PIECE_ZERO)
 		return work_gap(s, worker, p, buf, err);
 	if (s->kind == CHECKING && !is_sampled(s, p))
 		return 0;
@@ -147,7 +147,7 @@ static int work(void *opaque, uint32_t worker, struct backup_piece *p,
 	return ret;
 }
 
-static int finish(void *opaque, struct backup_piece *p, struct tide_error *err)
+static int finish(void *opaque, struct piece *p, struct tide_error *err)
 {
 	struct pass *s = opaque;
 
@@ -162,11 +162,11 @@ static int finish(void *opaque, struct backup_piece *p, struct tide_error *err)
 static int run_pass(struct pass *s, uint32_t jobs, const bool *stop,
 		    struct tide_error *err)
 {
-	struct backup_pump pump = { .jobs = jobs, .next = next, .work = work,
+	struct pump pump = { .jobs = jobs, .next = next, .work = work,
 				    .finish = finish, .opaque = s,
 				    .stop = stop };
 
-	return backup_pump_run(&pump, err);
+	return pump_run(&pump, err);
 }
 
 static int walk(const struct backup_folder *f, const struct backup_point *p,

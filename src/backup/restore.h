@@ -58,7 +58,7 @@ struct backup_truth {
 /* @source: with what changed since @p as its dirty context. */
 int backup_verify_disk(const struct backup_folder *f,
 		       const struct backup_point *p,
-		       struct backup_source *source,
+		       struct nbd_client *source,
 		       const struct backup_verify_options *o,
 		       struct backup_truth *out, struct tide_error *err);
 

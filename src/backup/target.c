@@ -37,12 +37,12 @@ static int too_small(const char *to, uint64_t has, uint64_t needs,
 static int open_nbd(struct backup_target *t, const char *uri, uint64_t size,
 		    uint32_t jobs, struct tide_error *err)
 {
-	struct backup_source_options o = { .connections = jobs,
+	struct nbd_client_options o = { .connections = jobs,
 					   .write = true };
-	int ret = backup_source_open(uri, &o, &t->nbd, err);
+	int ret = nbd_client_open(uri, &o, &t->nbd, err);
 
-	if (!ret && backup_source_size(t->nbd) < size)
-		ret = too_small(uri, backup_source_size(t->nbd), size, err);
+	if (!ret && nbd_client_size(t->nbd) < size)
+		ret = too_small(uri, nbd_client_size(t->nbd), size, err);
 	return ret;
 }
 
@@ -133,8 +133,8 @@ int target_open(struct backup_target *t, const char *to, const char *format,
 int target_write(struct backup_target *t, uint32_t worker, uint64_t offset,
 		 const void *buf, uint64_t length, struct tide_error *err)
 {
-	return t->nbd ? backup_source_write(t->nbd, worker, offset, buf,
-					    length, err) :
+	return t->nbd ? nbd_client_write(t->nbd, worker, offset, buf,
+					 length, err) :
 			tide_disk_write(t->disk, offset, buf, length, err);
 }
 
@@ -163,8 +163,8 @@ int target_zero(struct backup_target *t, uint32_t worker, uint64_t offset,
 
 	if (t->fresh)
 		return 0;
-	ret = t->nbd ? backup_source_zero(t->nbd, worker, offset, length,
-					  err) :
+	ret = t->nbd ? nbd_client_zero(t->nbd, worker, offset, length,
+				       err) :
 		       tide_disk_zero(t->disk, offset, length,
 				      TIDE_ZERO_MAY_UNMAP, err);
 	return ret == -ENOTSUP || ret == -EOPNOTSUPP ?
@@ -174,14 +174,14 @@ int target_zero(struct backup_target *t, uint32_t worker, uint64_t offset,
 int target_read(struct backup_target *t, uint32_t worker, uint64_t offset,
 		void *buf, uint64_t length, struct tide_error *err)
 {
-	return t->nbd ? backup_source_read(t->nbd, worker, offset, buf, length,
-					   err) :
+	return t->nbd ? nbd_client_read(t->nbd, worker, offset, buf, length,
+					err) :
 			tide_disk_read(t->disk, offset, buf, length, err);
 }
 
 int target_flush(struct backup_target *t, struct tide_error *err)
 {
-	return t->nbd ? backup_source_flush(t->nbd, err) :
+	return t->nbd ? nbd_client_flush(t->nbd, err) :
 			tide_disk_flush(t->disk, err);
 }
 
@@ -214,7 +214,7 @@ int target_close(struct backup_target *t, bool whole, struct tide_error *err)
 {
 	int ret = t->disk ? tide_disk_close(t->disk, err) : 0;
 
-	backup_source_close(t->nbd);
+	nbd_client_close(t->nbd);
 	if (t->beside && whole && !ret)
 		ret = name_it(t, err);
 	if (t->beside)

@@ -6,12 +6,12 @@
 #ifndef TIDE_BACKUP_TARGET_H
 #define TIDE_BACKUP_TARGET_H
 
-#include "backup/source.h"
+#include "transfer/nbd_client.h"
 #include "disk/disk.h"
 
 struct backup_target {
 	struct tide_disk *disk; /* or */
-	struct backup_source *nbd;
+	struct nbd_client *nbd;
 	char *path, *beside; /* beside: its name until it is whole */
 	bool fresh; /* reads as zeroes where nothing was written */
 	bool force;

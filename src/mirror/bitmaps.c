@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "backup/control.h"
+#include "control/ask.h"
 #include "control/lines.h"
 #include "control/listener.h"
 
@@ -32,7 +32,7 @@ static json_t *list_points(const struct mirror_end *from, int *ret,
 	for (int i = 0; i < 2 && !*ret; i++) {
 		json_t *answer = NULL;
 
-		*ret = backup_ask(from->control, json_pack("{s:s, s:s}",
+		*ret = control_ask(from->control, json_pack("{s:s, s:s}",
 				  "command", verbs[i], "disk", from->disk),
 				  &answer, err);
 		if (!*ret && json_array_extend(all,
@@ -106,7 +106,7 @@ static int send_part(struct sending *s, json_t *runs)
 	if (!runs)
 		return tide_error_set(s->err, -ENOMEM, "mirror",
 				      TIDE_NO_OFFSET, "no memory for bitmaps");
-	ret = backup_ask(s->to->control, json_pack(
+	ret = control_ask(s->to->control, json_pack(
 		"{s:s, s:s, s:s, s:O, s:b, s:o}", "command", "bitmap-import",
 		"disk", s->to->disk, "name", text_of(s->point, "name"),
 		"granularity_bytes", json_object_get(s->point,
@@ -169,11 +169,11 @@ static int send_one(const struct mirror_end *from,
 	control_lines_fini(&l);
 	close(fd);
 	if (!ret && !strcmp(text_of(point, "state"), "recording"))
-		ret = backup_ask(to->control, json_pack(
+		ret = control_ask(to->control, json_pack(
 			"{s:s, s:s, s:s}", "command", "bitmap-enable", "disk",
 			to->disk, "name", text_of(point, "name")), NULL, err);
 	if (ret && s.more)
-		backup_ask(to->control, json_pack("{s:s, s:s, s:s}", "command",
+		control_ask(to->control, json_pack("{s:s, s:s, s:s}", "command",
 			   "bitmap-remove", "disk", to->disk, "name",
 			   text_of(point, "name")), NULL, NULL);
 	return ret;
@@ -186,7 +186,7 @@ static void take_back(const struct mirror_end *to, const json_t *all,
 		const json_t *point = json_array_get(all, i);
 
 		if (travels(point, except))
-			backup_ask(to->control, json_pack("{s:s, s:s, s:s}",
+			control_ask(to->control, json_pack("{s:s, s:s, s:s}",
 				   "command", "bitmap-remove", "disk",
 				   to->disk, "name", text_of(point, "name")),
 				   NULL, NULL);

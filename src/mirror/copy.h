@@ -3,15 +3,15 @@
 #ifndef TIDE_MIRROR_COPY_H
 #define TIDE_MIRROR_COPY_H
 
-#include "backup/rate.h"
-#include "backup/source.h"
+#include "transfer/rate.h"
+#include "transfer/nbd_client.h"
 
 struct mirror_copy {
 	const char *source_uri;
 	const char *since; /* a checkpoint; NULL: all */
-	struct backup_source *target;
+	struct nbd_client *target;
 	uint32_t jobs;
-	struct backup_rate *rate;
+	struct rate *rate;
 	const bool *stop;
 };
 

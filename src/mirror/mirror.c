@@ -9,8 +9,8 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "backup/control.h"
-#include "backup/hook.h"
+#include "control/ask.h"
+#include "transfer/hook.h"
 #include "base/clock.h"
 #include "mirror/bitmaps.h"
 #include "mirror/copy.h"
@@ -25,8 +25,8 @@ struct run {
 	const struct mirror_options *o;
 	struct mirror_result *result;
 	struct tide_error *err;
-	struct backup_source *target;
-	struct backup_rate rate, no_rate;
+	struct nbd_client *target;
+	struct rate rate, no_rate;
 	char *disk, *control; /* of the source; malloc'd */
 	char *target_disk, *target_control;
 	struct mirror_end from, to;
@@ -38,17 +38,17 @@ struct run {
 
 static int ask(const struct run *r, json_t *request, json_t **answer)
 {
-	return backup_ask(r->from.control, request, answer, r->err);
+	return control_ask(r->from.control, request, answer, r->err);
 }
 
 static int look(struct run *r)
 {
 	const struct mirror_options *o = r->o;
-	int ret = backup_source_look(o->source, &r->disk, &r->control, r->err);
+	int ret = nbd_client_look(o->source, &r->disk, &r->control, r->err);
 
 	if (!ret)
-		ret = backup_source_look(o->target, &r->target_disk,
-					 &r->target_control, r->err);
+		ret = nbd_client_look(o->target, &r->target_disk,
+				      &r->target_control, r->err);
 	if (ret)
 		return ret;
 	r->from.disk = r->disk;
@@ -67,28 +67,28 @@ static int look(struct run *r)
 /* As large as the source at least, and able to take what it is to take. */
 static int open_target(struct run *r)
 {
-	const struct backup_source_options o = {
+	const struct nbd_client_options o = {
 		.connections = r->o->jobs, .write = true,
 	};
-	const struct backup_source_options look_only = { .connections = 1 };
-	struct backup_source *source;
+	const struct nbd_client_options look_only = { .connections = 1 };
+	struct nbd_client *source;
 	uint64_t size;
-	int ret = backup_source_open(r->o->source, &look_only, &source,
-				     r->err);
+	int ret = nbd_client_open(r->o->source, &look_only, &source,
+				  r->err);
 
 	if (ret)
 		return ret;
-	size = backup_source_size(source);
-	backup_source_close(source);
-	ret = backup_source_open(r->o->target, &o, &r->target, r->err);
+	size = nbd_client_size(source);
+	nbd_client_close(source);
+	ret = nbd_client_open(r->o->target, &o, &r->target, r->err);
 	if (ret)
 		return ret;
-	if (backup_source_size(r->target) != size)
+	if (nbd_client_size(r->target) != size)
 		return tide_error_set(r->err, -ENOSPC, "mirror",
 				      TIDE_NO_OFFSET, "the source has %" PRIu64
 				      " bytes, the target %" PRIu64
 				      ": they have to be equal", size,
-				      backup_source_size(r->target));
+				      nbd_client_size(r->target));
 	if (r->o->no_bitmaps)
 		return 0;
 	ret = mirror_bitmaps_count(&r->from, r->prefix, r->err);
@@ -105,7 +105,7 @@ static int open_target(struct run *r)
 static void drop_checkpoint(struct run *r, const char *name)
 {
 	if (*name)
-		backup_ask(r->from.control, json_pack(
+		control_ask(r->from.control, json_pack(
 			"{s:s, s:s, s:s}", "command", "checkpoint-delete",
 			"disk", r->from.disk, "name", name), NULL, NULL);
 }
@@ -236,7 +236,7 @@ static int hold(struct run *r)
 
 static int release(struct run *r, bool moved, struct tide_error *err)
 {
-	return backup_ask(r->from.control, json_pack(
+	return control_ask(r->from.control, json_pack(
 		"{s:s, s:s, s:b, s:s}", "command", "release", "disk",
 		r->from.disk, "moved", moved, "to", r->o->target), NULL, err);
 }
@@ -248,13 +248,13 @@ static int copy_last(struct run *r)
 	int ret = copy(r, r->since, true, &round);
 
 	if (!ret)
-		ret = backup_source_flush(r->target, r->err);
+		ret = nbd_client_flush(r->target, r->err);
 	if (!ret && !r->o->no_bitmaps && *r->to.control)
 		ret = mirror_bitmaps_send(&r->from, &r->to, r->prefix,
 					  &r->result->bitmaps, r->err);
 	if (!ret)
-		ret = backup_hook_run(r->o->switch_command, SWITCH_MS,
-				      r->err);
+		ret = hook_run(r->o->switch_command, SWITCH_MS,
+			       r->err);
 	if (!ret)
 		tell(r, &round);
 	return ret;
@@ -297,8 +297,8 @@ int mirror_run(const struct mirror_options *options,
 	int ret;
 
 	memset(result, 0, sizeof(*result));
-	backup_rate_init(&r.rate, options->bytes_per_s);
-	backup_rate_init(&r.no_rate, 0);
+	rate_init(&r.rate, options->bytes_per_s);
+	rate_init(&r.no_rate, 0);
 	ret = name_rounds(&r);
 	if (!ret)
 		ret = look(&r);
@@ -311,9 +311,9 @@ int mirror_run(const struct mirror_options *options,
 	if (r.from.control && *r.from.control)
 		drop_checkpoint(&r, r.since);
 	if (r.target)
-		backup_source_close(r.target);
-	backup_rate_fini(&r.rate);
-	backup_rate_fini(&r.no_rate);
+		nbd_client_close(r.target);
+	rate_fini(&r.rate);
+	rate_fini(&r.no_rate);
 	free(r.disk);
 	free(r.control);
 	free(r.target_disk);

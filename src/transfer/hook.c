@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "backup/hook.h"
+#include "transfer/hook.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -44,8 +44,8 @@ static int wait_for(pid_t child, uint64_t limit_ms, int *status)
 	return 0;
 }
 
-int backup_hook_run(const char *command, uint64_t limit_ms,
-		    struct tide_error *err)
+int hook_run(const char *command, uint64_t limit_ms,
+	     struct tide_error *err)
 {
 	int status, ret;
 	pid_t child;

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "backup/control.h"
+#include "control/ask.h"
 
 #include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "control/lines.h"
+#include "control/listener.h"
 
 /* A begin waits for writes under way and for hooks of the server's. */
 #define PATIENCE_MS 120000
@@ -20,33 +19,14 @@ static int fail(const char *path, int code, const char *what,
 			      strerror(code));
 }
 
-/* Another code than what a server refuses with. */
-static int nobody(const char *path, int code, struct tide_error *err)
+/* Nobody there is another code than what a server refuses with. */
+static int dial(const char *path, struct tide_error *err)
 {
-	fail(path, code, "connecting", err);
-	if (err)
+	int fd = control_connect(path, err);
+
+	if (fd < 0 && err)
 		err->code = -ENOTCONN;
-	return -ENOTCONN;
-}
-
-static int dial(const char *path, int *out, struct tide_error *err)
-{
-	struct sockaddr_un to = { .sun_family = AF_UNIX };
-	int fd, code;
-
-	if (strlen(path) >= sizeof(to.sun_path))
-		return nobody(path, ENAMETOOLONG, err);
-	strcpy(to.sun_path, path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return nobody(path, errno, err);
-	if (connect(fd, (struct sockaddr *)&to, sizeof(to))) {
-		code = errno;
-		close(fd);
-		return nobody(path, code, err);
-	}
-	*out = fd;
-	return 0;
+	return fd < 0 ? -ENOTCONN : fd;
 }
 
 /* {"error": words, "code": errno} */
@@ -89,16 +69,16 @@ static int converse(struct control_lines *l, const char *path,
 	return ret;
 }
 
-int backup_ask(const char *path, json_t *request, json_t **answer,
-	       struct tide_error *err)
+int control_ask(const char *path, json_t *request, json_t **answer,
+		struct tide_error *err)
 {
 	struct control_lines lines;
 	int fd, ret;
 
 	if (!request)
 		return fail(path, ENOMEM, "asking", err);
-	ret = dial(path, &fd, err);
-	if (!ret) {
+	fd = ret = dial(path, err);
+	if (fd >= 0) {
 		control_lines_init(&lines, fd);
 		ret = converse(&lines, path, request, answer, err);
 		control_lines_fini(&lines);

@@ -3,8 +3,8 @@
  * Asking a tidemark server about its checkpoints: one request, one answer, each
  * on a connection of its own (docs/control-socket.md).
  */
-#ifndef TIDE_BACKUP_CONTROL_H
-#define TIDE_BACKUP_CONTROL_H
+#ifndef TIDE_CONTROL_ASK_H
+#define TIDE_CONTROL_ASK_H
 
 #include <jansson.h>
 
@@ -15,7 +15,7 @@
  * wanted. What the server refuses is its own error, with its words. -ENOTCONN:
  * nobody is there.
  */
-int backup_ask(const char *path, json_t *request, json_t **answer,
-	       struct tide_error *err);
+int control_ask(const char *path, json_t *request, json_t **answer,
+		struct tide_error *err);
 
 #endif

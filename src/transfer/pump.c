@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "backup/pump.h"
+#include "transfer/pump.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -11,7 +11,7 @@
 #define MOST_JOBS 64u
 
 struct run {
-	const struct backup_pump *pump;
+	const struct pump *pump;
 	pthread_mutex_t lock;
 	pthread_cond_t turn; /* `finished` moved, or it failed */
 	uint64_t given, finished;
@@ -23,16 +23,9 @@ struct run {
 struct worker {
 	struct run *run;
 	uint32_t index;
-	struct backup_piece piece;
+	struct piece piece;
 	uint8_t *buf;
 };
-
-bool backup_is_zero(const uint8_t *buf, uint64_t length_bytes)
-{
-	/* Each byte is the one after it, and the first is 0. */
-	return !length_bytes ||
-	       (!buf[0] && !memcmp(buf, buf + 1, length_bytes - 1));
-}
 
 /* With the lock. */
 static void fail(struct run *r, int code, const struct tide_error *err)
@@ -50,7 +43,7 @@ static bool told_to_stop(const struct run *r)
 }
 
 /* With the lock: false: there is none. */
-static bool take(struct run *r, struct backup_piece *p)
+static bool take(struct run *r, struct piece *p)
 {
 	struct tide_error err;
 	int ret;
@@ -72,7 +65,7 @@ static bool take(struct run *r, struct backup_piece *p)
 }
 
 /* With the lock; waits for those before it. */
-static void finish(struct run *r, struct backup_piece *p)
+static void finish(struct run *r, struct piece *p)
 {
 	struct tide_error err;
 	int ret;
@@ -115,7 +108,7 @@ static int no_workers(struct tide_error *err)
 			      "no memory for the threads that copy");
 }
 
-int backup_pump_run(const struct backup_pump *pump, struct tide_error *err)
+int pump_run(const struct pump *pump, struct tide_error *err)
 {
 	uint32_t jobs = pump->jobs < MOST_JOBS ? pump->jobs : MOST_JOBS, n = 0;
 	struct run r = { .pump = pump,
@@ -128,7 +121,7 @@ int backup_pump_run(const struct backup_pump *pump, struct tide_error *err)
 		workers[n].run = &r;
 		workers[n].index = n;
 		if (posix_memalign((void **)&workers[n].buf, 4096,
-				   BACKUP_PIECE_BYTES))
+				   PIECE_BYTES))
 			break;
 		if (pthread_create(&threads[n], NULL, run_worker,
 				   &workers[n])) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "backup/rate.h"
+#include "transfer/rate.h"
 
 #include <time.h>
 
@@ -8,19 +8,19 @@
 #define CREDIT_NS UINT64_C(50000000)
 #define SECOND_NS UINT64_C(1000000000)
 
-void backup_rate_init(struct backup_rate *r, uint64_t bytes_per_s)
+void rate_init(struct rate *r, uint64_t bytes_per_s)
 {
 	r->bytes_per_s = bytes_per_s;
 	r->next_ns = 0;
 	pthread_mutex_init(&r->lock, NULL);
 }
 
-void backup_rate_fini(struct backup_rate *r)
+void rate_fini(struct rate *r)
 {
 	pthread_mutex_destroy(&r->lock);
 }
 
-void backup_rate_take(struct backup_rate *r, uint64_t bytes)
+void rate_take(struct rate *r, uint64_t bytes)
 {
 	uint64_t now, when;
 	struct timespec until;

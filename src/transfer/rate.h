@@ -4,21 +4,21 @@
  * schedule in which every byte has its time. Who was idle may catch up with at
  * most CREDIT of it, so that no burst follows a pause.
  */
-#ifndef TIDE_BACKUP_RATE_H
-#define TIDE_BACKUP_RATE_H
+#ifndef TIDE_TRANSFER_RATE_H
+#define TIDE_TRANSFER_RATE_H
 
 #include <pthread.h>
 #include <stdint.h>
 
-struct backup_rate {
+struct rate {
 	uint64_t bytes_per_s; /* 0: no limit */
 	pthread_mutex_t lock;
 	uint64_t next_ns; /* when the next byte may go */
 };
 
-void backup_rate_init(struct backup_rate *r, uint64_t bytes_per_s);
-void backup_rate_fini(struct backup_rate *r);
+void rate_init(struct rate *r, uint64_t bytes_per_s);
+void rate_fini(struct rate *r);
 /* Wait until @bytes may go. Any thread. */
-void backup_rate_take(struct backup_rate *r, uint64_t bytes);
+void rate_take(struct rate *r, uint64_t bytes);
 
 #endif

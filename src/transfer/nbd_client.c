@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "backup/source.h"
+#include "transfer/nbd_client.h"
 
 #include <errno.h>
 #include <libnbd.h>
@@ -21,7 +21,7 @@ struct runs {
 	bool selected;
 };
 
-struct backup_source {
+struct nbd_client {
 	struct nbd_handle *handles[MOST_CONNECTIONS];
 	uint32_t count;
 	uint64_t size;
@@ -65,7 +65,7 @@ static struct nbd_handle *greet(const char *uri)
 }
 
 static struct nbd_handle *connect_one(const char *uri,
-				      const struct backup_source_options *o,
+				      const struct nbd_client_options *o,
 				      bool status)
 {
 	struct nbd_handle *h = greet(uri);
@@ -82,8 +82,8 @@ static struct nbd_handle *connect_one(const char *uri,
 	return NULL;
 }
 
-static int first_connection(struct backup_source *s,
-			    const struct backup_source_options *o,
+static int first_connection(struct nbd_client *s,
+			    const struct nbd_client_options *o,
 			    struct tide_error *err)
 {
 	struct nbd_handle *h = connect_one(s->uri, o, true);
@@ -114,11 +114,11 @@ static int first_connection(struct backup_source *s,
 	return s->dirty_name ? 0 : -ENOMEM;
 }
 
-int backup_source_open(const char *uri,
-		       const struct backup_source_options *o,
-		       struct backup_source **out, struct tide_error *err)
+int nbd_client_open(const char *uri,
+		    const struct nbd_client_options *o,
+		    struct nbd_client **out, struct tide_error *err)
 {
-	struct backup_source *s = calloc(1, sizeof(*s));
+	struct nbd_client *s = calloc(1, sizeof(*s));
 	int ret;
 
 	if (s)
@@ -130,7 +130,7 @@ int backup_source_open(const char *uri,
 	}
 	ret = first_connection(s, o, err);
 	if (ret) {
-		backup_source_close(s);
+		nbd_client_close(s);
 		return ret;
 	}
 	/* More of them only where the server says that they are one disk. */
@@ -146,7 +146,7 @@ int backup_source_open(const char *uri,
 	return 0;
 }
 
-void backup_source_close(struct backup_source *s)
+void nbd_client_close(struct nbd_client *s)
 {
 	if (!s)
 		return;
@@ -161,7 +161,7 @@ void backup_source_close(struct backup_source *s)
 	free(s);
 }
 
-uint64_t backup_source_size(const struct backup_source *s)
+uint64_t nbd_client_size(const struct nbd_client *s)
 {
 	return s->size;
 }
@@ -192,7 +192,7 @@ static int add_run(struct runs *r, uint64_t end, uint32_t flags)
 static int on_extents(void *opaque, const char *name, uint64_t offset,
 		      uint32_t *entries, size_t count, int *error)
 {
-	struct backup_source *s = opaque;
+	struct nbd_client *s = opaque;
 	struct runs *r = s->dirty_name && !strcmp(name, s->dirty_name) ?
 				 &s->dirty :
 			 !strcmp(name, ALLOCATION) ? &s->allocation : NULL;
@@ -215,7 +215,7 @@ static uint64_t reach(const struct runs *r, uint64_t otherwise)
 }
 
 /* Ask what lies from @offset on. */
-static int ask(struct backup_source *s, uint64_t offset,
+static int ask(struct nbd_client *s, uint64_t offset,
 	       struct tide_error *err)
 {
 	uint64_t length = s->size - offset, end;
@@ -256,9 +256,9 @@ static const struct run *run_at(struct runs *r, uint64_t offset)
 	return r->at < r->count ? &r->list[r->at] : NULL;
 }
 
-int backup_source_at(struct backup_source *s, uint64_t offset,
-		     uint64_t *length_bytes, uint32_t *flags,
-		     struct tide_error *err)
+int nbd_client_at(struct nbd_client *s, uint64_t offset,
+		  uint64_t *length_bytes, uint32_t *flags,
+		  struct tide_error *err)
 {
 	const struct run *a, *d;
 	uint64_t end;
@@ -277,39 +277,39 @@ int backup_source_at(struct backup_source *s, uint64_t offset,
 		end = d->end;
 	*length_bytes = end - offset;
 	/* Bit 1 of base:allocation: it reads as zeroes. */
-	*flags = (a && a->flags & 2 ? BACKUP_IS_ZERO : 0) |
-		 (!d || d->flags & 1 ? BACKUP_IS_DIRTY : 0);
+	*flags = (a && a->flags & 2 ? EXTENT_ZERO : 0) |
+		 (!d || d->flags & 1 ? EXTENT_DIRTY : 0);
 	return 0;
 }
 
 /* --- transfer ----------------------------------------------------------- */
 
-static struct nbd_handle *handle_of(struct backup_source *s, uint32_t worker)
+static struct nbd_handle *handle_of(struct nbd_client *s, uint32_t worker)
 {
 	return s->handles[worker % s->count];
 }
 
-int backup_source_read(struct backup_source *s, uint32_t worker,
-		       uint64_t offset, void *buf, uint64_t length,
-		       struct tide_error *err)
+int nbd_client_read(struct nbd_client *s, uint32_t worker,
+		    uint64_t offset, void *buf, uint64_t length,
+		    struct tide_error *err)
 {
 	if (nbd_pread(handle_of(s, worker), buf, length, offset, 0) < 0)
 		return failed(s->uri, "reading", offset, err);
 	return 0;
 }
 
-int backup_source_write(struct backup_source *s, uint32_t worker,
-			uint64_t offset, const void *buf, uint64_t length,
-			struct tide_error *err)
+int nbd_client_write(struct nbd_client *s, uint32_t worker,
+		     uint64_t offset, const void *buf, uint64_t length,
+		     struct tide_error *err)
 {
 	if (nbd_pwrite(handle_of(s, worker), buf, length, offset, 0) < 0)
 		return failed(s->uri, "writing", offset, err);
 	return 0;
 }
 
-int backup_source_zero(struct backup_source *s, uint32_t worker,
-		       uint64_t offset, uint64_t length,
-		       struct tide_error *err)
+int nbd_client_zero(struct nbd_client *s, uint32_t worker,
+		    uint64_t offset, uint64_t length,
+		    struct tide_error *err)
 {
 	if (!s->can_zero)
 		return tide_error_set(err, -ENOTSUP, "nbd", offset,
@@ -325,7 +325,7 @@ int backup_source_zero(struct backup_source *s, uint32_t worker,
 	return 0;
 }
 
-int backup_source_flush(struct backup_source *s, struct tide_error *err)
+int nbd_client_flush(struct nbd_client *s, struct tide_error *err)
 {
 	/* On every one: not all servers are one disk to all connections. */
 	for (uint32_t i = 0; s->can_flush && i < s->count; i++)
@@ -339,15 +339,15 @@ int backup_source_flush(struct backup_source *s, struct tide_error *err)
 static int on_context(void *opaque, const char *name)
 {
 	char **control = opaque;
-	size_t n = strlen(BACKUP_CONTROL_CONTEXT);
+	size_t n = strlen(NBD_CLIENT_CONTROL);
 
-	if (!*control && !strncmp(name, BACKUP_CONTROL_CONTEXT, n))
+	if (!*control && !strncmp(name, NBD_CLIENT_CONTROL, n))
 		*control = strdup(name + n);
 	return 0;
 }
 
-int backup_source_look(const char *uri, char **export, char **control,
-		       struct tide_error *err)
+int nbd_client_look(const char *uri, char **export, char **control,
+		    struct tide_error *err)
 {
 	struct nbd_handle *h = greet(uri);
 
@@ -356,7 +356,7 @@ int backup_source_look(const char *uri, char **export, char **control,
 	*export = nbd_get_export_name(h);
 	*control = NULL;
 	/* A server that lists nothing is a stranger, no error. */
-	if (nbd_add_meta_context(h, BACKUP_CONTROL_CONTEXT) >= 0)
+	if (nbd_add_meta_context(h, NBD_CLIENT_CONTROL) >= 0)
 		nbd_opt_list_meta_context(h, (nbd_context_callback){
 			.callback = on_context, .user_data = control });
 	if (!*control)
