@@ -570,7 +570,7 @@ int backup_make(const struct backup_make_options *o, struct backup_made *made,
 	memset(made, 0, o->count * sizeof(*made));
 	m->o = o;
 	m->count = o->count;
-	rate_init(&m->rate, o->bytes_per_s);
+	rate_init(&m->rate, o->bytes_per_s, o->stop);
 	for (size_t i = 0; i < m->count; i++) {
 		m->disks[i].uri = o->uris[i];
 		m->disks[i].made = &made[i];

@@ -297,8 +297,8 @@ int mirror_run(const struct mirror_options *options,
 	int ret;
 
 	memset(result, 0, sizeof(*result));
-	rate_init(&r.rate, options->bytes_per_s);
-	rate_init(&r.no_rate, 0);
+	rate_init(&r.rate, options->bytes_per_s, options->stop);
+	rate_init(&r.no_rate, 0, NULL);
 	ret = name_rounds(&r);
 	if (!ret)
 		ret = look(&r);

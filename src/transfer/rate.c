@@ -3,13 +3,16 @@
 
 #include <time.h>
 
+#include "base/atomic.h"
 #include "base/clock.h"
 
+#define LOOK_NS UINT64_C(50000000) /* at whether to stop */
 #define CREDIT_NS UINT64_C(50000000)
 #define SECOND_NS UINT64_C(1000000000)
 
-void rate_init(struct rate *r, uint64_t bytes_per_s)
+void rate_init(struct rate *r, uint64_t bytes_per_s, const bool *stop)
 {
+	r->stop = stop;
 	r->bytes_per_s = bytes_per_s;
 	r->next_ns = 0;
 	pthread_mutex_init(&r->lock, NULL);
@@ -20,10 +23,22 @@ void rate_fini(struct rate *r)
 	pthread_mutex_destroy(&r->lock);
 }
 
+static void wait_until(const struct rate *r, uint64_t when)
+{
+	uint64_t now = tide__now_ns();
+
+	while (when > now && !(r->stop && tide__load_acquire(r->stop))) {
+		uint64_t left = when - now < LOOK_NS ? when - now : LOOK_NS;
+		struct timespec some = { .tv_nsec = (long)left };
+
+		nanosleep(&some, NULL);
+		now = tide__now_ns();
+	}
+}
+
 void rate_take(struct rate *r, uint64_t bytes)
 {
 	uint64_t now, when;
-	struct timespec until;
 
 	if (!r->bytes_per_s)
 		return;
@@ -35,9 +50,5 @@ void rate_take(struct rate *r, uint64_t bytes)
 				 (double)SECOND_NS);
 	when = r->next_ns;
 	pthread_mutex_unlock(&r->lock);
-	until.tv_sec = (time_t)(when / SECOND_NS);
-	until.tv_nsec = (long)(when % SECOND_NS);
-	while (when > now && clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME,
-					     &until, NULL))
-		;
+	wait_until(r, when);
 }

@@ -24,6 +24,7 @@ import nbd
 
 TOOL, FOLDER, POINTS, KILLS, SEED = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6])
 PRELOAD = sys.argv[6] if len(sys.argv) > 6 else None
+STRIDE = int(os.environ.get("STRIDE", 1))  # of the steps, so many at a time
 SIZE = (24 << 20) + 4096
 DISK, SOCKET, CONTROL = f"{FOLDER}/disk.raw", f"{FOLDER}/nbd", f"{FOLDER}/control"
 DEST, REFS = f"{FOLDER}/dest", f"{FOLDER}/refs"
@@ -161,7 +162,7 @@ def loosen():
 
 def whole(known, *words):
     run = backup(*words)
-    out, err = run.communicate(timeout=60)
+    out, err = run.communicate(timeout=300)
     if run.returncode:
         sys.exit(f"backup: {err}")
     return note_new(known), json.loads(out)["disks"][0]
@@ -215,17 +216,17 @@ def main():
 
     steps = 0
     for late in (False, True) if PRELOAD and KILLS else ():
-        for n in range(1, 100):
+        for n in range(1 + rng.randrange(STRIDE), 100, STRIDE):
             env = dict(os.environ, LD_PRELOAD=PRELOAD, KILL_AT=str(n),
                        **({"KILL_AFTER": "1"} if late else {}))
             run = backup(env=env)
-            out, err = run.communicate(timeout=60)
+            out, err = run.communicate(timeout=300)
             loosen()
             known = note_new(known)
             if run.returncode == 0:
                 break
             steps += 1
-            if n % 7 == 0:
+            if steps % 7 == 0:
                 known, made = whole(known)
                 if made["point"]["kind"] == "full":
                     sys.exit(f"step {n}: a full one: {made['why_full']}")
