@@ -132,7 +132,7 @@ static void one_row(const struct bench_options *o, const char *row)
 
 int bench_compact(const struct bench_options *o)
 {
-	uint64_t most = o->quick ? PAGES / 10 : PAGES, seed = 20261121;
+	uint64_t most = o->quick ? PAGES / 10 : PAGES, seed = o->seed;
 	uint32_t *page = bench_memory(PAGES * sizeof(*page), true);
 
 	pages = page;

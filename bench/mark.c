@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * bench mark: marks of a 16 GiB space against a bare atomic or on a flat
- * bitmap, and the unfenced test that must not be used (design: it can lose a
- * page), by 1, 2 and 4 threads. Page numbers are made beforehand.
+ * bench mark: marks of spaces of 16 GiB and 1 TiB against a bare atomic or on a
+ * flat bitmap, the bitmap of a VMM in Rust, QEMU's HBitmap behind its lock, and
+ * the unfenced test that must not be used (design: it can lose a page), by 1, 2
+ * and 4 threads. Page numbers are made beforehand.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -10,22 +11,26 @@
 
 #include "base/atomic.h"
 #include "benches.h"
+#include "rivals/hbitmap.h"
+#include "rivals/rust/rust.h"
 #include "tidemark/dirty.h"
 
-#define PAGES (UINT64_C(1) << 22)
-#define WORDS (PAGES / 64)
 #define MARKS (UINT64_C(1) << 20)	/* of one thread */
 #define MOST_THREADS 4
 
 struct world {
 	struct tide_set *set;
 	uint64_t *map;
+	struct rival_rust_bitmap *rust;
+	struct hbitmap hbitmap;
+	pthread_mutex_t lock;	/* of hbitmap */
+	uint64_t pages, words;
 	uint32_t *page[MOST_THREADS];
 	unsigned int threads;
 	bool keep;		/* hot: what was dirty stays dirty */
 };
 
-enum how { SET, BARE, TEST };
+enum how { SET, BARE, TEST, RUST, LOCKED };
 
 struct worker {
 	struct world *w;
@@ -57,6 +62,15 @@ static void mark_test(uint64_t *map, const uint32_t *page)
 	}
 }
 
+static void mark_locked(struct world *w, const uint32_t *page)
+{
+	for (uint64_t i = 0; i < MARKS; i++) {
+		pthread_mutex_lock(&w->lock);
+		hbitmap_mark(&w->hbitmap, page[i]);
+		pthread_mutex_unlock(&w->lock);
+	}
+}
+
 static void *work(void *arg)
 {
 	struct worker *k = arg;
@@ -65,6 +79,10 @@ static void *work(void *arg)
 		mark_set(k->w->set, k->page);
 	else if (k->how == BARE)
 		mark_bare(k->w->map, k->page);
+	else if (k->how == RUST)
+		rival_rust_bitmap_mark(k->w->rust, k->page, MARKS);
+	else if (k->how == LOCKED)
+		mark_locked(k->w, k->page);
 	else
 		mark_test(k->w->map, k->page);
 	return NULL;
@@ -88,6 +106,8 @@ static struct bench_found run(struct world *w, enum how how)
 static struct bench_found run_set(void *w) { return run(w, SET); }
 static struct bench_found run_bare(void *w) { return run(w, BARE); }
 static struct bench_found run_test(void *w) { return run(w, TEST); }
+static struct bench_found run_rust(void *w) { return run(w, RUST); }
+static struct bench_found run_locked(void *w) { return run(w, LOCKED); }
 
 /* Each clears its own right before its turn: equally warm caches. */
 static void clear_set(void *world)
@@ -104,52 +124,106 @@ static void clear_map(void *world)
 	struct world *w = world;
 
 	if (!w->keep)
-		memset(w->map, 0, WORDS * 8);
+		memset(w->map, 0, w->words * 8);
 }
 
-int bench_mark(const struct bench_options *o)
+static void clear_rust(void *world)
 {
-	struct world w = { 0 };
+	struct world *w = world;
 
-	if (tide_set_create(&w.set, PAGES, NULL))
+	if (!w->keep)
+		rival_rust_bitmap_take(w->rust);
+}
+
+static void clear_hbitmap(void *world)
+{
+	struct world *w = world;
+
+	if (!w->keep)
+		hbitmap_take_all(&w->hbitmap);
+}
+
+static void contest(const struct bench_options *o, struct world *w,
+		    const char *row)
+{
+	struct bench_entry entries[] = {
+		{ .name = "tidemark", .prepare = clear_set, .run = run_set },
+		{ .name = "bare atomic or", .prepare = clear_map,
+		  .run = run_bare },
+		{ .name = "test, then or (unsafe)", .prepare = clear_map,
+		  .run = run_test },
+		{ .name = RIVAL_RUST("Rust VMM, mark_dirty"),
+		  .prepare = clear_rust, .run = run_rust, .afresh = true },
+		{ .name = "HBitmap and a lock", .prepare = clear_hbitmap,
+		  .run = run_locked, .afresh = true },
+	};
+	size_t n = sizeof(entries) / sizeof(*entries);
+
+	clear_set(w);
+	clear_map(w);
+	clear_rust(w);
+	clear_hbitmap(w);
+	w->keep = row[0] == 'h';
+	bench_run(entries, n, w, o->reps);
+	bench_print(o, "mark", row, entries, n, 0, (double)MARKS * w->threads,
+		    "ns/mark");
+	w->keep = false;
+}
+
+/*
+ * Page @i of a thread: anywhere; in the first hundredth of the space; or in a
+ * hundredth that is spread over all of it.
+ */
+static uint32_t draw(const struct world *w, int kind, uint64_t *seed)
+{
+	uint64_t hot = w->pages / 100, x = bench_random(seed);
+
+	if (kind == 0)
+		return (uint32_t)(x % w->pages);
+	return (uint32_t)(kind == 1 ? x % hot : x % hot * 100);
+}
+
+static int one_space(const struct bench_options *o, uint64_t bytes)
+{
+	static const char *const kinds[] = { "random", "hot 1%",
+					     "hot 1% spread" };
+	struct world w = { .pages = bytes / 4096, .words = bytes / 4096 / 64,
+			   .lock = PTHREAD_MUTEX_INITIALIZER };
+
+	if (tide_set_create(&w.set, w.pages, NULL))
 		return 1;
-	w.map = bench_memory(WORDS * 8, false);
-	tide_set_mark_range(w.set, 0, PAGES);
-	clear_set(&w);
+	w.map = bench_memory(w.words * 8, !o->plain);
+	w.rust = rival_rust_bitmap_create(w.pages);
+	hbitmap_init(&w.hbitmap, w.pages);
+	tide_set_mark_range(w.set, 0, w.pages);
 	for (unsigned int i = 0; i < MOST_THREADS; i++)
 		w.page[i] = bench_memory(MARKS * sizeof(uint32_t), true);
-	for (int hot = 0; hot < 2; hot++)
+	for (int kind = 0; kind < 3; kind++)
 		for (w.threads = 1; w.threads <= MOST_THREADS; w.threads *= 2) {
-			struct bench_entry entries[] = {
-				{ .name = "tidemark", .prepare = clear_set,
-				  .run = run_set },
-				{ .name = "bare atomic or",
-				  .prepare = clear_map,
-				  .run = run_bare },
-				{ .name = "test, then or (unsafe)",
-				  .prepare = clear_map, .run = run_test },
-			};
-			uint64_t below = hot ? PAGES / 100 : PAGES;
-			uint64_t seed = 20261121;
+			uint64_t seed = o->seed;
 			char row[32];
 
 			for (unsigned int i = 0; i < w.threads; i++)
 				for (uint64_t k = 0; k < MARKS; k++)
-					w.page[i][k] = (uint32_t)
-					    (bench_random(&seed) % below);
-			clear_set(&w);
-			clear_map(&w);
-			w.keep = hot;
-			snprintf(row, sizeof(row), "%s, %u",
-				 hot ? "hot 1%" : "random", w.threads);
-			bench_run(entries, 3, &w, o->reps);
-			bench_print(o, "mark", row, entries, 3, 0,
-				    (double)MARKS * w.threads, "ns/mark");
-			w.keep = false;
+					w.page[i][k] = draw(&w, kind, &seed);
+			snprintf(row, sizeof(row), "%s, %lluG, %u",
+				 kinds[kind],
+				 (unsigned long long)(bytes >> 30), w.threads);
+			contest(o, &w, row);
 		}
 	for (unsigned int i = 0; i < MOST_THREADS; i++)
 		bench_free(w.page[i], MARKS * sizeof(uint32_t));
-	bench_free(w.map, WORDS * 8);
+	bench_free(w.map, w.words * 8);
+	rival_rust_bitmap_destroy(w.rust);
+	hbitmap_fini(&w.hbitmap);
 	tide_set_destroy(w.set);
 	return 0;
+}
+
+int bench_mark(const struct bench_options *o)
+{
+	if (o->guest_bytes)
+		return one_space(o, o->guest_bytes);
+	return one_space(o, UINT64_C(16) << 30) ||
+	       (!o->quick && one_space(o, UINT64_C(1) << 40));
 }

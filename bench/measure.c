@@ -27,13 +27,15 @@ void bench_run(struct bench_entry *entries, size_t n, void *world,
 {
 	const struct bench_entry *judge = entries;
 
-	while (judge->no_answer)
+	while (judge->no_answer || !judge->name)
 		judge++;
 	for (unsigned int rep = 0; rep < reps; rep++)
 		for (size_t i = 0; i < n; i++) {
 			struct bench_entry *e = &entries[i];
 			uint64_t start;
 
+			if (!e->name)
+				continue;
 			if (e->prepare)
 				e->prepare(world);
 			start = tide__now_ns();
@@ -45,6 +47,8 @@ void bench_run(struct bench_entry *entries, size_t n, void *world,
 	for (size_t i = 0; i < n; i++) {
 		struct bench_entry *e = &entries[i];
 
+		if (!e->name)
+			continue;
 		qsort(e->ns, reps, sizeof(*e->ns), by_value);
 		e->median = e->ns[reps / 2];
 		e->low = e->ns[reps / 4];
@@ -61,20 +65,25 @@ void bench_print(const struct bench_options *options, const char *table,
 		const struct bench_entry *e = &entries[i];
 		double ratio = e->median / entries[ours].median;
 
+		if (!e->name)
+			continue;
 		bench_plot_add(table, row, e->name, e->median, e->low, e->high);
 		if (options->json)
 			printf("{\"table\":\"%s\",\"row\":\"%s\",\"name\":\"%s"
 			       "\",\"median_ns\":%.0f,\"low_ns\":%.0f,"
 			       "\"high_ns\":%.0f,\"ratio\":%.3f,"
-			       "\"ranges\":%llu,\"agrees\":%s}\n",
+			       "\"ranges\":%llu,\"agrees\":%s,"
+			       "\"written_afresh\":%s}\n",
 			       table, row, e->name, e->median, e->low, e->high,
 			       ratio, (unsigned long long)e->found.ranges,
-			       e->wrong ? "false" : "true");
+			       e->wrong ? "false" : "true",
+			       e->afresh ? "true" : "false");
 		else
 			printf("%-8s %-14s %-26s %11.2f %s  (%.2f .. %.2f)  "
-			       "%7.2fx%s\n",
+			       "%7.2fx%s%s\n",
 			       table, row, e->name, e->median / unit_ns, unit,
 			       e->low / unit_ns, e->high / unit_ns, ratio,
+			       e->afresh ? "  written afresh" : "",
 			       e->wrong ? "  WRONG ANSWER" : "");
 	}
 	fflush(stdout);

@@ -24,11 +24,12 @@ struct bench_found {
 };
 
 struct bench_entry {
-	const char *name;
+	const char *name;		/* NULL: not here; left out */
 	void (*prepare)(void *world);	/* not timed; NULL ok */
 	/* timed */
 	struct bench_found (*run)(void *world);
 	bool no_answer;			/* a floor: nothing to compare */
+	bool afresh;			/* written here to another's shape */
 	/* results */
 	double ns[BENCH_MOST_REPS];
 	struct bench_found found;
@@ -39,6 +40,10 @@ struct bench_entry {
 struct bench_options {
 	bool json, quick;
 	unsigned int reps;	/* odd, 9 or more unless quick */
+	uint64_t seed;		/* of all that is drawn */
+	bool plain;		/* bitmaps on plain pages, not on huge ones */
+	bool cold;		/* caches emptied before each turn */
+	uint64_t guest_bytes;	/* memory behind a bitmap; 0: the table's own */
 	/* bench disk */
 	const char *image, *format;	/* NULL: made for the occasion */
 	bool direct;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * bench scan: the union of two different bitmaps to ranges. A 12 TiB guest
- * has 384 MiB of bitmap; --quick takes a sixteenth.
+ * has 384 MiB of bitmap; --quick takes less.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -13,6 +13,7 @@
 #include "cli/trace/file.h"
 #include "recorded.h"
 #include "rivals/flat.h"
+#include "rivals/rust/rust.h"
 #include "tidemark/scan.h"
 
 #define BATCH 1024
@@ -211,6 +212,31 @@ static struct bench_found run_ctz(void *world)
 	return flat_ctz(&((struct world *)world)->pair);
 }
 
+static struct bench_found run_find_or(void *world)
+{
+	return flat_find_or_bit(&((struct world *)world)->pair);
+}
+
+static struct bench_found run_rust(void *world)
+{
+	const struct flat_pair *p = &((struct world *)world)->pair;
+
+	return rival_found(rival_rust_streamed(p->a, p->b, p->words));
+}
+
+static struct bench_found run_rust_collected(void *world)
+{
+	const struct flat_pair *p = &((struct world *)world)->pair;
+
+	return rival_found(rival_rust_collected(p->a, p->b, p->words));
+}
+
+static void empty_caches(void *world)
+{
+	(void)world;
+	bench_cold();
+}
+
 /* @per_mille of the bits set, in runs of @run pages (1: independent bits). */
 static void fill(uint64_t *map, uint64_t words, unsigned int per_mille,
 		 unsigned int run, uint64_t seed)
@@ -267,12 +293,22 @@ static void contest(const struct bench_options *o, struct world *w,
 		  .no_answer = true },
 		{ .name = "read both, 4 threads", .run = run_read_threads,
 		  .no_answer = true },
-		{ .name = "lazy iterator, collected", .run = run_collected },
-		{ .name = "lazy iterator, streamed", .run = run_lazy },
+		{ .name = RIVAL_RUST("Rust VMM, collected"),
+		  .run = run_rust_collected, .afresh = true },
+		{ .name = RIVAL_RUST("Rust VMM, streamed"), .run = run_rust,
+		  .afresh = true },
+		{ .name = "the same in C, collected", .run = run_collected,
+		  .afresh = true },
+		{ .name = "the same in C, streamed", .run = run_lazy,
+		  .afresh = true },
+		{ .name = "Linux bit ranges", .run = run_find_or,
+		  .afresh = true },
 		{ .name = "flat ctz, streamed", .run = run_ctz },
 	};
 	size_t n = sizeof(entries) / sizeof(*entries);
 
+	for (size_t i = 0; o->cold && i < n; i++)
+		entries[i].prepare = empty_caches;
 	bench_run(entries, n, w, o->reps);
 	bench_print(o, "scan", row, entries, n, 0, 1e6, "ms");
 }
@@ -312,9 +348,10 @@ int bench_scan(const struct bench_options *o)
 		{ "90%", 900, 1 }, { "100%", 1000, 1 },
 		{ "1% runs/16", 10, 16 }, { "10% runs/16", 100, 16 },
 	};
-	uint64_t words = (uint64_t)(o->quick ? 8 : 384) << 17;
-	uint64_t *a = bench_memory(words * 8, true);
-	uint64_t *b = bench_memory(words * 8, true);
+	uint64_t words = o->guest_bytes ? o->guest_bytes / 4096 / 64 :
+			 (uint64_t)(o->quick ? 8 : 384) << 17;
+	uint64_t *a = bench_memory(words * 8, !o->plain);
+	uint64_t *b = bench_memory(words * 8, !o->plain);
 	struct world w = { .pair = { a, b, words } };
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
@@ -323,10 +360,10 @@ int bench_scan(const struct bench_options *o)
 
 			if (rows[i].run == 1 && rows[i].per_mille < 20)
 				fill_sparse(map, words, rows[i].per_mille,
-					    20261121 + k);
+					    o->seed + (uint64_t)k);
 			else
 				fill(map, words, rows[i].per_mille,
-				     rows[i].run, 20261121 + k);
+				     rows[i].run, o->seed + (uint64_t)k);
 		}
 		contest(o, &w, rows[i].name);
 	}

@@ -27,7 +27,8 @@
 static const struct slotmap *const maps[] = {
 	&slotmap_tidemark,   &slotmap_linear,	 &slotmap_binary,
 	&slotmap_eytzinger,  &slotmap_btree_simd, &slotmap_weighted,
-	&slotmap_red_black,  &slotmap_radix,
+	&slotmap_red_black,  &slotmap_red_black_last, &slotmap_phys_page,
+	&slotmap_radix,
 };
 #define MAPS (sizeof(maps) / sizeof(*maps))
 
@@ -261,9 +262,11 @@ static void print_json(const char *work, const char *how, uint32_t n, size_t i,
 {
 	printf("{\"table\":\"slots\",\"workload\":\"%s\",\"order\":\"%s\","
 	       "\"slots\":%u,\"name\":\"%s\",\"cached\":%s,\"median_ns\":%.2f,"
-	       "\"p999_ns\":%.1f,\"cold_ns\":%.1f,\"agrees\":%s}\n",
+	       "\"p999_ns\":%.1f,\"cold_ns\":%.1f,\"agrees\":%s,"
+	       "\"written_afresh\":%s}\n",
 	       work, how, n, maps[i / 2]->name, i % 2 ? "true" : "false",
-	       f->median, f->p999, f->cold, f->wrong ? "false" : "true");
+	       f->median, f->p999, f->cold, f->wrong ? "false" : "true",
+	       maps[i / 2]->afresh ? "true" : "false");
 }
 
 static void print_figures(const struct figures *f)
@@ -288,7 +291,8 @@ static int one_mix(const struct bench_options *o, const struct slots_mix *mix,
 
 	for (size_t k = 0; k < COUNTS; k++) {
 		if (slots_work_make(&w, mix, local, counts[k],
-				    o->quick ? LOOKUPS / 16 : LOOKUPS) ||
+				    o->quick ? LOOKUPS / 16 : LOOKUPS,
+				    o->seed) ||
 		    contest_all(o, &w, !local, f[k]))
 			return 1;
 		slots_work_fini(&w);
@@ -399,7 +403,7 @@ static int repeated_misses(const struct bench_options *o)
 
 	for (size_t k = 0; k < COUNTS; k++) {
 		if (slots_work_make(&w, &slots_mixes[0], false, counts[k],
-				    LOOKUPS / 4))
+				    LOOKUPS / 4, o->seed))
 			return 1;
 		for (size_t i = 1; i < w.lookups; i++)
 			w.gpa[i] = w.gpa[0];

@@ -153,7 +153,7 @@ int bench_slots_change(const struct bench_options *o,
 		       "first %d lookups; bytes a slot\n", FIRST);
 	for (size_t k = 0; k < n_counts; k++) {
 		if (slots_work_make(&w, &slots_mixes[2], false, counts[k],
-				    4096))
+				    4096, o->seed))
 			return 1;
 		for (size_t i = 0; i < n_maps; i++) {
 			struct change c;
@@ -269,7 +269,8 @@ int bench_slots_readers(const struct bench_options *o)
 	struct race r = { .w = &w };
 	struct ours *m;
 
-	if (slots_work_make(&w, &slots_mixes[2], false, READER_SLOTS, 4096))
+	if (slots_work_make(&w, &slots_mixes[2], false, READER_SLOTS, 4096,
+			    o->seed))
 		return 1;
 	m = create(w.slots, w.n);
 	r.binary = slotmap_binary.create(w.slots, w.n);

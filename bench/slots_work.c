@@ -147,10 +147,8 @@ static void fill(struct slots_work *w, const struct slots_mix *mix, bool local,
 }
 
 int slots_work_make(struct slots_work *w, const struct slots_mix *mix,
-		    bool local, uint32_t n, size_t lookups)
+		    bool local, uint32_t n, size_t lookups, uint64_t seed)
 {
-	uint64_t seed = 20261121;
-
 	memset(w, 0, sizeof(*w));
 	w->slots = calloc(n, sizeof(*w->slots));
 	w->gpa = calloc(lookups, sizeof(*w->gpa));

@@ -36,7 +36,7 @@ struct slots_work {
 
 /* 0, or -ENOMEM. Free with slots_work_fini. */
 int slots_work_make(struct slots_work *w, const struct slots_mix *mix,
-		    bool local, uint32_t n, size_t lookups);
+		    bool local, uint32_t n, size_t lookups, uint64_t seed);
 /*
  * The trace in folder @path: lookups.csv.zst and slots.json. At most @most
  * lookups. 0, -ENOENT, -EINVAL (not such a trace), -ENOMEM.

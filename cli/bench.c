@@ -3,11 +3,14 @@
  * tidemark bench: the tables of docs/evaluation.md, measured here and now
  * against rivals in the same run.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "bench/benches.h"
 #include "bench/plot.h"
+#include "bench/rivals/rust/rust.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "tidemark/scan.h"
@@ -26,6 +29,7 @@ static const struct table {
 	{ "kinds", bench_kinds },
 };
 
+#define LEAST_GUEST (UINT64_C(1) << 30)
 #define TABLES (sizeof(tables) / sizeof(*tables))
 
 static int refuse_table(const struct cli_command *command, const char *name)
@@ -52,12 +56,28 @@ static int run_tables(const char *only, const struct bench_options *o)
 {
 	int rc = 0;
 
-	if (!o->json)
-		printf("kernels: %s\n", tide_isa_name());
+	if (o->json)
+		printf("{\"table\":\"about\",\"kernels\":\"%s\",\"seed\":%"
+		       PRIu64 ",\"rust\":%s}\n", tide_isa_name(), o->seed,
+		       RIVAL_RUST("rust") ? "true" : "false");
+	else
+		printf("kernels: %s; --seed=%" PRIu64 "%s\n", tide_isa_name(),
+		       o->seed, RIVAL_RUST("rust") ? "" :
+		       "; built without rustc: no rivals in Rust");
 	for (size_t i = 0; i < TABLES; i++)
 		if (!only || !strcmp(only, tables[i].name))
 			rc |= tables[i].run(o);
 	return rc ? CLI_FAILED : CLI_OK;
+}
+
+/* Short, so that it is easily given again. */
+static uint64_t drawn_seed(void)
+{
+	uint32_t seed = 0;
+
+	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed))
+		seed = 20261121;
+	return seed ? seed : 1;
 }
 
 static int run(const struct cli_parsed *p)
@@ -68,6 +88,10 @@ static int run(const struct cli_parsed *p)
 		.image = cli_text(p, "image"),
 		.format = cli_text(p, "format"),
 		.direct = cli_flag(p, "direct"),
+		.plain = cli_flag(p, "plain"),
+		.cold = cli_flag(p, "cold"),
+		.guest_bytes = cli_number(p, "guest"),
+		.seed = cli_number(p, "seed"),
 		.reps = (unsigned int)cli_number(p, "reps"),
 	};
 
@@ -79,6 +103,11 @@ static int run(const struct cli_parsed *p)
 				"one table at a time; see --help");
 	if (p->argc && !is_table(p->argv[0]))
 		return refuse_table(p->command, p->argv[0]);
+	if (o.guest_bytes && o.guest_bytes < LEAST_GUEST)
+		return cli_fail(p->command, CLI_USAGE,
+				"--guest is 1G or more");
+	if (!o.seed)
+		o.seed = drawn_seed();
 	if (!o.reps)
 		o.reps = o.quick ? 3 : 9;
 	o.reps |= 1;
@@ -101,6 +130,15 @@ static const struct cli_option options[] = {
 	  "smaller and fewer: under a minute" },
 	{ "reps", "N", CLI_COUNT, "0",
 	  "repetitions, odd; 0: 9, or 3 with --quick" },
+	{ "seed", "N", CLI_COUNT, "0",
+	  "what random workloads are drawn from; 0: drawn, and printed" },
+	{ "guest", "SIZE", CLI_SIZE, "0",
+	  "scan, cut, mark: a guest of so much memory; 0: the table's own",
+	  0, UINT64_C(12) << 40 },
+	{ "plain", NULL, CLI_FLAG, NULL,
+	  "scan, cut, mark: the bitmaps on plain pages, not on huge ones" },
+	{ "cold", NULL, CLI_FLAG, NULL,
+	  "scan: empty the caches before each turn" },
 	{ "plots", "FOLDER", CLI_TEXT, NULL,
 	  "also draw each table as FOLDER/TABLE.svg" },
 	OPT_FORCE,

@@ -29,6 +29,8 @@ struct bench_found flat_lazy(const struct flat_pair *p,
 struct bench_found flat_ctz(const struct flat_pair *p);
 /* find_next_bit, find_next_zero_bit, from scratch for each. */
 struct bench_found flat_find_bit(const uint64_t *map, uint64_t words);
+/* Linux's bit ranges over a union: find_next_or_bit, and the next zero. */
+struct bench_found flat_find_or_bit(const struct flat_pair *p);
 /* One byte, then each of its bits. */
 struct bench_found flat_bytes(const uint64_t *map, uint64_t words);
 

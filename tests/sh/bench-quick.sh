@@ -13,6 +13,8 @@ for table in scan cut compact mark slots kinds; do
 import json, sys
 rows = [json.loads(line) for line in open(sys.argv[1])]
 assert len(rows) > 5, len(rows)
+about = rows.pop(0)
+assert about["table"] == "about" and about["seed"] > 0, about
 for r in rows:
     assert r["table"].split("-")[0] in (sys.argv[2], "insert"), r
     assert r.get("agrees", True), r

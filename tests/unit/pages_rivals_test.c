@@ -15,7 +15,9 @@
 
 #include "bench/recorded.h"
 #include "bench/rivals/flat.h"
+#include "bench/rivals/hbitmap.h"
 #include "bench/rivals/pages/pages.h"
+#include "bench/rivals/rust/rust.h"
 #include "cli/trace/file.h"
 #include "seed.h"
 #include "../support/recorded.h"
@@ -67,6 +69,52 @@ static struct bench_found scan(const uint64_t *bits, uint64_t pages)
 	return f;
 }
 
+/* Taken twice: what was taken must be gone, and its summaries with it. */
+static void compare_hbitmap(const char *on, uint64_t pages,
+			    const uint32_t *list, uint64_t n,
+			    struct bench_found want)
+{
+	struct bench_found none = { 0 };
+	struct hbitmap hb;
+
+	hbitmap_init(&hb, pages);
+	for (int turn = 0; turn < 2; turn++) {
+		for (uint64_t i = 0; i < n; i++)
+			hbitmap_mark(&hb, list[i]);
+		assert_int_equal(hb.count, want.pages);
+		same("HBitmap by areas", on, hbitmap_take_areas(&hb), want);
+		assert_int_equal(hb.count, 0);
+		for (uint64_t i = 0; i < hb.total; i++)
+			assert_int_equal(hb.level[0][i], 0);
+		for (uint64_t i = 0; i < n; i++)
+			hbitmap_mark(&hb, list[i]);
+		same("HBitmap, all", on, hbitmap_take_all(&hb), want);
+		same("HBitmap, nothing", on, hbitmap_take_all(&hb), none);
+	}
+	hbitmap_fini(&hb);
+}
+
+static void compare_rust(const char *on, const struct flat_pair *p,
+			 uint64_t pages, const uint32_t *list, uint64_t n,
+			 struct bench_found want)
+{
+	struct rival_rust_bitmap *bitmap;
+
+	if (!RIVAL_RUST("there"))
+		return;
+	same("Rust", on, rival_found(rival_rust_streamed(p->a, p->b, p->words)),
+	     want);
+	same("Rust, collected", on,
+	     rival_found(rival_rust_collected(p->a, p->b, p->words)), want);
+	bitmap = rival_rust_bitmap_create(pages);
+	for (int turn = 0; turn < 2; turn++) {
+		rival_rust_bitmap_mark(bitmap, list, n);
+		same("Rust's bitmap", on,
+		     rival_found(rival_rust_bitmap_take(bitmap)), want);
+	}
+	rival_rust_bitmap_destroy(bitmap);
+}
+
 /* @list: the pages as they were marked, repeats and all. */
 static void compare(const char *on, const uint64_t *bits, uint64_t pages,
 		    const uint32_t *list, uint64_t n)
@@ -82,6 +130,9 @@ static void compare(const char *on, const uint64_t *bits, uint64_t pages,
 	same("collected iterator", on, flat_lazy(&pair, &v), want);
 	flat_vector_free(&v);
 	same("find-bit", on, flat_find_bit(bits, words), want);
+	same("find-or-bit", on, flat_find_or_bit(&pair), want);
+	compare_rust(on, &pair, pages, list, n, want);
+	compare_hbitmap(on, pages, list, n, want);
 	for (size_t i = 0; i < RIVALS; i++) {
 		void *r;
 

@@ -22,7 +22,8 @@
 static const struct slotmap *const maps[] = {
 	&slotmap_tidemark,   &slotmap_linear,	 &slotmap_binary,
 	&slotmap_eytzinger,  &slotmap_btree_simd, &slotmap_weighted,
-	&slotmap_red_black,  &slotmap_radix,
+	&slotmap_red_black,  &slotmap_red_black_last, &slotmap_phys_page,
+	&slotmap_radix,
 };
 #define MAPS (sizeof(maps) / sizeof(*maps))
 
@@ -96,7 +97,8 @@ static void made_workloads(void **state)
 			for (int local = 0; local < 2; local++) {
 				assert_int_equal(slots_work_make(
 				    &w, &slots_mixes[m], local, counts[k],
-				    1000), 0);
+				    1000, seed_of("made_workloads",
+						  20261121)), 0);
 				one_work(&w);
 				slots_work_fini(&w);
 			}

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* An intrusive red-black tree: the macros of BSD's sys/tree.h, from libbsd. */
+/*
+ * An intrusive red-black tree: the macros of BSD's sys/tree.h, from libbsd. The
+ * second one remembers the slot that was used last, as Linux's KVM does.
+ */
 #include "slotmap.h"
 
 #ifdef TIDE_HAVE_LIBBSD
@@ -21,6 +24,7 @@ RB_HEAD(slot_tree, node);
 struct tree {
 	struct slot_tree head;
 	uint32_t n;
+	const struct tide_slot *last; /* used; of the second one */
 };
 
 static int order(const struct node *a, const struct node *b)
@@ -55,7 +59,24 @@ static inline struct slot_span span(void *map, uint64_t gpa)
 	return s;
 }
 
+static inline struct slot_span span_last(void *map, uint64_t gpa)
+{
+	struct tree *t = map;
+	const struct tide_slot *last = t->last;
+	struct slot_span s;
+
+	if (last && gpa - last->gpa_bytes < last->len_bytes)
+		return (struct slot_span){
+			last->gpa_bytes,
+			last->gpa_bytes + (last->len_bytes - 1), last };
+	s = span(map, gpa);
+	if (s.slot)
+		t->last = s.slot;
+	return s;
+}
+
 SLOTMAP_LOOKUPS(span)
+SLOTMAP_LOOKUPS_AS(find_last, find_last_cached, span_last)
 
 static void insert(void *map, const struct tide_slot *slot)
 {
@@ -78,6 +99,7 @@ static void remove_slot(void *map, uint64_t gpa)
 	slot_tree_RB_REMOVE(&t->head, n);
 	free(n);
 	t->n--;
+	t->last = NULL;
 }
 
 static void *create(const struct tide_slot *slots, uint32_t n)
@@ -110,7 +132,11 @@ static size_t bytes(const void *map)
 
 const struct slotmap slotmap_red_black = { "red-black tree", create, destroy,
 					   find, find_cached, insert,
-					   remove_slot, bytes, 0 };
+					   remove_slot, bytes, 0, false };
+const struct slotmap slotmap_red_black_last = {
+	"red-black, last used", create, destroy, find_last, find_last_cached,
+	insert, remove_slot, bytes, 0, true };
 #else
-const struct slotmap slotmap_red_black; /* no name: libbsd is missing */
+/* no name: libbsd is missing */
+const struct slotmap slotmap_red_black, slotmap_red_black_last;
 #endif

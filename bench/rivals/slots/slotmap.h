@@ -50,10 +50,12 @@ struct slotmap {
 	void (*remove)(void *map, uint64_t gpa);
 	size_t (*bytes)(const void *map);
 	uint32_t most; /* beyond so many slots it takes too long; 0: any */
+	bool afresh; /* written here to another's shape */
 };
 
 extern const struct slotmap slotmap_linear, slotmap_binary, slotmap_eytzinger,
-	slotmap_btree_simd, slotmap_weighted, slotmap_red_black, slotmap_radix;
+	slotmap_btree_simd, slotmap_weighted, slotmap_red_black,
+	slotmap_red_black_last, slotmap_phys_page, slotmap_radix;
 
 /* A gate and a generation that all candidates share: nothing changes them. */
 struct slot_world {
@@ -73,14 +75,15 @@ static inline void slot_cache_reset(struct slot_cache *c)
 }
 
 /* Make find and find_cached of a candidate out of its span(map, gpa). */
-#define SLOTMAP_LOOKUPS(span)                                                  \
+#define SLOTMAP_LOOKUPS(span) SLOTMAP_LOOKUPS_AS(find, find_cached, span)
+#define SLOTMAP_LOOKUPS_AS(find, find_cached, SPAN)                            \
 	static bool find(void *map, struct slot_cache *c, uint64_t gpa,        \
 			 struct tide_slot *out)                                \
 	{                                                                      \
 		struct slot_span s;                                            \
                                                                                \
 		tide__gate_enter_fast(c->gate, &c->line);                      \
-		s = span(map, gpa);                                            \
+		s = SPAN(map, gpa);                                            \
 		if (s.slot)                                                    \
 			*out = *s.slot;                                        \
 		tide__gate_leave(&c->line);                                    \
@@ -99,7 +102,7 @@ static inline void slot_cache_reset(struct slot_cache *c)
 		if (i == SLOTMAP_CACHED) {                                     \
 			i = (int)(c->turn++ % SLOTMAP_CACHED);                 \
 			tide__gate_enter_fast(c->gate, &c->line);              \
-			c->span[i] = span(map, gpa);                           \
+			c->span[i] = SPAN(map, gpa);                           \
 			tide__gate_leave(&c->line);                            \
 		}                                                              \
 		if (s[i].slot)                                                 \
