@@ -33,7 +33,8 @@ start_migration --bandwidth=10M
 in_round 2
 kill -INT "$migrate"
 wait "$migrate"
-until_true 5 test "$(state "$dir/near")" = "running True" ||
+runs_on() { [ "$(state "$dir/near")" = "running True" ]; }
+until_true 30 runs_on ||
 	fail "called off, but: $(state "$dir/near")"
 until_true 10 sh -c "! kill -0 $far" || fail "the receiver lives on"
 echo "ok - called off with SIGINT"

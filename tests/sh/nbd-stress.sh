@@ -13,6 +13,7 @@ echo "# nbd-stress: SEED=$seed"
 client="python3 $SRC/tests/support/nbd_stress.py"
 
 serve() {
+	rm -f out
 	"$TIDEMARK" serve --socket="$dir/s" --handshake-timeout=1500 \
 		--drain-timeout=1000 --quiet "$@" >out 2>err &
 	server=$!
@@ -22,6 +23,7 @@ serve() {
 
 # hold PHASE: a client that gets there and stays; its pid is in $held.
 hold() {
+	rm -f "hold.$1"
 	$client s d hold "$1" >"hold.$1" 2>&1 &
 	held=$!
 	pids+=("$held")
@@ -72,7 +74,7 @@ start=$(date +%s%N)
 kill "$server"
 wait "$server" || fail "exit status $? at the end"
 took=$((($(date +%s%N) - start) / 1000000))
-[ "$took" -lt 5000 ] || fail "the end took $took ms"
+[ "$took" -lt 30000 ] || fail "the end took $took ms"
 
 # The same below O_DIRECT, on threads, and into a qcow2 image.
 truncate -s 16M direct.raw
@@ -80,7 +82,9 @@ rm -f out
 "$TIDEMARK" serve --direct --read-only --socket=probe direct.raw >out 2>&1 &
 probe=$!
 pids+=("$probe")
-if until_true 2 grep -q listening out; then
+answers() { grep -q listening out || ! kill -0 "$probe"; }
+until_true 30 answers || fail "neither served nor refused: $(cat out)"
+if grep -q listening out; then
 	kill "$probe"
 	wait "$probe"
 	serve --direct d=direct.raw
@@ -101,6 +105,7 @@ wait "$server" || fail "exit status $?"
 "$TIDEMARK" qcow2 check b.qcow2 >check 2>&1 || fail "$(cat check)"
 
 # No descriptors: refused without spinning, and better when some are free.
+rm -f out
 (
 	ulimit -n 40
 	exec "$TIDEMARK" serve --threads=1 --socket="$dir/few" --quiet d=a.raw

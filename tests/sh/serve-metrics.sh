@@ -162,6 +162,7 @@ for bad in tcp:0.0.0.0:0 'tcp:[::]:0'; do
 	"$TIDEMARK" serve --socket=s --metrics="$bad" --live-folder=live --format=raw a.raw >out 2>err && fail "$bad is let"
 	grep -q "in the clear\|not supported" err || fail "$bad: $(cat err)"
 done
+rm out
 "$TIDEMARK" serve --socket=s --metrics=tcp:0.0.0.0:0 --plain --live-folder=live --format=raw a.raw >out 2>err &
 server=$!
 pids+=("$server")

@@ -67,6 +67,7 @@ wait "$far" || fail "the receiver ended with $?"
 echo "ok - strangers, a second source, a failed attempt"
 
 # --- too large ---
+rm far.out
 "$TIDEMARK" vm receive --control=far --listen=unix:wire --max-memory=16M --once >far.out 2>far.err &
 far=$!
 pids+=("$far")
@@ -79,6 +80,7 @@ wait "$far"
 echo "ok - a guest that is too large is refused with both numbers"
 
 # --- slow channels are not silent ones ---
+rm far.out
 "$TIDEMARK" vm receive --control=far --listen=unix:wire --stall-timeout=1000 --once >far.out 2>far.err &
 far=$!
 pids+=("$far")
