@@ -72,9 +72,11 @@ h.connect_uri(f"nbd+unix:///a?socket={sys.argv[1]}/s")
 for i in range(0, 20 << 20, 1 << 20):
     h.pwrite(random.randbytes(1 << 20), i)
 P
-"$TIDEMARK" backup "$(uri a)" dest/a --bandwidth=2M --quiet >made 2>err &
+"$TIDEMARK" backup "$(uri a)" dest/a --bandwidth=1M --quiet >made 2>err &
 run=$!
-until_true 5 sh -c "$TIDEMARK ctl --control=ctl status | grep -q '\"instants\": \[{'"
+pids+=("$run")
+until_true 30 sh -c "$TIDEMARK ctl --control=ctl status | grep -q '\"instants\": \[{'" ||
+	fail "no instant: $(cat err)"
 /usr/bin/python3 - "$dir" <<'P' || fail "the guest noticed"
 import nbd, sys
 h = nbd.NBD()

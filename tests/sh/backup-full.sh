@@ -87,7 +87,7 @@ if command -v qemu-nbd >/dev/null; then
 	cp disk.raw other.raw
 	qemu-nbd -t -r -f raw -k "$dir/q" -x other other.raw &
 	pids+=($!)
-	until_true 10 test -S q
+	until_true 30 qemu-img info "nbd+unix:///other?socket=$dir/q" || fail "no qemu-nbd"
 	"$TIDEMARK" backup "nbd+unix:///other?socket=$dir/q" foreign --quiet >/dev/null ||
 		fail "from qemu-nbd"
 	"$TIDEMARK" restore foreign --to=foreign.raw --quiet >/dev/null

@@ -30,10 +30,10 @@ io() {
 ours() { tool diff --control=c d --bitmap="$1"; }
 theirs() {
 	rm -f q
-	timeout 30 qemu-nbd -r -f qcow2 -B "$2" -k "$PWD/q" -t "$1" &
+	timeout 120 qemu-nbd -r -f qcow2 -B "$2" -k "$PWD/q" -t "$1" &
 	local nbd=$!
 	pids+=("$nbd")
-	until_true 5 test -S q || fail "no qemu-nbd"
+	until_true 30 nbdinfo --size "nbd+unix://?socket=$PWD/q" || fail "no qemu-nbd"
 	t nbdinfo --map="qemu:dirty-bitmap:$2" "nbd+unix://?socket=$PWD/q" | awk '$3 == 1 {print $1, $2}'
 	kill "$nbd"
 	wait "$nbd" 2>/dev/null

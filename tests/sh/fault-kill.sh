@@ -7,9 +7,13 @@
 
 rounds=${ROUNDS:-0 1 2 3}
 
+migrates() { [ "$(state "$dir/near")" = "migrating True" ]; }
 # in_round K: wait until round K is being sent (the one before has ended).
 in_round() {
-	[ "$1" = 0 ] && { sleep 0.2; return 0; }
+	[ "$1" = 0 ] && {
+		until_true 30 migrates
+		return
+	}
 	until_true 20 grep -q "^round *$(($1 - 1)) " "$dir/migrate.out"
 }
 
@@ -44,7 +48,9 @@ start_far
 start_migration
 wait "$migrate" || fail "the next attempt: $(cat "$dir/migrate.out")"
 [ "$(state "$dir/near")" = "moved False" ] || fail "$(state "$dir/near")"
-[ "$(state "$dir/far")" = "running True" ] || fail "$(state "$dir/far")"
+# Its state follows after the answer that it runs.
+runs_there() { [ "$(state "$dir/far")" = "running True" ]; }
+until_true 30 runs_there || fail "$(state "$dir/far")"
 "$TIDEMARK" vm verify --control="$dir/far" || fail "not verified"
 "$TIDEMARK" vm resume --force --control="$dir/near" 2>/dev/null &&
 	fail "a guest that moved was resumed"

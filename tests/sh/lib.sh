@@ -61,7 +61,7 @@ start_near() {
 start_far() {
 	rm -f "$dir/far" "$dir/wire" "$dir/far.out"
 	"$TIDEMARK" vm receive --control="$dir/far" --listen="unix:$dir/wire" \
-		--once --stall-timeout=2000 >"$dir/far.out" 2>&1 &
+		--once --stall-timeout=20000 >"$dir/far.out" 2>&1 &
 	far=$!
 	pids+=("$far")
 	until_true 10 grep -q listening "$dir/far.out" ||
@@ -72,7 +72,7 @@ start_far() {
 start_migration() {
 	"$TIDEMARK" vm migrate --control="$dir/near" --downtime=0 \
 		--max-rounds=12 --max-throttle=0 --stop-anyway \
-		--stall-timeout=2000 "$@" "unix:$dir/wire" \
+		--stall-timeout=20000 "$@" "unix:$dir/wire" \
 		>"$dir/migrate.out" 2>&1 &
 	migrate=$!
 	pids+=("$migrate")

@@ -31,10 +31,11 @@ finish_server() {
 uri() { echo "nbd+unix:///d?socket=$PWD/$1.s"; }
 dirty() { t "$TIDEMARK" diff --control="$1.c" d --bitmap="$2"; }
 writer() {
-	rm -f stop
-	timeout 120 "$python" "$SRC/tests/support/mirror_writer.py" now.s d $SIZE stop "$1" "${SEED:-1}" >writer.out 2>writer.err &
+	rm -f stop stop.*
+	timeout 200 "$python" "$SRC/tests/support/mirror_writer.py" now.s d $SIZE stop "$1" "${SEED:-1}" >writer.out 2>writer.err &
 	writing=$!
 	pids+=("$writing")
+	until_true 30 test -e stop.begun || fail "no writer: $(cat writer.err)"
 }
 fresh() {
 	rm -f ./*.raw* ./*.qcow2* now.s
@@ -51,8 +52,8 @@ t "$TIDEMARK" checkpoint create --control=near.c d monday || fail checkpoint
 t "$TIDEMARK" bitmap add --control=near.c d fine --granularity=4K || fail add
 t "$TIDEMARK" bitmap add --control=near.c d still --disabled || fail add
 writer 1000
-sleep 0.5
-t "$TIDEMARK" mirror --downtime=200 --switch="ln -sfn far.s now.s" "$(uri near)" "$(uri far)" >mirror.out || fail "mirror: $(cat mirror.out)"
+t "$TIDEMARK" mirror --downtime=2000 --switch="ln -sfn far.s now.s" "$(uri near)" "$(uri far)" >mirror.out || fail "mirror: $(cat mirror.out)"
+until_true 30 test -e stop.again || fail "the client did not follow: $(cat writer.err)"
 sleep 0.3
 touch stop
 wait "$writing" || fail "$(cat writer.err)"
@@ -114,9 +115,8 @@ serve near near.raw
 serve far far.raw
 t "$TIDEMARK" checkpoint create --control=near.c d monday || fail checkpoint
 writer 2000
-sleep 0.3
-t "$TIDEMARK" mirror --downtime=1 --bandwidth=40M --max-rounds=3 "$(uri near)" "$(uri far)" >mirror.out 2>err
-[ $? = 5 ] || fail "it converged at 40 MB/s: $(cat mirror.out err)"
+t "$TIDEMARK" mirror --downtime=1 --bandwidth=20M --max-rounds=2 "$(uri near)" "$(uri far)" >mirror.out 2>err
+[ $? = 5 ] || fail "it converged at 20 MB/s: $(cat mirror.out err)"
 grep -q "does not converge.*KiB/s, copies go at" err || fail "$(cat err)"
 t "$TIDEMARK" checkpoint list --control=near.c d >list
 grep -q "^monday .*recording" list && ! grep -q mirror- list || fail "$(cat list)"
@@ -133,13 +133,13 @@ t "$TIDEMARK" mirror --downtime=2000 --switch=false "$(uri near)" "$(uri far)" >
 t "$TIDEMARK" bitmap list --control=far.c d >list
 [ -s list ] && fail "left at the target: $(cat list)"
 # Who mirrors dies while the clients are held: they go on after the limit.
-"$TIDEMARK" mirror --downtime=2000 --hold=700 --switch="touch held; sleep 30" "$(uri near)" "$(uri far)" >mirror.out 2>err &
+"$TIDEMARK" mirror --downtime=2000 --hold=3000 --switch="echo \$\$ >pid; mv pid held; exec sleep 60" "$(uri near)" "$(uri far)" >mirror.out 2>err &
 mirror=$!
 pids+=("$mirror")
-until_true 20 test -e held || fail "no stop phase: $(cat mirror.out err)"
+until_true 30 test -e held || fail "no stop phase: $(cat mirror.out err)"
 kill -9 "$mirror"
-pkill -f "sleep 30"
-sleep 1
+kill "$(cat held)"
+sleep 5 # asking too early would end it
 t "$TIDEMARK" ctl --control=near.c release disk=d moved=true to=x 2>err && fail "released after its time"
 grep -q "its time was over" err || fail "$(cat err)"
 touch stop
@@ -158,7 +158,7 @@ fresh
 serve near near.raw
 qemu-nbd -t -e 8 -f raw -x d -k "$PWD/q.s" far.raw &
 pids+=("$!")
-until_true 5 test -S q.s || fail "no qemu-nbd"
+until_true 30 "$python" -c "import nbd; nbd.NBD().connect_uri('$(uri q)')" || fail "no qemu-nbd"
 t "$TIDEMARK" checkpoint create --control=near.c d monday || fail checkpoint
 t "$TIDEMARK" mirror "$(uri near)" "$(uri q)" 2>err && fail "bitmaps went to qemu-nbd"
 grep -q -- "--no-bitmaps" err || fail "$(cat err)"

@@ -7,7 +7,7 @@ for tool in nbdinfo nbdcopy qemu-img qemu-io fio; do
 	command -v $tool >/dev/null || { echo "SKIP: no $tool"; exit 77; }
 done
 cd "$dir"
-t() { timeout 20 "$@"; }
+t() { timeout 60 "$@"; }
 
 truncate -s 64M a.raw
 qemu-io -f raw -c 'w -P 5 1M 3M' -c 'w -P 7 20M 100k' a.raw >/dev/null

@@ -32,9 +32,13 @@ timeout 100 python3 - "$SRC/tests/support" "$server" <<-'END' || fail "see above
 	print(f"# 1,000 idle connections: {cost} KiB more")
 	assert cost < 64 << 10, cost
 	nbd_stress.script("s", "d", 1, 1, 3)
-	start = ticks()
-	time.sleep(2)
-	assert ticks() - start <= 5, "it does not sleep"
+	for _ in range(20): # what it still has to do for those who left
+	    start = ticks()
+	    time.sleep(2)
+	    if ticks() - start <= 5:
+	        break
+	else:
+	    sys.exit("it does not sleep")
 	for c in clients[::100]:
 	    c.ask(nbd_stress.READ, 0, 0, 512)
 	    assert not c.answer()[2]

@@ -32,7 +32,7 @@ hold() {
 
 phases="nothing flags option head payload unread working half-closed"
 round() {
-	timeout $((seconds + 60)) $client s d script "$seed" "$seconds" 6 >script 2>&1 &
+	timeout $((seconds + 200)) $client s d script "$seed" "$seconds" 6 >script 2>&1 &
 	script=$!
 	for phase in $phases; do
 		hold "$phase"
@@ -42,7 +42,7 @@ round() {
 		kill -9 "$held"
 		wait "$held" 2>/dev/null
 	done
-	wait "$script" || fail "$1: $(tail -3 script)"
+	wait "$script" || fail "$1: ended with $?: $(tail -3 script)"
 	cat script
 	for p in "${kept[@]}"; do
 		kill -9 "$p"
@@ -57,14 +57,9 @@ serve d=a.raw
 round "raw"
 # Whoever is stalled in its handshake is let go; who is in transmission, not.
 hold option
-slow=$held
-fds() { ls "/proc/$server/fd" | wc -l; }
-fewer() { [ "$(fds)" -lt "$before" ]; }
 hold unread
-before=$(fds)
 $client s d script "$seed" 0.2 2 >script || fail "beside an unread client"
-until_true 10 fewer || fail "a stalled handshake keeps its descriptor"
-kill -9 "$slow"
+until_true 30 grep -q gone hold.option || fail "a stalled handshake is kept"
 
 # The end, with one client that does not read and one at work.
 $client s d script "$seed" 30 2 >/dev/null 2>&1 &
@@ -88,12 +83,12 @@ if grep -q listening out; then
 	kill "$probe"
 	wait "$probe"
 	serve --direct d=direct.raw
-	timeout 60 $client s d script "$seed" 1 4 || fail "O_DIRECT"
+	timeout 200 $client s d script "$seed" 1 4 || fail "O_DIRECT"
 	kill "$server"
 	wait "$server" || fail "exit status $?"
 fi
 TIDEMARK_IO=threads serve --threads=1 d=a.raw
-timeout 60 $client s d script "$seed" 1 4 || fail "threads"
+timeout 200 $client s d script "$seed" 1 4 || fail "threads"
 kill "$server"
 wait "$server" || fail "exit status $?"
 "$TIDEMARK" qcow2 create --size=16M b.qcow2 >/dev/null 2>&1 ||
@@ -113,7 +108,7 @@ rm -f out
 few=$!
 pids+=("$few")
 until_true 10 grep -q listening out || fail "few: $(cat err)"
-timeout 60 python3 - <<-'END' || fail "without descriptors"
+timeout 200 python3 - <<-'END' || fail "without descriptors"
 	import socket, time
 	def connect():
 	    s = socket.socket(socket.AF_UNIX)

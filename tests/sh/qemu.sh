@@ -41,8 +41,11 @@ cat >"$dir/qmp.py" <<'P'
 import json, socket, sys, time
 class Monitor:
     def __init__(self, path):
-        self.s = socket.socket(socket.AF_UNIX); self.s.settimeout(20)
-        self.s.connect(path); self.f = self.s.makefile('rw')
+        self.s = socket.socket(socket.AF_UNIX); self.s.settimeout(60)
+        for n in range(3000): # its name is there before anybody listens
+            try: self.s.connect(path); break
+            except ConnectionRefusedError: time.sleep(0.02)
+        self.f = self.s.makefile('rw')
         json.loads(self.f.readline()); self.ask('qmp_capabilities')
     def ask(self, command, **arguments):
         self.f.write(json.dumps(dict(execute=command, arguments=arguments)) + '\n'); self.f.flush()
@@ -51,7 +54,7 @@ class Monitor:
             if 'error' in r: raise Exception(command + ': ' + r['error']['desc'])
             if 'return' in r: return r['return']
     def until(self, status):
-        for _ in range(400):
+        for _ in range(3000):
             now = self.ask('query-status')['status']
             if now in status: return
             time.sleep(0.02)
@@ -65,11 +68,11 @@ print(json.dumps(Monitor(sys.argv[1]).ask(sys.argv[2], **json.loads(sys.argv[3] 
 		"$1.mon" "${@:2}")
 }
 
-# lives NAME SECONDS: the guest adds up what it counted, and it is right.
+# lives NAME: the guest adds up what it counted, and it is right.
 lives() {
 	local n
 	n=$(stat -c %s "$dir/$1.serial" 2>/dev/null || echo 0)
-	until_true "$2" sh -c "[ \$(stat -c %s '$dir/$1.serial') -gt $((n + 2)) ]" ||
+	until_true 60 sh -c "[ \$(stat -c %s '$dir/$1.serial') -gt $((n + 2)) ]" ||
 		fail "the guest $1 does nothing: $(cat "$dir/$1.err")"
 	! grep -q X "$dir/$1.serial" || fail "the guest $1 counted wrong"
 }

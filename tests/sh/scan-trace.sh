@@ -123,11 +123,8 @@ for source in log-manual log-legacy ring uffd; do
 	mkdir "$dir/rec"
 	"$TIDEMARK" vm run --control "$dir/c" --memory 32M --pattern sequential \
 		--rate 4000 --source $source --serial /dev/null &
-	for _ in $(seq 100); do
-		[ -S "$dir/c" ] && break
-		sleep 0.05
-	done
-	"$TIDEMARK" trace record --control "$dir/c" --rounds 4 --interval 100 \
+	until_true 30 "$TIDEMARK" vm status --control="$dir/c" || fail "no guest"
+	"$TIDEMARK" trace record --control "$dir/c" --rounds 4 --interval 300 \
 		"$dir/rec" >"$dir/out" || fail "record with $source"
 	"$TIDEMARK" vm verify --control "$dir/c" >"$dir/out" ||
 		fail "guest after record with $source"

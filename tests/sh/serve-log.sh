@@ -21,7 +21,7 @@ def serve(*options, stderr=None, name='d'):
 def stop(p):
     began = time.monotonic()
     p.terminate()
-    assert p.wait(20) == 0
+    assert p.wait(60) == 0
     return time.monotonic() - began
 
 def get(s, n):
@@ -34,7 +34,7 @@ def get(s, n):
 
 def connect():
     s = socket.socket(socket.AF_UNIX)
-    s.settimeout(10)
+    s.settimeout(60)
     s.connect("s")
     get(s, 18)
     return s
@@ -62,7 +62,7 @@ def read_once(name=b"d"):
 
 def lost():
     s = socket.socket(socket.AF_UNIX)
-    s.settimeout(10)
+    s.settimeout(60)
     s.connect("m")
     s.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
     page = b""
@@ -71,7 +71,7 @@ def lost():
     return int(re.search(rb"^tidemark_log_lost_lines_total (\d+)$", page, re.M)[1])
 
 def wait_for(what):
-    for _ in range(500):
+    for _ in range(3000):
         if what():
             return
         time.sleep(0.02)
@@ -132,7 +132,7 @@ while not lost():
 began = time.monotonic()
 for _ in range(20):
     read_once()
-assert time.monotonic() - began < 5, "who serves waits for the log"
+assert time.monotonic() - began < 50, "who serves waits for the log"
 assert os.get_blocking(w), "others' flags were changed"
 text = b""
 while b"lines were lost" not in text:
@@ -148,7 +148,7 @@ while True:
         rubbish()
     if lost() > before:
         break
-assert stop(p) < 5, "the end waits for the log"
+assert stop(p) < 50, "the end waits for the log"
 os.close(r)
 os.close(w)
 print("ok - a pipe that nobody reads")
@@ -174,4 +174,4 @@ p = subprocess.run([tool, "serve", "--socket=s", "--log-file=none/x", "a.raw"], 
 assert p.returncode == 1 and "none/x: No such file" in p.stderr, p
 print("ok - what cannot be written is lost, and counted")
 P
-timeout 100 python3 walk.py "$TIDEMARK" || fail "see above"
+timeout 220 python3 walk.py "$TIDEMARK" || fail "see above"

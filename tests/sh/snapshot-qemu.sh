@@ -13,7 +13,7 @@ tm=$TIDEMARK
 
 boot_image 60000
 start_qemu vm memory-backend-memfd,size=64M,share=on
-lives vm 20
+lives vm
 vm=$qemu
 # Pages of code that no file has, and mappings that are write-protected (uw).
 ours() { grep -c 'r-xp 00000000 00:00 0 *$\|^VmFlags:.* uw' "/proc/$vm/smaps"; }
@@ -32,7 +32,7 @@ for r in rows[1:]:
 print('# paused for %.1f ms (median; %.1f at most), %.1f of it for the devices; attached in %d us' % (
     pauses[3], pauses[-1], sorted(r['devices_us'] / 1000 for r in rows)[3], rows[0]['attach_us']))
 P
-lives vm 10
+lives vm
 echo "ok - six snapshots of a running guest"
 
 # --- the same pause, by QEMU itself ---
@@ -42,7 +42,7 @@ timeout 60 "$tm" snapshot create --pid="$vm" --qmp=vm.qmp --to=chain still >out 
 	fail "create while paused: $(cat err)"
 qmp vm query-status | grep -q '"running": false' || fail "a paused guest was let go on"
 qmp vm cont >/dev/null
-lives vm 10
+lives vm
 "$tm" snapshot restore chain still --memory=ours >out || fail "restore"
 # Between 640 KiB and 1 MiB a guest sees other things than its memory.
 cmp -n 655360 said ours || fail "memory is not what QEMU says"
@@ -64,7 +64,7 @@ m.ask('migrate-incoming', uri='exec:cat devices')
 m.until(['paused', 'running', 'postmigrate'])
 m.ask('cont')
 P
-	lives back 20
+	lives back
 	kill -9 "$qemu"
 	wait "$qemu" 2>/dev/null
 }
@@ -89,7 +89,7 @@ for i in $(seq 1 25); do
 done
 qmp_state=$(qmp vm query-status)
 case $qmp_state in *'"running": true'*) ;; *) fail "the guest is left as $qmp_state" ;; esac
-lives vm 10
+lives vm
 left_alone() { [ "$(ours)" = "$before" ]; }
 until_true 5 left_alone || fail "$before mappings became $(ours)"
 ls -l "/proc/$vm/fd" | grep -q userfaultfd && fail "a userfaultfd is left"
@@ -132,10 +132,10 @@ echo "ok - pruned"
 
 # --- private memory: its devices are not to be had, and that is said ---
 start_qemu private memory-backend-ram,size=64M
-lives private 20
+lives private
 "$tm" snapshot create --pid="$qemu" --qmp=private.qmp --to=p a 2>err && fail "private memory"
 grep -q 'share=on' err || fail "it says: $(cat err)"
 "$tm" snapshot create --pid="$qemu" --qmp=private.qmp --to=p --memory-only a >out 2>err ||
 	fail "memory only: $(cat err)"
-lives private 10
+lives private
 echo "ok - private memory"

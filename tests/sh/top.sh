@@ -27,8 +27,12 @@ python3 writer.py &
 w=$!
 pids+=("$w")
 until_true 20 test -f ready || fail "no writer"
-timeout 20 "$tm" top --json --interval=500 "$w" >out 2>err || fail "top: $(cat err)"
-python3 - out "$w" <<'P' || fail "$(cat out)"
+# The writer may not get a processor all the time; once it does.
+one_look() {
+	timeout 60 "$tm" top --json --interval=500 "$w" >out 2>err || fail "top: $(cat err)"
+	python3 look.py out "$w" >look 2>&1
+}
+cat >look.py <<'P'
 import json, sys
 vms = json.load(open(sys.argv[1]))['vms']
 assert len(vms) == 1 and vms[0]['pid'] == int(sys.argv[2]), 'one VM'
@@ -36,21 +40,26 @@ v = vms[0]
 assert not v['error'], v['error']
 assert v['memory_bytes'] >= 64 << 20 and v['resident_bytes'] > 64 << 20, 'sizes'
 # at most a page in 10 ms and the last one; a busy machine makes it fewer
-assert 2 <= v['dirty_pages'] <= 110, v['dirty_pages']
+assert 2 <= v['dirty_pages'] <= 60 + 100 * v['seconds'], v
 assert abs(v['dirty_bytes_per_s'] * v['seconds'] - v['dirty_pages'] * 4096) < 1, 'rate'
 assert v['migration']['converges'], 'it writes little'
 assert len(v['written_percent']) == 64
 print('# attached in %d us, harvest %d us' % (v['attach_us'], v['harvest_us']))
 P
-timeout 20 "$tm" top --json --interval=300 --count=2 --wire=4K "$w" | python3 -c '
+until_true 60 one_look || fail "$(cat look out)"
+cat look
+two_looks() {
+	timeout 60 "$tm" top --json --interval=300 --count=2 --wire=4K "$w" | python3 -c '
 import json, sys
 d = json.JSONDecoder(); text = sys.stdin.read(); n = 0
 while text.strip():
     o, at = d.raw_decode(text.lstrip()); text = text.lstrip()[at:]; n += 1
 assert n == 2, n
 assert not o["vms"][0]["migration"]["converges"], "over a wire of 4 KiB/s"
-' || fail "two looks"
-timeout 20 "$tm" top --interval=300 "$w" >out || fail "plain"
+'
+}
+until_true 60 two_looks || fail "two looks"
+timeout 60 "$tm" top --interval=300 "$w" >out || fail "plain"
 grep -q "^ *$w python3 .*|.*|\$" out || fail "it says: $(cat out)"
 grep -q $'\033' out && fail "a terminal's codes off a terminal"
 echo "ok - rates, and one answer off a terminal"
@@ -61,13 +70,13 @@ import os, pty, select, struct, sys, fcntl, termios, time
 pid, fd = pty.fork()
 if pid == 0: os.execvp(sys.argv[1], [sys.argv[1], 'top', '--interval=200', sys.argv[2]])
 fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack('HHHH', 10, 60, 0, 0))
-seen = b''; end = time.time() + 2
-while time.time() < end:
+seen = b''; end = time.time() + 60
+strip = lambda: b'python3' in seen and any(c.encode() in seen for c in '▁▂▃▄▅▆▇█')
+while time.time() < end and not strip():
     if select.select([fd], [], [], 0.1)[0]: seen += os.read(fd, 65536)
 os.write(fd, b'm'); time.sleep(0.3); os.write(fd, b'q')
-end = time.time() + 5
 try:
-    while time.time() < end: seen += os.read(fd, 65536)
+    while True: seen += os.read(fd, 65536)
 except OSError: pass
 _, status = os.waitpid(pid, 0)
 text = seen.decode(errors='replace')
@@ -75,12 +84,12 @@ assert os.waitstatus_to_exitcode(status) == 0, status
 assert '\033[?1049h' in text and text.rstrip().endswith('\033[?1049l'), 'the screen is given back'
 assert 'python3' in text and any(c in text for c in '▁▂▃▄▅▆▇█'), 'no strip'
 P
-python3 term.py "$tm" "$w" || fail "on a terminal"
+timeout 90 python3 term.py "$tm" "$w" || fail "on a terminal"
 echo "ok - on a terminal"
 
 # --- recorded from outside ---
 mkdir rec
-timeout 30 "$tm" trace record --pid="$w" --rounds=5 --interval=200 rec >out 2>err ||
+timeout 60 "$tm" trace record --pid="$w" --rounds=5 --interval=200 rec >out 2>err ||
 	fail "record: $(cat err)"
 "$tm" trace info rec --json >out || fail "info"
 "$tm" trace replay rec >out || fail "replay: $(cat out)"
@@ -90,6 +99,7 @@ echo "ok - recorded"
 
 # --- who cannot be watched ---
 kill -STOP "$w"
+until_true 30 grep -q '^State:.T' "/proc/$w/status" || fail "it does not stop"
 timeout 20 "$tm" top --interval=100 "$w" >out 2>err
 [ $? = 4 ] || fail "a stopped process: $(cat out err)"
 grep -q 'is stopped' err || fail "it says: $(cat err)"

@@ -11,7 +11,7 @@ cd "$dir" || exit 1
 cat >relay.py <<'P'
 import os, signal, socket, struct, sys, threading
 pid = int(sys.argv[1])
-l = socket.socket(socket.AF_UNIX); l.bind('between'); l.listen(8)
+l = socket.socket(socket.AF_UNIX); l.bind('new'); l.listen(8); os.rename('new', 'between')
 def whole(s, n):
     b = b''
     while len(b) < n:
@@ -51,7 +51,7 @@ timeout 60 "$TIDEMARK" vm migrate --control=near --stall-timeout=2000 unix:betwe
 test -e stopped || fail "READY never came"
 grep -q 'it does not begin to later' out || fail "the source says: $(cat out)"
 [ "$(state near)" = "unknown False" ] || fail "the guest is $(state near)"
-timeout 5 "$TIDEMARK" vm resume --control=near 2>err && fail "it resumes without --force"
+timeout 30 "$TIDEMARK" vm resume --control=near 2>err && fail "it resumes without --force"
 "$TIDEMARK" vm resume --control=near --force || fail "it does not resume"
 kill -CONT "$far"
 until_true 10 grep -q 'GO was taken later than' far.err || fail "$(cat far.err)"

@@ -4,7 +4,8 @@ to be there at the end, wherever the disk is then. It reconnects to the same
 path, and writes again what was not answered.
 
 usage: mirror_writer.py SOCKET EXPORT SIZE STOP-FILE WRITES-PER-SECOND SEED
-Prints the longest wait for an answer in ms, the writes and the reconnects; then
+Makes STOP-FILE.begun after the first answer, STOP-FILE.again after the first at a
+new place. Prints the longest wait for an answer in ms, the writes and the reconnects; then
 compares the whole disk with what it wrote.
 """
 import os
@@ -24,7 +25,7 @@ writes = reconnects = 0
 
 
 def connect():
-    for _ in range(1000):
+    for _ in range(6000):
         h = nbd.NBD()
         h.set_export_name(EXPORT)
         try:
@@ -52,9 +53,12 @@ while not os.path.exists(STOP):
         except nbd.Error:
             reconnects += 1
             h = connect()
+            open(STOP + ".again", "w").close()
     longest = max(longest, time.monotonic() - asked)
     expected[block] = data
     writes += 1
+    if writes == 1:
+        open(STOP + ".begun", "w").close()
 h.flush()
 bad = [b for b, data in expected.items() if bytes(h.pread(BLOCK, b * BLOCK)) != data]
 if bad:

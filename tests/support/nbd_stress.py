@@ -8,7 +8,8 @@ usage: nbd_stress.py SOCKET EXPORT script SEED SECONDS CONNECTIONS
 script: each connection has pieces of the disk for itself, issues random
 commands there with many in flight, and holds the answers against a model in
 memory; in the end every connection reads everything that any of them wrote.
-hold: get to a phase of the protocol, print "there", and wait to be killed.
+hold: get to a phase of the protocol, print "there", and wait to be killed; in a
+handshake print "gone" when the server has had enough of it.
 """
 import os
 import random
@@ -28,7 +29,7 @@ FUA, NO_HOLE, DF, REQ_ONE, FAST, PAYLOAD = 1, 2, 4, 8, 16, 32
 class Client:
     def __init__(self, path, export, mode):
         self.s = socket.socket(socket.AF_UNIX)
-        self.s.settimeout(20)
+        self.s.settimeout(100)
         self.s.connect(path)
         self.mode = mode
         self.cookie = 0
@@ -195,7 +196,7 @@ def script(path, export, seed, seconds, connections):
         for c in clients:
             while len(c.flying) < 8:
                 begin(c, rng.choice([p for p in own[c] if not p.busy]), rng)
-        for fd in select.select(list(by_fd), [], [], 20)[0]:
+        for fd in select.select(list(by_fd), [], [], 100)[0]:
             finish(by_fd[fd])
             done += 1
     for c in clients:
@@ -242,6 +243,9 @@ def hold(path, export, phase):
             c.ask(READ, DF, 0, 1 << 20)
             s.shutdown(socket.SHUT_WR)
     print("there", flush=True)
+    while phase == "option" and s.recv(100):
+        pass
+    print("gone" if phase == "option" else "", flush=True)
     time.sleep(1000)
 
 

@@ -77,7 +77,7 @@ static void unharmed(const struct child *c, const struct before *b,
 	    child_ask(c, 'f', 0))
 		fail_msg("%s %d: the target suffered", what, n);
 	/* A thread that was let go takes a moment to tidy up. */
-	for (int i = 0; i < 200; i++) {
+	for (int i = 0; i < 30000; i++) {
 		maps = child_lines(c->pid, "maps", NULL);
 		files = child_files(c->pid);
 		if (maps == b->maps && files == b->files)
@@ -159,12 +159,14 @@ static void target_dies(void **state)
 		int rc;
 
 		assert_true(child_make(&c, CHILD_CALLS, NULL, NULL));
+		assert_int_equal(child_ask(&c, 'p', 0), 0);
 		usleep(5000);
 		d.who = c.pid;
 		rc = tide__attach_open(&a, c.pid, &step, &err);
 		if (!rc)
 			assert_true(point >= 12);
-		for (int i = 0; !rc && i < 100 && tide__attach_alive(&a); i++)
+		for (int i = 0; !rc && i < 30000 &&
+		     tide__attach_alive(&a); i++)
 			usleep(1000);
 		if (!rc)
 			assert_false(tide__attach_alive(&a));

@@ -167,7 +167,7 @@ static void an_observer_that_sleeps_costs_nothing(void **state)
 	start = tide__now_ns();
 	for (uint64_t i = 0; i < sent; i++)
 		control_report(&near, report);
-	assert_true(tide__now_ns() - start < 5000000000ull);
+	assert_true(tide__now_ns() - start < 60000000000ull);
 	assert_true(near.dropped > 0 && near.dropped < sent);
 	/* What arrived is whole lines, and the count is right. */
 	for (;;) {
@@ -242,7 +242,7 @@ static void *serve(void *opaque)
 
 static int dial(void)
 {
-	for (int i = 0; i < 500; i++) {
+	for (int i = 0; i < 6000; i++) {
 		int fd = control_connect(path, NULL);
 
 		if (fd >= 0)
@@ -269,7 +269,7 @@ static char *ask(int fd, const char *text, size_t length)
 		text += n;
 		length -= (size_t)n;
 	}
-	if (control_get(&l, 10000, &got) == CONTROL_GOT) {
+	if (control_get(&l, 60000, &got) == CONTROL_GOT) {
 		const char *e = json_string_value(json_object_get(got,
 								  "error"));
 
@@ -364,7 +364,7 @@ static void rubbish_is_answered(void **state)
 
 static bool asleep(unsigned int n)
 {
-	for (int i = 0; i < 5000; i++) {
+	for (int i = 0; i < 60000; i++) {
 		if (__atomic_load_n(&sleepers, __ATOMIC_SEQ_CST) == n)
 			return true;
 		usleep(1000);

@@ -213,7 +213,7 @@ static void one_guest(const uint64_t *order, size_t count, uint64_t **touched,
 	for (uint64_t p = 0; p < PAGES - 100; p++)
 		assert_memory_equal(page_at(g, p), model + p * SNAP_PAGE,
 				    SNAP_PAGE);
-	for (int i = 0; i < 500 && !s.lazy.stats.complete_ns; i++)
+	for (int i = 0; i < 15000 && !s.lazy.stats.complete_ns; i++)
 		usleep(2000);
 	close(ends[1]);
 	pthread_join(server, NULL);

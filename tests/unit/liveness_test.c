@@ -287,9 +287,9 @@ static void callbacks_may_take_their_time(void **state)
 {
 	(void)state;
 	for (unsigned int where = PREPARE; where <= PAUSE; where *= 2) {
-		begin(800, 800);
+		begin(1500, 1500);
 		slow = where;
-		slow_ns = 1900 * MS;
+		slow_ns = 2600 * MS;
 		move();
 		assert_moved();
 		/* By whoever was busy, and nobody else for as long. */
@@ -306,7 +306,7 @@ static void pages_may_wait_for_their_bandwidth(void **state)
 	uint64_t start;
 
 	(void)state;
-	begin(300, 300);
+	begin(1000, 1000);
 	/* 384 KiB in two pieces: seconds, each of them. */
 	near.options.bandwidth_bytes_per_s = 128 << 10;
 	start = tide__now_ns();
@@ -412,7 +412,7 @@ static void a_go_that_is_late_is_refused(void **state)
 	assert_non_null(strstr(near.err.text, "GO was taken later than"));
 	end();
 	/* In time it is good, however slow. */
-	begin(1200, 1200);
+	begin(20000, 20000);
 	up = (struct relay){ .hold = TIDE__FRAME_GO, .for_ns = 250 * MS };
 	move();
 	assert_moved();

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "../../guest/virtio.h"
+#include "base/clock.h"
 #include "vm/internal.h"
 
 #define SECOND 1000000000ull
@@ -25,6 +26,14 @@ static void msleep(long ms)
 	struct timespec ts = { ms / 1000, ms % 1000 * 1000000 };
 
 	nanosleep(&ts, NULL);
+}
+
+/* It runs: a busy machine may give a guest its processor late. */
+static void await_written(struct vm *vm, uint64_t pages)
+{
+	for (int i = 0; i < 60000 && vm_pages_written(vm) <= pages; i++)
+		msleep(1);
+	assert_true(vm_pages_written(vm) > pages);
 }
 
 static void config_for(struct vm_config *c, unsigned int pattern,
@@ -80,11 +89,11 @@ static void every_pattern(enum vm_accel accel)
 		c.vcpus = 1 + p % 4;
 		vm = start(&c);
 		msleep(50);
+		if (p != GUEST_IDLE)
+			await_written(vm, 100);
 		verify_ok(vm);
 		if (p == GUEST_IDLE)
 			assert_int_equal(vm_pages_written(vm), 0);
-		else
-			assert_true(vm_pages_written(vm) > 100);
 		vm_destroy(vm);
 	}
 }
@@ -105,8 +114,9 @@ static void every_pattern_process(void **state)
 static void rate_is_kept(void **state)
 {
 	struct vm_config c;
+	uint64_t before, pages, start_ns, ns;
+	bool kept = false;
 	struct vm *vm;
-	uint64_t before, pages;
 
 	(void)state;
 	config_for(&c, GUEST_UNIFORM, VM_ACCEL_AUTO);
@@ -115,10 +125,19 @@ static void rate_is_kept(void **state)
 	c.rate_pages_per_s = 2000;
 	vm = start(&c);
 	msleep(100);
-	before = vm_pages_written(vm);
-	msleep(500);
-	pages = vm_pages_written(vm) - before;
-	assert_in_range(pages, 300, 1100);	/* 1000, on a busy machine */
+	/* Once will do: what else runs here may take the processor. */
+	for (int i = 0; i < 20 && !kept; i++) {
+		start_ns = tide__now_ns();
+		before = vm_pages_written(vm);
+		msleep(500);
+		pages = vm_pages_written(vm) - before;
+		ns = tide__now_ns() - start_ns;
+		kept = pages * SECOND >= 600 * ns && pages * SECOND <= 2200 * ns;
+		print_message("# %llu pages in %llu ms\n",
+			      (unsigned long long)pages,
+			      (unsigned long long)ns / 1000000);
+	}
+	assert_true(kept);
 	vm_destroy(vm);
 }
 
@@ -134,7 +153,7 @@ static void damage_is_found(enum vm_accel accel)
 	config_for(&c, GUEST_SEQUENTIAL, accel);
 	c.vcpus = 1;
 	vm = start(&c);
-	msleep(60);
+	await_written(vm, 100);
 	vm_pause(vm, NULL);
 	assert_true(tide_slots_find_gpa(vm_slots(vm), 0, &slot));
 	control = (void *)((char *)slot.host + GUEST_CONTROL);
@@ -204,6 +223,7 @@ static void state_moves(enum vm_accel accel)
 	c.hole = true;
 	c.disk_path = disk;
 	a = start(&c);
+	await_written(a, 100);
 	msleep(80);
 	vm_pause(a, NULL);
 	while (tide_slots_next(vm_slots(a), from, &slots[n])) {
@@ -223,9 +243,8 @@ static void state_moves(enum vm_accel accel)
 	written = vm_pages_written(a);
 	assert_int_equal(vm_pages_written(b), written);
 	vm_resume(b, NULL);
-	msleep(50);
+	await_written(b, written);
 	verify_ok(b);
-	assert_true(vm_pages_written(b) > written);
 	assert_int_equal(vm_pages_written(a), written);
 	vm_destroy(a);
 	vm_destroy(b);
@@ -288,6 +307,7 @@ static void every_byte_of_the_head(void **state)
 	config_for(&c, GUEST_MIXED, VM_ACCEL_PROCESS);
 	c.disk_path = disk;
 	a = start(&c);
+	await_written(a, 100);
 	msleep(20);
 	vm_pause(a, NULL);
 	while (tide_slots_next(vm_slots(a), from, &slots[n])) {
@@ -338,6 +358,7 @@ static void every_byte_of_the_rings(void **state)
 	config_for(&c, GUEST_MIXED, VM_ACCEL_PROCESS);
 	c.disk_path = disk;
 	a = start(&c);
+	await_written(a, 100);
 	msleep(20);
 	vm_pause(a, NULL);
 	while (tide_slots_next(vm_slots(a), from, &slots[n])) {
@@ -513,7 +534,7 @@ static unsigned int threads_here(void)
 /* One that was joined may stand in the list for a moment. */
 static void expect_threads(unsigned int n)
 {
-	for (int i = 0; i < 1000 && threads_here() != n; i++)
+	for (int i = 0; i < 30000 && threads_here() != n; i++)
 		msleep(1);
 	assert_int_equal(threads_here(), n);
 }
