@@ -143,7 +143,7 @@ echo "ok - under writers"
 truncate -s 2M i.raw
 serve --format=raw d=i.raw
 io -c "write -P 5 0 2M"
-tool checkpoint begin --control=c d night || fail "an instant"
+tool checkpoint begin --control=c d night >begun || fail "an instant"
 i="nbd+unix:///d@night?socket=$dir/s"
 truncate -s 3M i.raw
 ctl || fail "beside an instant: $(cat answer.err)"

@@ -88,9 +88,9 @@ start_far
 	--stop-anyway --max-throttle=0 "unix:$dir/wire" >migrate.out 2>&1 &
 client=$!
 pids+=("$client")
-# Its first lines, and some; or it is through already.
-begun() { grep -q . migrate.out || ! kill -0 "$client"; }
-until_true 30 begun || fail "the client says nothing"
+# It has asked for it; or it is through already.
+begun() { [ "$(state "$dir/near")" != "running True" ] || ! kill -0 "$client"; }
+until_true 60 begun || fail "the client asks for nothing"
 sleep 1
 kill -STOP "$client"
 until_true 60 sh -c "'$TIDEMARK' vm status --control='$dir/far' --json | grep -q '\"running\": true'" ||

@@ -337,7 +337,7 @@ static void every_byte_of_the_head(void **state)
 		blob[at] ^= 0x13;
 	}
 	assert_true(refused >= 50 && refused < len);
-	print_message("%u of %zu bytes refused\n", refused, len);
+	print_message("# %u of %zu bytes refused\n", refused, len);
 	free(blob);
 	vm_destroy(a);
 	unlink(disk);
