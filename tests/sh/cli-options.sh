@@ -54,7 +54,7 @@ start_near --slots=1
 python3 - "$dir/near" <<'P' || fail "see above"
 import json, socket, sys
 def ask(**request):
-    s = socket.socket(socket.AF_UNIX); s.settimeout(10); s.connect(sys.argv[1])
+    s = socket.socket(socket.AF_UNIX); s.settimeout(60); s.connect(sys.argv[1])
     s.sendall((json.dumps(dict(command='migrate', to='unix:/nowhere', **request)) + '\n').encode())
     return json.loads(s.makefile().readline())['result']
 for name, bad in dict(zstd=[20, -1, 1.5, '3'], max_throttle=[100, 150], stall_ms=[0, 99, 2**63 - 1],

@@ -6,7 +6,7 @@
 command -v nbdcopy >/dev/null || { echo "SKIP: no nbdcopy"; exit 77; }
 cd "$dir"
 umask 077
-t() { timeout 20 "$@"; }
+t() { timeout 60 "$@"; }
 head -c 8M /dev/urandom >a.raw
 echo "alice:0123456789abcdef0123456789abcdef" >keys.psk
 echo "alice:ffffffffffffffffffffffffffffffff" >wrong.psk

@@ -57,7 +57,7 @@ echo "ok - $(cut -d' ' -f1 sum) runs below a limit of 200 MB"
 mkfifo pipe
 for c in info check map "map --guest" repair; do
 	# shellcheck disable=SC2086
-	timeout 5 "$TIDEMARK" qcow2 $c pipe >/dev/null 2>err
+	timeout 60 "$TIDEMARK" qcow2 $c pipe >/dev/null 2>err
 	[ $? = 1 ] || fail "$c of a pipe: $(cat err)"
 	grep -q 'pipe is neither' err || fail "$c of a pipe says: $(cat err)"
 done
@@ -65,7 +65,7 @@ echo "ok - a pipe is refused at once"
 
 # --- beside a writer ---
 if command -v qemu-io >/dev/null; then
-	qemu-io -f qcow2 -c 'sleep 60000' a.q >/dev/null 2>&1 &
+	qemu-io -f qcow2 -c 'sleep 300000' a.q >/dev/null 2>&1 &
 	writer=$!
 	pids+=("$writer")
 	until_true 10 grep -q ":$(stat -c %i a.q) " /proc/locks ||

@@ -35,7 +35,7 @@ while read -r name kind sum; do
 	if [ "$sum" = - ]; then
 		# Too large to keep a sum, or unopenable for the reference tool.
 		[ "$kind" = corrupt ] || continue
-		timeout 20 "$tool" read "$name.qcow2" out 2>err
+		timeout 60 "$tool" read "$name.qcow2" out 2>err
 		[ $? -le 1 ] || fail "$name: the driver ended with $?"
 		continue
 	fi

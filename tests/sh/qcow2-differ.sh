@@ -23,7 +23,7 @@ rng, tally = random.Random(seed), collections.Counter()
 
 
 def run(*args):
-    return subprocess.run(("timeout", "20") + args, capture_output=True,
+    return subprocess.run(("timeout", "60") + args, capture_output=True,
                           encoding="utf-8", errors="replace")
 
 

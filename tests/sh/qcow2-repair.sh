@@ -16,7 +16,7 @@ lossy=" bad-l1-to-reftable bad-data-past-eof bad-l2-over-l1
 try() {
 	cp --sparse=always "$1" "$dir/y.qcow2"
 	shift 2
-	timeout 20 "$TIDEMARK" qcow2 repair --json "$@" "$dir/y.qcow2" >"$dir/out" 2>"$dir/err"
+	timeout 60 "$TIDEMARK" qcow2 repair --json "$@" "$dir/y.qcow2" >"$dir/out" 2>"$dir/err"
 	code=$?
 }
 
@@ -58,7 +58,7 @@ done <"$SRC/tests/data/qcow2/verdicts"
 # Somebody else has the image open: repair keeps away.
 zstd -qdc "$SRC/tests/data/qcow2/lazy-killed.qcow2.zst" >"$dir/x.qcow2"
 if command -v qemu-io >/dev/null; then
-	qemu-io -f qcow2 -c 'sleep 20000' "$dir/x.qcow2" >/dev/null 2>&1 &
+	qemu-io -f qcow2 -c 'sleep 120000' "$dir/x.qcow2" >/dev/null 2>&1 &
 	pids+=($!)
 	inode=$(stat -c %i "$dir/x.qcow2")
 	until_true 10 grep -q ":$inode " /proc/locks || fail "qemu-io did not open the image"

@@ -8,7 +8,7 @@ cd "$dir" || exit 1
 chmod 755 "$dir"
 mkdir live
 for n in a b c d; do truncate -s 1M $n.raw; done
-t() { timeout 20 "$@"; }
+t() { timeout 60 "$@"; }
 start() {
 	rm -f out
 	"$TIDEMARK" serve --format=raw --live-folder=live --durability=none --log-file=log "$@" \
@@ -53,7 +53,7 @@ def get(s, n):
 
 def connect(where):
     s = socket.socket(socket.AF_INET if where[0] else socket.AF_UNIX)
-    s.settimeout(10)
+    s.settimeout(60)
     s.connect(where[1])
     get(s, 18)
     s.sendall(struct.pack(">I", 3))
