@@ -13,6 +13,7 @@ static const struct cli_option options[] = {
 	  "the server's control socket; usually it says where that is" },
 	{ "bitmap", "NAME", CLI_TEXT, NULL,
 	  "of another server: what changed is in its qemu:dirty-bitmap:NAME" },
+	OPT_BACKUP_COMPRESS,
 	OPT_BACKUP_JOBS,
 	{ "bandwidth", "SIZE", CLI_SIZE, NULL,
 	  "read no more than this in a second", 4096, 0 },
@@ -91,11 +92,13 @@ static int run(const struct cli_parsed *p)
 		.progress = backup_show_progress, .say = say, .opaque = &show,
 	};
 	struct tide_error err;
-	int ret;
+	int ret, code;
 
 	if (p->argc < 2)
 		return cli_fail(p->command, CLI_USAGE, "what, and where to? "
 				"Give URI... FOLDER");
+	if (!backup_compression_of(p, &o.compression, &code))
+		return code;
 	o.count = (size_t)p->argc - 1;
 	o.dest = p->argv[p->argc - 1];
 	o.stop = backup_stop_flag();

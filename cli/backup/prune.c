@@ -15,6 +15,7 @@ static const struct cli_option options[] = {
 	{ "keep-weekly", "N", CLI_COUNT, "0", "of weeks", 0, 1000000 },
 	{ "keep-monthly", "N", CLI_COUNT, "0", "of months", 0, 1000000 },
 	{ "dry-run", NULL, CLI_FLAG, NULL, "say what would go, and stop" },
+	OPT_BACKUP_COMPRESS,
 	OPT_BACKUP_JOBS,
 	OPT_BACKUP_QUIET,
 	OPT_BACKUP_JSON,
@@ -56,8 +57,10 @@ static int prune(const struct cli_parsed *p, struct backup_folder *f,
 	uint64_t merged_bytes = 0;
 	struct tide_error err;
 	size_t count = 0;
-	int ret;
+	int ret, code;
 
+	if (!backup_compression_of(p, &o.compression, &code))
+		return code;
 	for (size_t i = 0; i < f->count; i++)
 		if (!keep[i])
 			gone[count++] = f->points[i].number;

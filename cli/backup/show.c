@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -128,4 +129,27 @@ const struct backup_point *backup_point_of(const struct cli_parsed *p,
 				 "%s has no such point; 'tidemark backup list' "
 				 "shows them" : "%s has no point yet", f->path);
 	return point;
+}
+
+bool backup_compression_of(const struct cli_parsed *p,
+			   struct backup_compression *out, int *code)
+{
+	const char *how = cli_text(p, "compress");
+	char *end;
+	long level;
+
+	*out = (struct backup_compression){ .none = !strcmp(how, "none") };
+	if (out->none || !strcmp(how, "zstd"))
+		return true;
+	level = strncmp(how, "zstd:", 5) ? 0 : strtol(how + 5, &end, 10);
+	if (!level || *end || level < BACKUP_LEAST_LEVEL ||
+	    level > BACKUP_MOST_LEVEL) {
+		*code = cli_fail(p->command, CLI_USAGE, "--compress takes "
+				 "none, zstd, or zstd: and a level from %d to "
+				 "%d that is not 0", BACKUP_LEAST_LEVEL,
+				 BACKUP_MOST_LEVEL);
+		return false;
+	}
+	out->level = (int)level;
+	return true;
 }

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "backup/folder.h"
+#include "backup/image.h"
 #include "cli/json_out.h"
 #include "cli/options.h"
 
@@ -45,6 +45,13 @@ const struct backup_point *backup_point_of(const struct cli_parsed *p,
 #define OPT_BACKUP_JOBS                                                       \
 	{ "jobs", "N", CLI_COUNT, "4", "requests and threads at work at once", \
 	  1, 64 }
+/* --compress; false: said why, *code. */
+bool backup_compression_of(const struct cli_parsed *p,
+			   struct backup_compression *out, int *code);
+
+#define OPT_BACKUP_COMPRESS                                                   \
+	{ "compress", "HOW", CLI_TEXT, "zstd",                                 \
+	  "zstd, zstd:LEVEL (-7, quick, to 19, small; zstd is 1), or none" }
 #define OPT_BACKUP_JSON                                                       \
 	{ "json", NULL, CLI_FLAG, NULL, "print one JSON object" }
 #define OPT_BACKUP_QUIET                                                      \

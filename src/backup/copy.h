@@ -3,7 +3,7 @@
 #ifndef TIDE_BACKUP_COPY_H
 #define TIDE_BACKUP_COPY_H
 
-#include "backup/folder.h"
+#include "backup/image.h"
 #include "transfer/rate.h"
 #include "transfer/nbd_client.h"
 
@@ -19,6 +19,7 @@ struct backup_copy {
 	struct backup_folder *folder;
 	const struct backup_point *parent; /* NULL: a full one */
 	const char *disk; /* for progress */
+	struct backup_compression compression;
 	uint32_t jobs;
 	struct rate *rate;
 	backup_progress *progress; /* NULL: none */

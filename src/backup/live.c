@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backup/recover.h"
 #include "control/ask.h"
-#include "backup/make.h"
 
 struct live {
 	struct backup_folder *f;

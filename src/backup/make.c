@@ -8,13 +8,15 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "control/ask.h"
-#include "transfer/hook.h"
+#include "backup/recover.h"
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "control/ask.h"
+#include "transfer/hook.h"
 
 #define WRITER "tidemark " TIDEMARK_VERSION
-#define ACK_BYTES (UINT64_C(16) << 20)
+/* How often a server is told how far we are: what it keeps meanwhile is little. */
+#define TELL_NS UINT64_C(200000000)
 
 struct disk {
 	const char *uri;
@@ -41,98 +43,6 @@ static void say(const struct making *m, const char *text)
 {
 	if (m->o->say)
 		m->o->say(m->o->opaque, text);
-}
-
-/* --- what was left ------------------------------------------------------- */
-
-/* Gone, or never there: what was wanted. */
-static int but_missing(int ret)
-{
-	return ret == -ENOENT || ret == -ESTALE ? 0 : ret;
-}
-
-static int tell(const char *control, const char *verb, const char *disk,
-		const char *checkpoint, struct tide_error *err)
-{
-	return control_ask(control, json_pack("{s:s, s:s, s:s}", "command", verb,
-					      "disk", disk, "name", checkpoint),
-			  NULL, err);
-}
-
-/* As if it had not begun; a manifest that was put back may be older. */
-static int call_off(const char *control, const char *disk,
-		    const char *checkpoint, struct tide_error *err)
-{
-	int ret = tell(control, "checkpoint-abort", disk, checkpoint, err);
-
-	if (ret == -EINVAL)
-		ret = tell(control, "checkpoint-delete", disk, checkpoint,
-			   err);
-	return but_missing(ret);
-}
-
-static const char *text_of(const json_t *o, const char *key)
-{
-	const char *t = json_string_value(json_object_get(o, key));
-
-	return t ? t : "";
-}
-
-/* The checkpoint is the one to ask from, and those before it are not needed. */
-static int settle(const json_t *pending, const char *control,
-		  struct tide_error *err)
-{
-	const char *disk = text_of(pending, "disk");
-	const char *now = text_of(pending, "checkpoint");
-	const char *before = text_of(pending, "previous");
-	int ret = but_missing(tell(control, "checkpoint-commit", disk, now,
-				   err));
-
-	if (!ret && *before && strcmp(before, now))
-		ret = but_missing(tell(control, "checkpoint-delete", disk,
-				       before, err));
-	return ret;
-}
-
-static bool has_point_of(const struct backup_folder *f, const json_t *pending)
-{
-	const char *name = text_of(pending, "checkpoint");
-
-	for (size_t i = 0; i < f->count; i++)
-		if (!strcmp(f->points[i].checkpoint, name))
-			return true;
-	return false;
-}
-
-int backup_recover(struct backup_folder *f, const char *control,
-		   struct tide_error *err)
-{
-	const char *name;
-	json_t *pending;
-	int ret = folder_pending(f, &pending, err);
-
-	if (ret == -EBADMSG)
-		ret = 0; /* it names nothing that could be undone */
-	if (ret)
-		return ret;
-	name = text_of(pending, "checkpoint");
-	if (pending && *name && control && *control) {
-		if (has_point_of(f, pending))
-			ret = settle(pending, control, err);
-		else
-			ret = call_off(control, text_of(pending, "disk"), name,
-				       err);
-	} else if (pending && *name) {
-		/* The files can be put right; the server is told later. */
-		json_decref(pending);
-		return folder_sweep(f, err);
-	}
-	if (!ret)
-		ret = folder_sweep(f, err);
-	if (!ret && pending)
-		ret = folder_set_pending(f, NULL, err);
-	json_decref(pending);
-	return ret;
 }
 
 /* --- before the moment ----------------------------------------------------- */
@@ -272,7 +182,7 @@ static const char *why_full(const struct making *m, const struct disk *d,
 			    const json_t *answer)
 {
 	const struct backup_point *p = folder_newest(&d->folder);
-	const char *why = text_of(answer, "why_full");
+	const char *why = recover_text(answer, "why_full");
 
 	if (m->o->full)
 		return "it was asked for";
@@ -288,11 +198,11 @@ static int take_answer(struct making *m, struct disk *d, const json_t *answer,
 		       struct tide_error *err)
 {
 	const struct backup_point *p = folder_newest(&d->folder);
-	const char *since = text_of(answer, "since");
+	const char *since = recover_text(answer, "since");
 
-	snprintf(d->export, sizeof(d->export), "%s", text_of(answer, "export"));
+	snprintf(d->export, sizeof(d->export), "%s", recover_text(answer, "export"));
 	snprintf(d->made->point.disk, sizeof(d->made->point.disk), "%s",
-		 text_of(answer, "tracker"));
+		 recover_text(answer, "tracker"));
 	if (!*d->export)
 		return tide_error_set(err, -EPROTO, "backup", TIDE_NO_OFFSET,
 				      "the server began, and does not name what "
@@ -378,7 +288,7 @@ static int take_stranger(struct making *m, struct tide_error *err)
 struct passing {
 	struct making *m;
 	struct disk *d;
-	uint64_t told_bytes;
+	uint64_t told_ns;
 };
 
 /* What was copied need not be kept for us any more. */
@@ -386,9 +296,11 @@ static void passed(void *opaque, uint64_t below_bytes)
 {
 	struct passing *p = opaque;
 
-	if (!p->d->frozen || below_bytes < p->told_bytes + ACK_BYTES)
+	uint64_t now = tide__now_ns();
+
+	if (!p->d->frozen || now < p->told_ns + TELL_NS)
 		return;
-	p->told_bytes = below_bytes;
+	p->told_ns = now;
 	/* If it is not heard, the server keeps more than it needs. */
 	control_ask(p->m->control, json_pack(
 		"{s:s, s:s, s:s, s:I}", "command", "checkpoint-passed", "disk",
@@ -414,7 +326,7 @@ static const json_t *named(const json_t *list, const char *name)
 	size_t i;
 
 	json_array_foreach(list, i, o)
-		if (!strcmp(text_of(o, "name"), name))
+		if (!strcmp(recover_text(o, "name"), name))
 			return o;
 	return NULL;
 }
@@ -432,10 +344,10 @@ static void explain(const struct making *m, const struct disk *d,
 		return;
 	disk = named(json_object_get(answer, "disks"), d->name);
 	instant = named(json_object_get(disk, "instants"), m->checkpoint);
-	if (*text_of(instant, "reason"))
+	if (*recover_text(instant, "reason"))
 		tide_error_set(err, err->code, "backup", TIDE_NO_OFFSET,
 			       "%.60s: its instant died at the server: %.150s",
-			       d->name, text_of(instant, "reason"));
+			       d->name, recover_text(instant, "reason"));
 	json_decref(answer);
 }
 
@@ -446,11 +358,12 @@ static int copy_disk(struct making *m, struct disk *d, struct tide_error *err)
 		.dirty = *d->dirty ? d->dirty : NULL,
 		.connections = m->o->jobs,
 	};
-	struct passing p = { m, d, 0 };
+	struct passing p = { m, d, tide__now_ns() };
 	struct backup_copy c = {
 		.folder = &d->folder,
 		.parent = *d->dirty ? folder_newest(&d->folder) : NULL,
-		.disk = d->name, .jobs = m->o->jobs, .rate = &m->rate,
+		.disk = d->name, .compression = m->o->compression,
+		.jobs = m->o->jobs, .rate = &m->rate,
 		.progress = passed_and_shown, .opaque = &p, .stop = m->o->stop,
 	};
 	struct backup_point *point = &d->made->point;
@@ -481,8 +394,8 @@ static void undo(struct making *m)
 			continue;
 		folder_sweep(&d->folder, NULL);
 		/* Who was not heard is told by the next run: it stays. */
-		if (!m->begun || !call_off(m->control, d->name, m->checkpoint,
-					   NULL))
+		if (!m->begun ||
+		    !recover_call_off(m->control, d->name, m->checkpoint, NULL))
 			folder_set_pending(&d->folder, NULL, NULL);
 	}
 }
@@ -500,7 +413,7 @@ static int commit(struct making *m, struct tide_error *err)
 
 		ret = folder_pending(f, &pending, &why);
 		if (!ret && m->control)
-			ret = settle(pending, m->control, &why);
+			ret = recover_settle(pending, m->control, &why);
 		if (!ret)
 			ret = folder_set_pending(f, NULL, &why);
 		json_decref(pending);

@@ -29,6 +29,7 @@ struct backup_make_options {
 	const char *control; /* NULL: where the server says it is */
 	const char *bitmap; /* of a foreign server; NULL: none */
 	bool full;
+	struct backup_compression compression;
 	uint32_t jobs;
 	uint64_t bytes_per_s; /* 0: no limit */
 	const char *pre, *post; /* commands around the begin; NULL: none */
@@ -55,12 +56,5 @@ struct backup_made {
  */
 int backup_make(const struct backup_make_options *o, struct backup_made *made,
 		struct tide_error *err);
-
-/*
- * What an earlier run left in @f is finished or undone. @control: NULL or "":
- * there is no server to tell.
- */
-int backup_recover(struct backup_folder *f, const char *control,
-		   struct tide_error *err);
 
 #endif

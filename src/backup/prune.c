@@ -10,9 +10,6 @@
 
 #include "backup/chain.h"
 #include "transfer/pump.h"
-#include "base/atomic.h"
-#include "qcow2/driver/compress.h"
-#include "qcow2/driver/create.h"
 
 /* --- which ------------------------------------------------------------------ */
 
@@ -64,11 +61,9 @@ struct merge {
 	const struct backup_point *parent; /* of the new image; NULL: full */
 	struct backup_chain chain; /* the layers that become one */
 	struct backup_point point; /* as it will be */
-	struct tide_disk *image;
-	struct qcow2_packer **packers;
+	struct backup_image image;
 	struct digests_writer digests;
 	uint64_t at;
-	uint64_t data_bytes, zero_bytes, stored_bytes; /* atomic */
 };
 
 static int next(void *opaque, struct piece *p, struct tide_error *err)
@@ -82,28 +77,6 @@ static int next(void *opaque, struct piece *p, struct tide_error *err)
 	return ret;
 }
 
-static int put_chunk(struct merge *m, uint32_t worker,
-		     const struct chunk_entry *e, const uint8_t *buf,
-		     uint64_t length, struct tide_error *err)
-{
-	uint64_t offset = e->chunk << CHUNK_SHIFT, stored;
-	int ret;
-
-	if (e->zero) {
-		tide__add_relaxed(&m->zero_bytes, length);
-		return m->parent ? tide_disk_zero(m->image, offset, length,
-						  TIDE_ZERO_MAY_UNMAP, err) :
-				   0;
-	}
-	ret = qcow2_packer_write(m->packers[worker], offset, buf, length,
-				 &stored, err);
-	if (ret)
-		return ret;
-	tide__add_relaxed(&m->data_bytes, length);
-	tide__add_relaxed(&m->stored_bytes, stored);
-	return 0;
-}
-
 static int work(void *opaque, uint32_t worker, struct piece *p,
 		uint8_t *buf, struct tide_error *err)
 {
@@ -115,16 +88,7 @@ static int work(void *opaque, uint32_t worker, struct piece *p,
 	if (!ret)
 		ret = chain_check(&m->chain, p, buf, m->chain.point->image,
 				  err);
-	for (uint64_t at = 0; !ret && at < p->length_bytes;
-	     at += CHUNK_BYTES) {
-		uint64_t left = p->length_bytes - at;
-
-		ret = put_chunk(m, worker, &p->chunks[at >> CHUNK_SHIFT],
-				buf + at, left < CHUNK_BYTES ?
-						  left : CHUNK_BYTES,
-				err);
-	}
-	return ret;
+	return ret ? ret : backup_image_put(&m->image, worker, p, buf, err);
 }
 
 static int finish(void *opaque, struct piece *p, struct tide_error *err)
@@ -142,44 +106,6 @@ static int finish(void *opaque, struct piece *p, struct tide_error *err)
 	return ret;
 }
 
-static int make_image(struct merge *m, const char *path,
-		      struct tide_error *err)
-{
-	struct qcow2_create_options o = {
-		.size_bytes = m->point.size_bytes,
-		.default_refcounts = true,
-		.cluster_bits = CHUNK_SHIFT,
-		.zstd = true,
-		.backing_name = m->parent ? m->parent->image : NULL,
-		.backing_format = m->parent ? "qcow2" : NULL,
-	};
-	struct tide_disk_options open = { .format = "qcow2",
-					  .writable = true };
-	int ret = qcow2_create(path, &o, err);
-
-	if (!ret)
-		ret = tide_disk_open(path, &open, &m->image, err);
-	m->packers = calloc(m->o->jobs, sizeof(struct qcow2_packer *));
-	if (!ret && !m->packers)
-		ret = tide_error_set(err, -ENOMEM, "backup", TIDE_NO_OFFSET,
-				     "no memory to merge points");
-	for (uint32_t i = 0; i < m->o->jobs && !ret; i++)
-		ret = qcow2_packer_create(m->image, 0, &m->packers[i], err);
-	return ret;
-}
-
-static int end_image(struct merge *m, int ret, struct tide_error *err)
-{
-	int closed = 0;
-
-	for (uint32_t i = 0; m->packers && i < m->o->jobs; i++)
-		qcow2_packer_destroy(m->packers[i]);
-	free(m->packers);
-	if (m->image)
-		closed = tide_disk_close(m->image, ret ? NULL : err);
-	return ret ? ret : closed;
-}
-
 /* Image and digests beside those that are there, durable. */
 static int build(struct merge *m, const char *image, const char *digests,
 		 struct tide_error *err)
@@ -192,10 +118,12 @@ static int build(struct merge *m, const char *image, const char *digests,
 
 	if (ret)
 		return ret;
-	ret = make_image(m, image, err);
+	ret = backup_image_create(&m->image, image, m->point.size_bytes,
+				  m->parent, &m->o->compression, m->o->jobs,
+				  err);
 	if (!ret)
 		ret = pump_run(&pump, err);
-	ret = end_image(m, ret, err);
+	ret = backup_image_close(&m->image, ret, err);
 	if (ret)
 		digests_drop(&m->digests);
 	else
@@ -244,10 +172,8 @@ static int merge_into(struct backup_folder *f, const struct backup_point *p,
 	free(digests);
 	if (ret)
 		return ret;
-	m.point.data_bytes = m.data_bytes;
-	m.point.zero_bytes = m.zero_bytes;
-	m.point.stored_bytes = m.stored_bytes;
-	*bytes += m.data_bytes;
+	backup_image_sums(&m.image, &m.point);
+	*bytes += m.point.data_bytes;
 	return folder_replace(f, &m.point, err);
 }
 

@@ -22,6 +22,7 @@ void backup_prune_choose(const struct backup_folder *f,
 			 const struct backup_policy *policy, bool *keep);
 
 struct backup_prune_options {
+	struct backup_compression compression; /* of what is merged */
 	uint32_t jobs;
 	backup_progress *progress;
 	void *opaque;

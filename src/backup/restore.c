@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "backup/chain.h"
-#include "transfer/pump.h"
 #include "backup/target.h"
 #include "base/atomic.h"
+#include "transfer/pump.h"
 
 enum pass_kind { RESTORING, READING_BACK, CHECKING };
 

@@ -8,9 +8,9 @@
 #include <string.h>
 
 #include "backup/chain.h"
-#include "transfer/plan.h"
 #include "backup/restore.h"
 #include "base/atomic.h"
+#include "transfer/plan.h"
 
 struct truth {
 	const struct backup_verify_options *o;

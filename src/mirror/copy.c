@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/atomic.h"
 #include "transfer/plan.h"
 #include "transfer/pump.h"
-#include "base/atomic.h"
 
 struct copying {
 	const struct mirror_copy *c;

@@ -23,6 +23,8 @@ struct runs {
 
 struct nbd_client {
 	struct nbd_handle *handles[MOST_CONNECTIONS];
+	/* Who waits for answers of a handle is alone with it. */
+	pthread_mutex_t waits[MOST_CONNECTIONS];
 	uint32_t count;
 	uint64_t size;
 	char *uri, *dirty_name;
@@ -128,6 +130,8 @@ int nbd_client_open(const char *uri,
 		return tide_error_set(err, -ENOMEM, "nbd", TIDE_NO_OFFSET,
 				      "no memory to connect to %.120s", uri);
 	}
+	for (uint32_t i = 0; i < MOST_CONNECTIONS; i++)
+		pthread_mutex_init(&s->waits[i], NULL);
 	ret = first_connection(s, o, err);
 	if (ret) {
 		nbd_client_close(s);
@@ -296,6 +300,54 @@ int nbd_client_read(struct nbd_client *s, uint32_t worker,
 	if (nbd_pread(handle_of(s, worker), buf, length, offset, 0) < 0)
 		return failed(s->uri, "reading", offset, err);
 	return 0;
+}
+
+/* All that was asked is answered, well or not: the memory is ours again. */
+static int await(struct nbd_client *s, struct nbd_handle *h,
+		 const int64_t *cookies, const struct piece *list,
+		 size_t count, struct tide_error *err)
+{
+	int ret = 0, done;
+
+	for (size_t i = 0; i < count; i++) {
+		if (cookies[i] < 0)
+			continue;
+		while (!(done = nbd_aio_command_completed(h,
+						(uint64_t)cookies[i])))
+			if (nbd_poll(h, -1) < 0)
+				return failed(s->uri, "reading",
+					      list[i].offset_bytes, err);
+		if (done < 0 && !ret)
+			ret = failed(s->uri, "reading", list[i].offset_bytes,
+				     err);
+	}
+	return ret;
+}
+
+int nbd_client_fetch(struct nbd_client *s, uint32_t worker,
+		     const struct piece *list, size_t count,
+		     struct tide_error *err)
+{
+	struct nbd_handle *h = handle_of(s, worker);
+	int64_t cookies[PUMP_BATCH];
+	int ret = 0, answered;
+
+	pthread_mutex_lock(&s->waits[worker % s->count]);
+	for (size_t i = 0; i < count; i++) {
+		cookies[i] = -1;
+		if (ret || list[i].kind != PIECE_DATA)
+			continue;
+		cookies[i] = nbd_aio_pread(h, list[i].buf,
+					   list[i].length_bytes,
+					   list[i].offset_bytes,
+					   NBD_NULL_COMPLETION, 0);
+		if (cookies[i] < 0)
+			ret = failed(s->uri, "reading", list[i].offset_bytes,
+				     err);
+	}
+	answered = await(s, h, cookies, list, count, ret ? NULL : err);
+	pthread_mutex_unlock(&s->waits[worker % s->count]);
+	return ret ? ret : answered;
 }
 
 int nbd_client_write(struct nbd_client *s, uint32_t worker,

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "tidemark/error.h"
+#include "transfer/pump.h"
 
 struct nbd_client;
 
@@ -48,6 +49,10 @@ int nbd_client_at(struct nbd_client *s, uint64_t offset_bytes,
 int nbd_client_read(struct nbd_client *s, uint32_t worker,
 		    uint64_t offset_bytes, void *buf, uint64_t length_bytes,
 		    struct tide_error *err);
+/* Pieces of data, each into its buf, all at once; others are passed over. */
+int nbd_client_fetch(struct nbd_client *s, uint32_t worker,
+		     const struct piece *list, size_t count,
+		     struct tide_error *err);
 int nbd_client_write(struct nbd_client *s, uint32_t worker,
 		     uint64_t offset_bytes, const void *buf,
 		     uint64_t length_bytes, struct tide_error *err);

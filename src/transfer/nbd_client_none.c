@@ -55,6 +55,17 @@ int nbd_client_read(struct nbd_client *s, uint32_t worker,
 	return none(err);
 }
 
+int nbd_client_fetch(struct nbd_client *s, uint32_t worker,
+		     const struct piece *list, size_t count,
+		     struct tide_error *err)
+{
+	(void)s;
+	(void)worker;
+	(void)list;
+	(void)count;
+	return none(err);
+}
+
 int nbd_client_write(struct nbd_client *s, uint32_t worker,
 		     uint64_t offset_bytes, const void *buf,
 		     uint64_t length_bytes, struct tide_error *err)

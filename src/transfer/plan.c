@@ -63,9 +63,11 @@ static int look(struct plan *plan, uint64_t *length, uint32_t *flags,
 	return ret;
 }
 
-static uint64_t most_of(enum piece_kind kind)
+static uint64_t most_of(const struct piece *p)
 {
-	return kind == PIECE_DATA ? PIECE_BYTES :
+	enum piece_kind kind = p->kind;
+
+	return kind == PIECE_DATA ? p->most_bytes & ~(CHUNK_BYTES - 1) :
 	       kind == PIECE_ZERO ? MOST_ZERO_BYTES : UINT64_MAX;
 }
 
@@ -90,12 +92,12 @@ int plan_next(struct plan *plan, struct piece *p,
 			break;
 		p->kind = kind;
 		p->flags = flags;
-		if (length > most_of(kind) - p->length_bytes)
-			length = most_of(kind) - p->length_bytes;
+		if (length > most_of(p) - p->length_bytes)
+			length = most_of(p) - p->length_bytes;
 		p->length_bytes += length;
 		plan->at += length;
 		/* Long runs of what is not copied are told of, too. */
-		if (kind != PIECE_DATA || p->length_bytes == most_of(kind))
+		if (kind != PIECE_DATA || p->length_bytes == most_of(p))
 			break;
 	}
 	return p->length_bytes != 0;

@@ -23,7 +23,7 @@ struct run {
 struct worker {
 	struct run *run;
 	uint32_t index;
-	struct piece piece;
+	struct piece batch[PUMP_BATCH];
 	uint8_t *buf;
 };
 
@@ -43,7 +43,7 @@ static bool told_to_stop(const struct run *r)
 }
 
 /* With the lock: false: there is none. */
-static bool take(struct run *r, struct piece *p)
+static bool take_one(struct run *r, struct piece *p)
 {
 	struct tide_error err;
 	int ret;
@@ -64,21 +64,56 @@ static bool take(struct run *r, struct piece *p)
 	return true;
 }
 
+/*
+ * With the lock: pieces that follow each other, as long as their data fits; how
+ * many. One, where nothing is fetched.
+ */
+static size_t take(struct worker *w)
+{
+	size_t most = w->run->pump->fetch ? PUMP_BATCH : 1, n = 0;
+	uint64_t used = 0;
+
+	while (n < most && used + CHUNK_BYTES <= PIECE_BYTES) {
+		struct piece *p = &w->batch[n];
+
+		p->most_bytes = PIECE_BYTES - used;
+		p->buf = w->buf + used;
+		if (!take_one(w->run, p))
+			break;
+		n++;
+		used += p->kind == PIECE_DATA ? p->length_bytes : 0;
+	}
+	return n;
+}
+
 /* With the lock; waits for those before it. */
-static void finish(struct run *r, struct piece *p)
+static void finish(struct run *r, struct piece *list, size_t count)
 {
 	struct tide_error err;
 	int ret;
 
-	while (r->finished != p->number && !r->failed)
+	while (r->finished != list->number && !r->failed)
 		pthread_cond_wait(&r->turn, &r->lock);
-	if (r->failed)
-		return;
-	ret = r->pump->finish ? r->pump->finish(r->pump->opaque, p, &err) : 0;
-	if (ret)
-		fail(r, ret, &err);
-	r->finished++;
+	for (size_t i = 0; i < count && !r->failed; i++) {
+		ret = r->pump->finish ? r->pump->finish(r->pump->opaque,
+							&list[i], &err) : 0;
+		if (ret)
+			fail(r, ret, &err);
+		r->finished++;
+	}
 	pthread_cond_broadcast(&r->turn);
+}
+
+static int work(struct worker *w, size_t count, struct tide_error *err)
+{
+	const struct pump *p = w->run->pump;
+	int ret = p->fetch ? p->fetch(p->opaque, w->index, w->batch, count,
+				      err) : 0;
+
+	for (size_t i = 0; i < count && !ret; i++)
+		ret = p->work(p->opaque, w->index, &w->batch[i],
+			      w->batch[i].buf, err);
+	return ret;
 }
 
 static void *run_worker(void *opaque)
@@ -86,17 +121,17 @@ static void *run_worker(void *opaque)
 	struct worker *w = opaque;
 	struct run *r = w->run;
 	struct tide_error err;
+	size_t count;
 	int ret;
 
 	pthread_mutex_lock(&r->lock);
-	while (take(r, &w->piece)) {
+	while ((count = take(w))) {
 		pthread_mutex_unlock(&r->lock);
-		ret = r->pump->work(r->pump->opaque, w->index, &w->piece,
-				    w->buf, &err);
+		ret = work(w, count, &err);
 		pthread_mutex_lock(&r->lock);
 		if (ret)
 			fail(r, ret, &err);
-		finish(r, &w->piece);
+		finish(r, w->batch, count);
 	}
 	pthread_mutex_unlock(&r->lock);
 	return NULL;

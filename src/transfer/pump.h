@@ -10,6 +10,8 @@
 #ifndef TIDE_TRANSFER_PUMP_H
 #define TIDE_TRANSFER_PUMP_H
 
+#include <stddef.h>
+
 #include "tidemark/error.h"
 #include "transfer/chunk.h"
 
@@ -22,10 +24,14 @@ enum piece_kind {
 	PIECE_DATA /* at most PIECE_BYTES */
 };
 
+#define PUMP_BATCH 32u /* pieces in a worker's hands at once, at most */
+
 /* Begins at a chunk, and ends at one or with the disk. */
 struct piece {
 	uint64_t offset_bytes, length_bytes;
+	uint64_t most_bytes; /* of data, when it is made: of PIECE_BYTES */
 	enum piece_kind kind;
+	uint8_t *buf; /* of data: its own part of the worker's */
 	uint64_t number;
 	uint32_t flags; /* of who made it */
 	/* Of each chunk of data: */
@@ -37,9 +43,15 @@ struct pump {
 	/* 1: a piece; 0: no more. */
 	int (*next)(void *opaque, struct piece *p,
 		    struct tide_error *err);
-	/* @worker: 0 to jobs - 1; buf: PIECE_BYTES of its own. */
+	/* @worker: 0 to jobs - 1; buf: PIECE_BYTES, or the piece's part. */
 	int (*work)(void *opaque, uint32_t worker, struct piece *p,
 		    uint8_t *buf, struct tide_error *err);
+	/*
+	 * Before work, if not NULL: pieces that lie apart are fetched at once,
+	 * each into its buf. `next` then heeds most_bytes.
+	 */
+	int (*fetch)(void *opaque, uint32_t worker, struct piece *list,
+		     size_t count, struct tide_error *err);
 	int (*finish)(void *opaque, struct piece *p,
 		      struct tide_error *err);
 	void *opaque;

@@ -63,6 +63,30 @@ grep -q "is there already" err || fail "$(cat err)"
 cmp -s back2.raw disk.raw || fail "the qcow2 file is another disk"
 echo "ok - restored to raw and to qcow2"
 
+# Stored as it is, and smaller.
+for how in none zstd:-5 zstd:12; do
+	"$TIDEMARK" backup "$uri" "$how" --compress=$how --json >made.$how 2>err ||
+		fail "$how: $(cat err)"
+	"$TIDEMARK" restore $how --to=back.$how --verify --quiet >/dev/null || fail "restore $how"
+	cmp -s back.$how disk.raw || fail "$how: another disk"
+	rm back.$how
+done
+python3 - <<'P' || fail "what is stored"
+import json
+def stored(how):
+    p = json.load(open("made" + how))["disks"][0]["point"]
+    return p["stored_bytes"], p["data_bytes"]
+assert stored(".none")[0] == stored(".none")[1]
+assert stored(".zstd:12")[0] <= stored("")[0] < stored(".none")[0]
+assert stored("")[0] <= stored(".zstd:-5")[0] < stored(".none")[0]
+P
+for how in zstd: zstd:0 zstd:20 zstd:-8 zstd:3x zlib ""; do
+	"$TIDEMARK" backup "$uri" never --compress="$how" 2>err
+	code=$?
+	{ [ $code = 2 ] && [ ! -e never ]; } || fail "--compress=$how: $code"
+done
+echo "ok - as much compressed as one likes"
+
 # Onto an export that is full of something else.
 head -c $(((96 << 20) + 1024)) /dev/urandom >target.raw
 "$TIDEMARK" serve --socket=t --durability=none --format=raw --quiet \
