@@ -21,9 +21,8 @@
 #include "cli/serve_log.h"
 #include "cli/serve_metrics.h"
 #include "cli/serve_hold.h"
-#include "cli/serve_instant.h"
+#include "cli/serve_open.h"
 #include "cli/serve_sockets.h"
-#include "cli/serve_track.h"
 #include "base/atomic.h"
 #include "control/listener.h"
 #include "control/server.h"
@@ -31,7 +30,6 @@
 #include "nbd/server.h"
 #include "nbd/stream_tls.h"
 
-#define MOST_DISKS 256
 #define MOST_SOCKETS 16
 #define MOST_METRIC_SOCKETS 8
 
@@ -110,7 +108,7 @@ static const struct cli_option options[] = {
 struct serve {
 	const struct cli_parsed *p;
 	struct nbd_server *server;
-	struct serve_disk list[MOST_DISKS];
+	struct serve_disk list[SERVE_MOST_DISKS];
 	struct serve_disks disks;
 	struct serve_users users;
 	struct tls_creds *creds;
@@ -206,175 +204,6 @@ static int create_server(struct serve *s)
 	o.uid_count = s->users.count;
 	o.any_uid = s->users.any;
 	return nbd_server_create(&o, &s->server, &err) ? failed(s, &err) : 0;
-}
-
-/*
- * NAME=DISK; without a name, or with a path before the sign, the file's. NULL:
- * the name is longer than a file's can be.
- */
-static const char *split_name(const char *word, char name[256])
-{
-	const char *sign = strchr(word, '='), *slash = strchr(word, '/');
-	const char *path = word, *from;
-	size_t length;
-
-	if (sign && (!slash || sign < slash)) {
-		path = sign + 1;
-		from = word;
-		length = (size_t)(sign - word);
-	} else {
-		from = strrchr(word, '/');
-		from = from ? from + 1 : word;
-		length = strlen(from);
-	}
-	if (length > 255)
-		return NULL;
-	memcpy(name, from, length);
-	name[length] = 0;
-	return path;
-}
-
-/* A power of two's logarithm; -1: it is none. */
-static int shift_of(uint64_t bytes)
-{
-	return bytes & (bytes - 1) ? -1 : __builtin_ctzll(bytes);
-}
-
-/* From the options; false: they do not fit together. */
-static bool tracking_options(const struct serve *s, struct cbt_options *o)
-{
-	int shift = shift_of(cli_number(s->p, "granularity"));
-	int region = shift_of(cli_number(s->p, "region"));
-	const char *mode = cli_text(s->p, "durability");
-
-	if (shift < 0 || region < 0 ||
-	    (strcmp(mode, "process") && strcmp(mode, "power")))
-		return false;
-	*o = (struct cbt_options){
-		.store_path = cli_text(s->p, "store"),
-		.live_folder = cli_text(s->p, "live-folder"),
-		.durability = *mode == 'p' && mode[1] == 'r' ? CBT_PROCESS
-							     : CBT_POWER,
-		.shift = (uint32_t)shift,
-		.region_shift = (uint32_t)region,
-	};
-	return true;
-}
-
-/*
- * A server that was killed may still hold its locks for a moment: the kernel
- * lets go of them when the last of its requests is over.
- */
-#define TRIES 100
-static const struct timespec nap = { .tv_nsec = 20000000 };
-
-static int track_patiently(struct serve_disk *d, const struct cbt_options *o)
-{
-	int ret = serve_track(d, o);
-
-	for (int i = 0; ret == -EBUSY && i < TRIES; i++) {
-		nanosleep(&nap, NULL);
-		ret = serve_track(d, o);
-	}
-	return ret;
-}
-
-/* The disk is served in any case; what is wrong is said, and in status. */
-static int track(struct serve *s, struct serve_disk *d)
-{
-	struct cbt_options o;
-	char text[600];
-
-	if (!strcmp(cli_text(s->p, "durability"), "none") ||
-	    !d->disk->writable) {
-		snprintf(d->untracked, sizeof(d->untracked), "%s",
-			 d->disk->writable ? "durability is none"
-					   : "it is served for reading only");
-		return 0;
-	}
-	if (!tracking_options(s, &o))
-		return cli_fail(s->p->command, CLI_USAGE,
-				"--durability is process, power or none; "
-				"--granularity and --region are powers of two");
-	if (o.store_path && s->p->argc > 1)
-		return cli_fail(s->p->command, CLI_USAGE,
-				"--store is for one disk");
-	if (track_patiently(d, &o)) {
-		snprintf(text, sizeof(text), "it is served UNTRACKED: %s",
-			 d->untracked);
-		say(s, SERVE_ERROR, "untracked", d->name, text);
-	} else if (*cbt_note(d->cbt)) {
-		say(s, SERVE_WARNING, "found", d->name, cbt_note(d->cbt));
-	}
-	if (*d->note)
-		say(s, SERVE_WARNING, "found", d->name, d->note);
-	return 0;
-}
-
-static int open_patiently(const char *path, const struct tide_disk_options *o,
-			  struct tide_disk **disk, struct tide_error *err)
-{
-	int ret = tide_disk_open(path, o, disk, err);
-
-	for (int i = 0; ret == -EBUSY && i < TRIES; i++) {
-		nanosleep(&nap, NULL);
-		ret = tide_disk_open(path, o, disk, err);
-	}
-	return ret;
-}
-
-static int add_disk(struct serve *s, const char *word)
-{
-	const struct tide_disk_options o = {
-		.format = cli_text(s->p, "format"),
-		.writable = !cli_flag(s->p, "read-only"),
-		.direct = cli_flag(s->p, "direct"),
-		.trusted_folder = cli_text(s->p, "allow-folder"),
-	};
-	struct serve_disk *d = &s->list[s->disks.count];
-	struct tide_error err;
-	const char *path = split_name(word, d->name);
-	int code;
-
-	if (!path)
-		return cli_fail(s->p->command, CLI_USAGE,
-				"%.40s...: a name has at most 255 bytes", word);
-	if (s->disks.count == MOST_DISKS)
-		return cli_fail(s->p->command, CLI_USAGE,
-				"at most %d disks at once", MOST_DISKS);
-	if (open_patiently(path, &o, &d->disk, &err))
-		return failed(s, &err);
-	pthread_mutex_init(&d->lock, NULL);
-	s->disks.count++;
-	if (!o.format && o.writable && !strcmp(d->disk->ops->name, "file") &&
-	    !cli_flag(s->p, "quiet"))
-		say(s, SERVE_WARNING, "format", d->name,
-		    "it is raw by its first bytes, which a guest may write: "
-		    "name the --format");
-	code = track(s, d);
-	if (code)
-		return code;
-	if (nbd_exports_add(nbd_server_exports(s->server), d->name, d->disk,
-			    !o.writable, &d->export, &err))
-		return failed(s, &err);
-	if (d->cbt && cli_text(s->p, "control") &&
-	    serve_instant_tell(d, cli_text(s->p, "control"), &err))
-		return failed(s, &err);
-	return 0;
-}
-
-/* All disks are open: what was begun on several is ended, then offered. */
-static void offer_all(struct serve *s)
-{
-	struct cbt *tracked[MOST_DISKS];
-	size_t count = 0;
-
-	for (int i = 0; i < s->disks.count; i++)
-		if (s->list[i].cbt)
-			tracked[count++] = s->list[i].cbt;
-	cbt_settle_groups(tracked, count);
-	for (int i = 0; i < s->disks.count; i++)
-		serve_offer(&s->list[i]);
 }
 
 static int listen_on(struct serve *s, int fd)
@@ -501,6 +330,7 @@ static int start_log(struct serve *s)
 
 static int open_all(struct serve *s)
 {
+	struct serve_opening opening;
 	int code = start_log(s); /* before any other thread: SIGHUP is its */
 
 	if (!code)
@@ -514,10 +344,11 @@ static int open_all(struct serve *s)
 			.folder = cli_text(s->p, "scratch-folder"),
 			.bound_bytes = cli_number(s->p, "scratch-size"),
 		};
+	opening = (struct serve_opening){ s->p, &s->disks, s->log };
 	for (int i = 0; i < s->p->argc && !code; i++)
-		code = add_disk(s, s->p->argv[i]);
+		code = serve_open(&opening, s->p->argv[i]);
 	if (!code)
-		offer_all(s);
+		serve_offer_all(&s->disks);
 	if (!code)
 		code = serve_access_parse(&s->users, &s->disks, s->p);
 	if (!code)

@@ -360,8 +360,7 @@ static json_t *uuid_text(const uint8_t uuid[16])
 {
 	char text[33];
 
-	for (int i = 0; i < 16; i++)
-		snprintf(text + 2 * i, 3, "%02x", uuid[i]);
+	tide__text_hex(text, uuid, 16);
 	return json_string(text);
 }
 

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
+
 bool snapshot_parse_time(const char *text, uint64_t *ns)
 {
 	static const struct {
@@ -32,14 +34,7 @@ bool snapshot_parse_time(const char *text, uint64_t *ns)
 
 void snapshot_id_text(char to[37], const struct snap_id *id)
 {
-	char *at = to;
-
-	for (int i = 0; i < 16; i++) {
-		at += sprintf(at, "%02x", id->byte[i]);
-		if (i == 3 || i == 5 || i == 7 || i == 9)
-			*at++ = '-';
-	}
-	*at = 0;
+	tide__text_uuid(to, id->byte);
 }
 
 int snapshot_failed(const struct cli_command *command,

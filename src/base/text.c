@@ -3,7 +3,6 @@
 #include "base/text.h"
 
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -72,4 +71,28 @@ size_t tide__text_show(char *to, size_t room, const char *bytes, size_t length)
 	}
 	to[out] = '\0';
 	return out;
+}
+
+void tide__text_hex(char *to, const uint8_t *bytes, size_t count)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < count; i++) {
+		to[2 * i] = digits[bytes[i] >> 4];
+		to[2 * i + 1] = digits[bytes[i] & 15];
+	}
+	to[2 * count] = '\0';
+}
+
+void tide__text_uuid(char to[37], const uint8_t bytes[16])
+{
+	static const uint8_t groups[] = { 4, 2, 2, 2, 6 };
+
+	for (size_t i = 0, at = 0; i < sizeof(groups); i++) {
+		tide__text_hex(to, bytes + at, groups[i]);
+		at += groups[i];
+		to += 2 * groups[i];
+		if (at < 16)
+			*to++ = '-';
+	}
 }

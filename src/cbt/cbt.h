@@ -170,9 +170,9 @@ int cbt_export(struct cbt *c, const char *name, struct cbt_image *out,
  * cbt_changes: calls @run for what is dirty and what is not, in turns, from
  * @offset_bytes on, until the end of the range or until it returns false.
  * @until: NULL, or a later checkpoint at which to stop: what changed between
- * the two. By the granularity of @name; the last run ends with the range. Nothing
- * is locked during a call: it may take its time, and use the tracker; a point
- * that is removed meanwhile ends it with -ESTALE.
+ * the two. By the granularity of @name; the last run ends with the range.
+ * Nothing is locked during a call: it may take its time, and use the tracker; a
+ * point that is removed meanwhile ends it with -ESTALE.
  */
 int cbt_changes(struct cbt *c, const char *name, const char *until,
 		uint64_t offset_bytes, uint64_t length_bytes,

@@ -12,6 +12,7 @@
 
 #include "base/atomic.h"
 #include "base/bytes.h"
+#include "base/text.h"
 #include "cbt/live.h"
 
 #define HEAD_BYTES 4096u
@@ -82,8 +83,7 @@ static char *path_of(const char *folder, const uint8_t uuid[16],
 {
 	char text[33], *path;
 
-	for (int i = 0; i < 16; i++)
-		snprintf(text + 2 * i, 3, "%02x", uuid[i]);
+	tide__text_hex(text, uuid, 16);
 	return asprintf(&path, "%s/%s.live%s", folder, text, end) < 0 ? NULL
 								   : path;
 }

@@ -9,20 +9,9 @@ for tool in qemu-img qemu-nbd qemu-io nbdinfo; do
 	command -v $tool >/dev/null || { echo "SKIP: no $tool"; exit 77; }
 done
 cd "$dir" || exit 1
-mkdir live
-t() { timeout 30 "$@"; }
+t() { timeout 120 "$@"; }
 tool() { t "$TIDEMARK" "$@"; }
-serve() {
-	rm -f out
-	"$TIDEMARK" serve --socket=s --control=c --live-folder=live --quiet --format=qcow2 "d=$1" >out 2>err &
-	server=$!
-	pids+=("$server")
-	until_true 10 grep -q listening out || fail "no server: $(cat err)"
-}
-finish_server() {
-	kill "$server"
-	wait "$server" || fail "exit status $?: $(cat err)"
-}
+serve_image() { serve --format=qcow2 d=i.qcow2; }
 io() {
 	t qemu-io -f raw -c "$1" "nbd+unix:///d?socket=$PWD/s" >/dev/null || fail "qemu-io $1"
 }
@@ -51,7 +40,7 @@ for shape in cluster_size=64k cluster_size=4k,refcount_bits=1 cluster_size=512 c
 	t qemu-io -f qcow2 -c "write 1M 128k" -c "write 40M 4k" i.qcow2 >/dev/null
 	t qemu-img bitmap --merge b0 i.qcow2 off 2>/dev/null
 	theirs i.qcow2 b0 >want
-	serve i.qcow2
+	serve_image
 	ours b0 >got
 	cmp want got || fail "$shape: theirs $(cat want), ours $(cat got)"
 	tool bitmap list --control=c d >list
@@ -71,7 +60,7 @@ for shape in cluster_size=64k cluster_size=4k,refcount_bits=1 cluster_size=512 c
 		cmp $b got || fail "$shape, $b: ours $(cat $b), theirs $(cat got)"
 	done
 	# Nobody else was here: the store goes on, checkpoint and all.
-	serve i.qcow2
+	serve_image
 	[ "$(tool diff --control=c d --since=k)" = "34603008 65536" ] || fail "$(tool diff --control=c d --since=k)"
 	ours mine >got
 	cmp mine got || fail "mine, again"
@@ -80,7 +69,7 @@ for shape in cluster_size=64k cluster_size=4k,refcount_bits=1 cluster_size=512 c
 	# The reference tool writes, and keeps the bitmaps: what it says is true.
 	t qemu-io -f qcow2 -c "write 50M 64k" i.qcow2 >/dev/null
 	theirs i.qcow2 b0 >want
-	serve i.qcow2
+	serve_image
 	grep -q "changed while nobody tracked" err || fail "unnoticed: $(cat err)"
 	ours b0 >got
 	cmp want got || fail "$shape: after theirs $(cat want), ours $(cat got)"
@@ -105,7 +94,7 @@ p.stdin.write(b"write 5M 4k\nflush\n"); p.stdin.flush()
 while b"wrote" not in p.stdout.readline(): pass
 p.send_signal(signal.SIGKILL); p.wait()
 P
-serve i.qcow2
+serve_image
 tool bitmap list --control=c d | grep -q "^b0 .*inconsistent.*left the bitmap in use" || fail "$(tool bitmap list --control=c d)"
 tool diff --control=c d --bitmap=b0 2>err2 && fail "it is trusted"
 io "write 0 4k"
@@ -117,12 +106,12 @@ echo "ok - left in use"
 seed=${SEED:-1}
 rm -f i.qcow2*
 t qemu-img create -qf qcow2 -o cluster_size=4k i.qcow2 64M
-serve i.qcow2
+serve_image
 for n in 1 2 3 4; do tool bitmap add --control=c d b$n --granularity=512 || fail add; done
 io "write 0 1M"
 finish_server
 for ((n = 0; n < ${KILLS:-12}; n++)); do
-	serve i.qcow2
+	serve_image
 	io "write $((n * 64 % 60000))k 300k"
 	for b in 1 2 3 4; do ours b$b >want$b; done
 	kill "$server"
@@ -132,7 +121,7 @@ for ((n = 0; n < ${KILLS:-12}; n++)); do
 	t qemu-img info i.qcow2 >info || fail "kill $n: it does not open"
 	t "$TIDEMARK" qcow2 check i.qcow2 >check
 	grep -q "^0 corruptions" check || grep -q "^no errors" check || fail "kill $n: $(cat check)"
-	serve i.qcow2
+	serve_image
 	for b in 1 2 3 4; do
 		ours b$b >got
 		cmp got want$b || fail "kill $n: b$b"
@@ -149,7 +138,7 @@ echo "ok - killed while writing them, ${KILLS:-12} times"
 
 # The digest that the reference tool makes of a bitmap in its memory.
 command -v qemu-storage-daemon >/dev/null || { echo "ok - digests # SKIP no qemu-storage-daemon"; exit 0; }
-serve i.qcow2
+serve_image
 for b in b1 b2 b3; do ours $b >want.$b; done
 finish_server
 timeout 60 python3 - want.b1 want.b2 want.b3 <<'P' || fail "digests"

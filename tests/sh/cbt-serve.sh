@@ -7,21 +7,9 @@
 . "${SRC:?}/tests/sh/lib.sh"
 command -v qemu-io >/dev/null || { echo "SKIP: no qemu-io"; exit 77; }
 cd "$dir" || exit 1
-mkdir live
-t() { timeout 30 "$@"; }
+t() { timeout 120 "$@"; }
 tool() { t "$TIDEMARK" "$@"; }
 
-serve() {
-	rm -f out
-	"$TIDEMARK" serve --socket=s --control=c --live-folder=live --quiet "$@" >out 2>err &
-	server=$!
-	pids+=("$server")
-	until_true 10 grep -q listening out || fail "no server: $(cat err)"
-}
-finish_server() {
-	kill "$server"
-	wait "$server" || fail "exit status $?: $(cat err)"
-}
 sum() {
 	tool diff --control=c "$@" --json >diff.json || fail "diff $*"
 	python3 -c 'import json; d = json.load(open("diff.json")); assert d["complete"]

@@ -77,3 +77,20 @@ start_migration() {
 	migrate=$!
 	pids+=("$migrate")
 }
+
+# serve WORD...: disks in this folder, on ./s, with ./c to control it and its
+# live files in ./live; what it says is in ./out and ./err.
+serve() {
+	rm -f out
+	mkdir -p live
+	"$TIDEMARK" serve --socket=s --control=c --live-folder=live --quiet \
+		"$@" >out 2>err &
+	server=$!
+	pids+=("$server")
+	until_true 60 grep -q listening out || fail "no server: $(cat err)"
+}
+
+finish_server() {
+	kill "$server"
+	wait "$server" || fail "exit status $?: $(cat err)"
+}

@@ -6,20 +6,8 @@
 . "${SRC:?}/tests/sh/lib.sh"
 command -v qemu-io >/dev/null || { echo "SKIP: no qemu-io"; exit 77; }
 cd "$dir" || exit 1
-mkdir live
-t() { timeout 30 "$@"; }
+t() { timeout 120 "$@"; }
 tool() { t "$TIDEMARK" "$@"; }
-serve() {
-	rm -f out
-	"$TIDEMARK" serve --socket=s --control=c --live-folder=live --quiet "$@" >out 2>err &
-	server=$!
-	pids+=("$server")
-	until_true 10 grep -q listening out || fail "no server: $(cat err)"
-}
-stop() {
-	kill "$server"
-	wait "$server" || fail "exit status $?: $(cat err)"
-}
 u="nbd+unix:///d?socket=$dir/s"
 io() {
 	t qemu-io -f raw "$@" "$u" >io.out 2>&1 || fail "qemu-io $*: $(cat io.out)"
@@ -52,7 +40,7 @@ old=$!
 pids+=("$old")
 exec 8>ask
 echo "read -P 1 0 64k" >&8
-until_true 10 grep -q 'read 65536/65536' old.out || fail "the first client: $(cat old.out)"
+until_true 60 grep -q 'read 65536/65536' old.out || fail "the first client: $(cat old.out)"
 
 truncate -s 3M a.raw
 is "$(size)" 1048576 "before it is told"
@@ -119,7 +107,7 @@ kill -9 "$server"
 wait "$server" 2>/dev/null
 serve --format=raw d=a.raw
 is "$(tool diff --control=c d --since=k2 | awk '{n += $2} END {print n}')" 1572864 "after kill -9"
-stop
+finish_server
 echo "ok - shorter"
 
 # Writers at work while it breathes: nothing hangs, nothing is lost.
@@ -136,7 +124,7 @@ done
 wait "$writer"
 n=$(tool diff --control=c d --since=k3 | awk '{n += $2} END {print n}')
 [ "$n" -ge $((524288 + 1048576)) ] || fail "dirty: $n"
-stop
+finish_server
 echo "ok - under writers"
 
 # An instant is of the size that there was, and dies of a disk that loses a part.
@@ -153,7 +141,7 @@ is "$(t qemu-img info --output=json "$i" | python3 -c 'import json,sys; print(js
 ctl size_bytes=1048576 shrink=true || fail "$(cat answer.err)"
 t qemu-io -r -f raw -c "read 0 2M" "$i" >io.out 2>&1 && fail "an instant of what is gone: $(cat io.out)"
 io -c "read -P 6 0 1M"
-stop
+finish_server
 echo "ok - beside an instant"
 
 # Without a tracker; for reading only; an image that knows its own size.
@@ -162,14 +150,14 @@ serve --format=raw --durability=none d=b.raw
 truncate -s 2M b.raw
 ctl && ctl size_bytes=3145728 || fail "untracked: $(cat answer.err)"
 is "$(size)" 3145728 untracked
-stop
+finish_server
 serve --format=raw --read-only d=b.raw
 truncate -s 4M b.raw
 ctl || fail "read-only: $(cat answer.err)"
 is "$(size)" 4194304 read-only
 refused "reading only" size_bytes=5242880
 is "$(stat -c %s b.raw)" 4194304 "a file that is read"
-stop
+finish_server
 t qemu-img create -qf qcow2 q.qcow2 1M
 serve --format=qcow2 d=q.qcow2
 tool checkpoint create --control=c d k || fail create
@@ -178,7 +166,7 @@ ctl size_bytes=2097152 || fail "qcow2: $(cat answer.err)"
 is "$(size)" 2097152 qcow2
 io -c "write -P 7 1M 1M"
 is "$(tool diff --control=c d --since=k | tr '\n' ,)" "1048576 1048576," "qcow2"
-stop
+finish_server
 t qemu-img check -q q.qcow2 || fail "qemu-img check"
 is "$(qemu-img info --output=json q.qcow2 | python3 -c 'import json,sys; print(json.load(sys.stdin)["virtual-size"])')" 2097152 "in the image"
 echo "ok - other disks"
@@ -192,5 +180,5 @@ ctl
 code=$?
 is "$code $(size)" "0 6291456" "a device: $(cat answer.err)"
 refused "its size is not ours to change" size_bytes=8388608
-stop
+finish_server
 echo "ok - a device"

@@ -85,13 +85,14 @@ static void judge_cut(struct world *w, size_t prefix)
 			continue;
 		snprintf(name, sizeof(name), "k%d", k);
 		memset(got, 0, UNITS);
-		if (cbt_changes(w->c, name, NULL, 0, units * 512, world_take_run, &a,
-				&err))
+		if (cbt_changes(w->c, name, NULL, 0, units * 512,
+				world_take_run, &a, &err))
 			fail_msg("prefix %zu: %s", prefix, err.text);
 		for (uint64_t i = 0; i < units; i++)
 			if (must[i] && !got[i])
 				fail_msg("prefix %zu of %zu: %s lost block "
-					 "%llu", prefix, world_record_count, name,
+					 "%llu", prefix, world_record_count,
+					 name,
 					 (unsigned long long)i);
 	}
 }
@@ -121,8 +122,8 @@ static size_t play(struct world *w, uint32_t steps)
 			continue;
 		}
 		snprintf(name, sizeof(name), "k%d", k);
-		if (there[k])
-			world_add_event(&w->spy, &e); /* from here it may be gone */
+		if (there[k]) /* from here it may be gone */
+			world_add_event(&w->spy, &e);
 		if (there[k])
 			assert_int_equal(cbt_checkpoint_delete(w->c, name,
 							       NULL), 0);
@@ -130,8 +131,8 @@ static size_t play(struct world *w, uint32_t steps)
 			assert_int_equal(cbt_checkpoint_create(&w->c, 1, name,
 							       false, NULL),
 					 0);
-		if (!there[k])
-			world_add_event(&w->spy, &e); /* from here it must be there */
+		if (!there[k]) /* from here it must be there */
+			world_add_event(&w->spy, &e);
 		there[k] = !there[k];
 	}
 	w->spy.keep = false;

@@ -79,12 +79,28 @@ static void foreign_bytes_are_shown(void **state)
 	assert_int_equal(tide__text_show(text, 1, "a", 1), 0);
 }
 
+static void shows_digits(void **state)
+{
+	static const uint8_t bytes[16] = { 0, 1, 0xab, 0xff, 4, 5, 6, 7, 8, 9,
+					   10, 11, 12, 13, 14, 0xf0 };
+	char hex[33], uuid[37];
+
+	(void)state;
+	tide__text_hex(hex, bytes, 16);
+	assert_string_equal(hex, "0001abff0405060708090a0b0c0d0ef0");
+	tide__text_hex(hex, bytes, 0);
+	assert_string_equal(hex, "");
+	tide__text_uuid(uuid, bytes);
+	assert_string_equal(uuid, "0001abff-0405-0607-0809-0a0b0c0d0ef0");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(foreign_bytes_are_shown),
 		cmocka_unit_test(fills_every_field),
 		cmocka_unit_test(cuts_long_text),
+		cmocka_unit_test(shows_digits),
 		cmocka_unit_test(null_buffer_is_fine),
 	};
 
