@@ -26,13 +26,14 @@ struct tide__saved;
 
 /* What the stub and we say to each other; in the target's memory. */
 struct tide__stub_data {
-	uint32_t state;		/* 0, 1: fd is there, 2: on its way out */
+	uint32_t state;		/* 0, 1: fd is there, 2: not for long, 3: out */
 	int32_t fd;		/* or -errno */
 	uint32_t done;		/* set by us: close it and go */
 	uint32_t flags;		/* for userfaultfd */
 	int64_t nap[2];		/* a timespec */
 	uint64_t frame;		/* where the way out lies */
 	uint64_t sigreturn;	/* how to take it */
+	uint64_t cookie;	/* it is still this: the thread is still ours */
 };
 
 /* False: this processor is not supported. */
@@ -62,6 +63,10 @@ void tide__arch_chain(const struct tide__saved *saved,
 		      uint64_t at, int calls, const uint64_t call[][7],
 		      uint64_t frame[]);
 
+/* Make the stopped thread make system call @call, then take @frame. */
+int tide__arch_call(int tid, const struct tide__saved *saved,
+		    const struct tide__gadgets *g, const uint64_t call[7],
+		    uint64_t frame);
 /* Make the stopped thread take frame @frame next. 0 or -errno. */
 int tide__arch_take(int tid, const struct tide__saved *saved,
 		    const struct tide__gadgets *g, uint64_t frame);
@@ -69,7 +74,7 @@ int tide__arch_take(int tid, const struct tide__saved *saved,
 int tide__arch_run_stub(int tid, const struct tide__saved *saved,
 			uint64_t code, uint64_t data, uint64_t stack);
 /*
- * At a stop of the thread: is it *@there, where the first call of a chain has
+ * At a stop of the thread: is it *@there, where that call, an mmap, has
  * returned, and what? 0 or -errno.
  */
 int tide__arch_result(int tid, const struct tide__gadgets *g, bool *there,

@@ -223,6 +223,21 @@ int tide__arch_take(int tid, const struct tide__saved *s,
 	return set(tid, &regs);
 }
 
+int tide__arch_call(int tid, const struct tide__saved *s,
+		    const struct tide__gadgets *g, const uint64_t call[7],
+		    uint64_t frame)
+{
+	struct registers regs = s->regs;
+
+	for (int i = 0; i < 6; i++)
+		regs.x[i] = call[1 + i];
+	regs.x[8] = call[0];
+	regs.x[30] = g->sigreturn;
+	regs.pc = g->call;
+	regs.sp = frame;
+	return set(tid, &regs);
+}
+
 int tide__arch_run_stub(int tid, const struct tide__saved *s, uint64_t code,
 			uint64_t data, uint64_t stack)
 {
@@ -282,10 +297,13 @@ __asm__(".pushsection .rodata\n"
 	"	svc #0\n"
 	"	subs w20, w20, #1\n"
 	"	b.ne 2b\n"
-	"3:	mov x8, #57\n"			/* close */
+	"3:	mov w1, #2\n"			/* before the number is free */
+	"	str w1, [x19]\n"
+	"	dmb ish\n"
+	"	mov x8, #57\n"			/* close */
 	"	ldr w0, [x19, #4]\n"
 	"	svc #0\n"
-	"4:	mov w1, #2\n"
+	"4:	mov w1, #3\n"
 	"	str w1, [x19]\n"
 	"	ldr x1, [x19, #32]\n"
 	"	ldr x2, [x19, #40]\n"

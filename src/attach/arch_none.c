@@ -59,6 +59,18 @@ void tide__arch_chain(const struct tide__saved *saved,
 	(void)frame;
 }
 
+int tide__arch_call(int tid, const struct tide__saved *s,
+		    const struct tide__gadgets *g, const uint64_t call[7],
+		    uint64_t frame)
+{
+	(void)tid;
+	(void)s;
+	(void)g;
+	(void)call;
+	(void)frame;
+	return -EOPNOTSUPP;
+}
+
 int tide__arch_take(int tid, const struct tide__saved *saved,
 		    const struct tide__gadgets *g, uint64_t frame)
 {

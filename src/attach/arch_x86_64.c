@@ -257,6 +257,24 @@ int tide__arch_take(int tid, const struct tide__saved *s,
 	return set(tid, &regs);
 }
 
+int tide__arch_call(int tid, const struct tide__saved *s,
+		    const struct tide__gadgets *g, const uint64_t call[7],
+		    uint64_t frame)
+{
+	struct user_regs_struct regs = s->regs;
+
+	regs.rax = call[0];
+	regs.rdi = call[1];
+	regs.rsi = call[2];
+	regs.rdx = call[3];
+	regs.r10 = call[4];
+	regs.r8 = call[5];
+	regs.r9 = call[6];
+	regs.rip = g->call;
+	regs.rsp = frame;	/* its first word is where the call returns */
+	return set(tid, &regs);
+}
+
 int tide__arch_run_stub(int tid, const struct tide__saved *s, uint64_t code,
 			uint64_t data, uint64_t stack)
 {
@@ -314,10 +332,11 @@ __asm__(".pushsection .rodata\n"
 	"	syscall\n"
 	"	dec %r12d\n"
 	"	jnz 2b\n"
-	"3:	mov $3, %eax\n"			/* close */
+	"3:	movl $2, (%rbx)\n"		/* before the number is free */
+	"	mov $3, %eax\n"			/* close */
 	"	mov 4(%rbx), %edi\n"
 	"	syscall\n"
-	"4:	movl $2, (%rbx)\n"
+	"4:	movl $3, (%rbx)\n"
 	"	mov 32(%rbx), %rsp\n"
 	"	jmp *40(%rbx)\n"
 	"tide__stub_end:\n"

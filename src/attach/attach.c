@@ -16,7 +16,7 @@
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
-#define PATIENCE_MS 1000
+#define PATIENCE_MS 5000
 
 static int fail(const struct tide__attach *a, int rc, const char *what,
 		struct tide_error *err)

@@ -85,38 +85,14 @@ static int unwatch(struct tide_source *source, struct tide__watched *w,
 			      "cannot unregister a slot: %s", strerror(-rc));
 }
 
-struct reporting {
-	struct tide_source *source;
-	struct tide_set *set;
-	uint64_t first;
-};
-
-static void report(void *opaque, uint64_t offset_bytes, uint64_t len_bytes)
-{
-	struct reporting *r = opaque;
-	uint64_t pages = len_bytes >> TIDE__PAGE_SHIFT;
-
-	tide_set_mark_range(r->set,
-			    r->first + (offset_bytes >> TIDE__PAGE_SHIFT),
-			    pages);
-	r->source->stats.pages += pages;
-}
-
 static int harvest(struct tide_source *source, struct tide_set *set,
 		   struct tide_error *err)
 {
-	struct tide__attach *a = source->impl;
+	const struct tide__attach *a = source->impl;
+	int rc = tide__uffd_harvest(source, set, a->pagemap, err);
 
-	for (struct tide__watched *w = source->watched; w; w = w->next) {
-		struct reporting r = { source, set, w->first };
-		int rc = tide__uffd_scan(a->pagemap, w->slot.host,
-					 w->slot.len_bytes, report, &r, err);
-
-		/* An ended process's scan fails in several ways, or not. */
-		if (rc)
-			return gone(a, err) ? -ESRCH : rc;
-	}
-	return gone(a, err);
+	/* An ended process's scan fails in several ways, or not. */
+	return gone(a, err) ? -ESRCH : rc;
 }
 
 const struct tide__source_ops tide__foreign_ops = {

@@ -189,6 +189,7 @@ int snap_capture_open(struct snap_capture *c,
 	if (c->lock < 0)
 		return c->lock;
 	rc = vmm_open(&c->vmm, options->pid, options->qmp, err);
+	c->vmm.memory_only = options->memory_only;
 	if (!rc)
 		rc = find_memory(c, err);
 	if (!rc && c->vmm.private_memory && !options->memory_only)
@@ -382,6 +383,7 @@ static int stand_still(struct taking *t, void **devices, size_t *devices_n)
 	rc2 = vmm_resume(&c->vmm, rc ? NULL : t->err);
 	t->result->paused_ns = (c->vmm.resumed_ns ? c->vmm.resumed_ns
 						 : tide__now_ns()) - start;
+	t->result->stood_ns = c->vmm.stood_ns;
 	return rc ? rc : rc2;
 }
 
@@ -416,8 +418,8 @@ static int rounds(struct taking *t)
 	}
 	if (!rc)
 		rc = make_room(c, 2 * left + LITTLE, t->err);
-	if (!rc && c->vmm.ops->prepare)
-		rc = c->vmm.ops->prepare(&c->vmm, t->err);
+	if (!rc)
+		rc = vmm_prepare(&c->vmm, t->err);
 	if (!rc)
 		rc = stand_still(t, &devices, &devices_n);
 	if (!rc)

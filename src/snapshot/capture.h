@@ -29,6 +29,7 @@ struct snap_result {
 	uint64_t final_pages;	/* copied while it stood */
 	uint64_t file_bytes, devices_bytes;
 	uint64_t paused_ns;	/* from the request to "it runs again" */
+	uint64_t stood_ns;	/* of it, by the VMM's own clock; 0: it has none */
 	uint64_t devices_ns, copy_ns;	/* parts of it */
 	uint64_t all_ns;
 	bool base;

@@ -1,25 +1,65 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "snapshot/memory.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+static bool is_of(const struct stat *st, const struct tide__ram_area *a)
+{
+	return st->st_ino == a->inode &&
+	       ((uint64_t)major(st->st_dev) << 32 | minor(st->st_dev)) ==
+		   a->device;
+}
+
+/* The process has it open, too, mostly: then it takes no privilege. */
+static int open_descriptor(int pid, const struct tide__ram_area *a)
+{
+	char path[32];
+	struct dirent *e;
+	struct stat st;
+	int fd = -1;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	d = opendir(path);
+	while (d && fd < 0 && (e = readdir(d)))
+		if (!fstatat(dirfd(d), e->d_name, &st, 0) && is_of(&st, a))
+			fd = openat(dirfd(d), e->d_name, O_RDONLY | O_CLOEXEC);
+	if (d)
+		closedir(d);
+	return fd;
+}
+
+/*
+ * The file behind a shared mapping. Behind a private one there is one, too,
+ * which knows nothing of what was written to memory.
+ */
 static int open_file(int pid, const struct tide__ram_area *a)
 {
 	char path[80];
+	struct stat st;
+	int fd;
 
-	if (a->kind != TIDE__MAP_SHMEM)
+	if (a->kind != TIDE__MAP_SHMEM || !a->inode)
 		return -1;
 	/* A mapping that was cut in pieces is not found under its whole. */
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", pid,
 		 (unsigned long long)a->start,
 		 (unsigned long long)(a->start + a->len_bytes));
-	return open(path, O_RDONLY | O_CLOEXEC);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		fd = open_descriptor(pid, a);
+	if (fd < 0 || (!fstat(fd, &st) && is_of(&st, a)))
+		return fd;
+	close(fd);
+	return -1;
 }
 
 void snap_memory_open(struct snap_memory *m, int pid,

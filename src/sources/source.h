@@ -62,6 +62,13 @@ int tide__source_new(struct tide_source **out, enum tide_source_kind kind,
 		     const struct tide__source_ops *ops, void *impl,
 		     struct tide_error *err);
 
+/*
+ * Of sources that track by page tables, ours or another process's: what was
+ * written to each slot, by its @pagemap, is marked. 0, or the first slot's error.
+ */
+int tide__uffd_harvest(struct tide_source *source, struct tide_set *set,
+		       int pagemap, struct tide_error *err);
+
 extern const struct tide__source_ops tide__kvm_log_manual_ops;
 extern const struct tide__source_ops tide__kvm_log_legacy_ops;
 extern const struct tide__source_ops tide__kvm_ring_ops;

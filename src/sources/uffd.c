@@ -86,37 +86,12 @@ static int unwatch(struct tide_source *source, struct tide__watched *w,
 	return 0;
 }
 
-struct reporting {
-	struct tide_source *source;
-	struct tide_set *set;
-	uint64_t first;
-};
-
-static void report(void *opaque, uint64_t offset_bytes, uint64_t len_bytes)
-{
-	struct reporting *r = opaque;
-	uint64_t pages = len_bytes >> TIDE__PAGE_SHIFT;
-
-	tide_set_mark_range(r->set,
-			    r->first + (offset_bytes >> TIDE__PAGE_SHIFT),
-			    pages);
-	r->source->stats.pages += pages;
-}
-
 static int harvest(struct tide_source *source, struct tide_set *set,
 		   struct tide_error *err)
 {
-	struct fds *fds = source->impl;
+	const struct fds *fds = source->impl;
 
-	for (struct tide__watched *w = source->watched; w; w = w->next) {
-		struct reporting r = { source, set, w->first };
-		int rc = tide__uffd_scan(fds->pagemap, w->slot.host,
-					 w->slot.len_bytes, report, &r, err);
-
-		if (rc)
-			return rc;
-	}
-	return 0;
+	return tide__uffd_harvest(source, set, fds->pagemap, err);
 }
 
 const struct tide__source_ops tide__uffd_ops = {

@@ -29,7 +29,8 @@ static void keep_only(int pipe_fd, int fd)
 		close(i);
 }
 
-static void watch(void (*deed)(int fd, int pid), int fd, int pid)
+static void watch(void (*deed)(int fd, const void *what), int fd,
+		  const void *what)
 {
 	sigset_t all;
 	ssize_t n;
@@ -42,12 +43,12 @@ static void watch(void (*deed)(int fd, int pid), int fd, int pid)
 		n = read(PIPE_FD, &c, 1);
 	while (n < 0 && errno == EINTR);
 	if (n != 1)
-		deed(fd >= 0 ? DEED_FD : -1, pid);
+		deed(fd >= 0 ? DEED_FD : -1, what);
 	_exit(0);
 }
 
-int guard_start(struct guard *g, void (*deed)(int fd, int pid), int fd,
-		int pid, struct tide_error *err)
+int guard_start(struct guard *g, void (*deed)(int fd, const void *what),
+		int fd, const void *what, struct tide_error *err)
 {
 	int ends[2];
 
@@ -66,7 +67,7 @@ int guard_start(struct guard *g, void (*deed)(int fd, int pid), int fd,
 	}
 	if (!g->pid) {
 		keep_only(ends[0], fd);
-		watch(deed, fd, pid);
+		watch(deed, fd, what);
 	}
 	close(ends[0]);
 	g->pipe = ends[1];

@@ -19,10 +19,12 @@ struct guard {
 
 #define GUARD_NONE { -1, -1 }
 
-/* @deed runs in the guard, with @fd (or -1) open; only calls that may follow
- * a fork. 0 or -errno. */
-int guard_start(struct guard *g, void (*deed)(int fd, int pid), int fd,
-		int pid, struct tide_error *err);
+/*
+ * @deed runs in the guard, with @fd (or -1) open and @what as it was when the
+ * guard was made; only calls that may follow a fork. 0 or -errno.
+ */
+int guard_start(struct guard *g, void (*deed)(int fd, const void *what),
+		int fd, const void *what, struct tide_error *err);
 void guard_dismiss(struct guard *g);
 
 #endif

@@ -2,30 +2,68 @@
 /*
  * Any process: it is stopped by SIGSTOP, and has no devices. Its parent is told
  * so (SIGCHLD, and whoever waits for stopped children), and a shell with job
- * control may say it.
+ * control may say it. One that somebody else has stopped stays so. Signals go
+ * through its pidfd: never to another process that got its number.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "attach/target.h"
 #include "base/clock.h"
 #include "vmm/vmm.h"
 
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal 424
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
 #define PATIENCE_NS UINT64_C(2000000000)
 
-static void go_on(int fd, int pid)
+static int tell(int pidfd, int signal)
 {
-	(void)fd;
-	kill(pid, SIGCONT);
+	return syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) < 0
+		   ? -errno : 0;
+}
+
+static void go_on(int pidfd, const void *what)
+{
+	(void)what;
+	tell(pidfd, SIGCONT);
+}
+
+static int open_it(struct vmm *vmm, const char *path, struct tide_error *err)
+{
+	(void)path;
+	vmm->fd = (int)syscall(SYS_pidfd_open, vmm->pid, 0);
+	if (vmm->fd >= 0)
+		return 0;
+	return tide_error_set(err, -errno, "vmm", TIDE_NO_OFFSET,
+			      "process %d: %s", vmm->pid, strerror(errno));
+}
+
+static void close_it(struct vmm *vmm)
+{
+	if (vmm->fd >= 0)
+		close(vmm->fd);
+	vmm->fd = -1;
 }
 
 static int prepare(struct vmm *vmm, struct tide_error *err)
 {
-	return guard_start(&vmm->guard, go_on, -1, vmm->pid, err);
+	struct tide__target now;
+	int rc = tide__target_look(&now, vmm->pid, vmm->pid, err);
+
+	vmm->was_running = !rc && now.state != 'T';
+	if (rc || !vmm->was_running)
+		return rc;
+	return guard_start(&vmm->guard, go_on, vmm->fd, NULL, err);
 }
 
 /* Does no thread of it run any more? */
@@ -58,11 +96,12 @@ static int pause_it(struct vmm *vmm, struct tide_error *err)
 {
 	struct timespec nap = { 0, 50000 };
 	uint64_t end = tide__now_ns() + PATIENCE_NS;
+	int rc = vmm->was_running ? tell(vmm->fd, SIGSTOP) : 0;
 
-	if (kill(vmm->pid, SIGSTOP) < 0)
-		return tide_error_set(err, -errno, "vmm", TIDE_NO_OFFSET,
+	if (rc)
+		return tide_error_set(err, rc, "vmm", TIDE_NO_OFFSET,
 				      "process %d cannot be stopped: %s",
-				      vmm->pid, strerror(errno));
+				      vmm->pid, strerror(-rc));
 	while (!stands_still(vmm->pid)) {
 		if (tide__now_ns() > end)
 			return tide_error_set(err, -ETIMEDOUT, "vmm",
@@ -76,15 +115,19 @@ static int pause_it(struct vmm *vmm, struct tide_error *err)
 
 static int resume(struct vmm *vmm, struct tide_error *err)
 {
-	if (!kill(vmm->pid, SIGCONT))
+	int rc = vmm->was_running ? tell(vmm->fd, SIGCONT) : 0;
+
+	if (!rc)
 		return 0;
-	return tide_error_set(err, -errno, "vmm", TIDE_NO_OFFSET,
+	return tide_error_set(err, rc, "vmm", TIDE_NO_OFFSET,
 			      "process %d cannot go on: %s", vmm->pid,
-			      strerror(errno));
+			      strerror(-rc));
 }
 
 const struct vmm_ops vmm_process = {
 	.name = "process",
+	.open = open_it,
+	.close = close_it,
 	.prepare = prepare,
 	.pause = pause_it,
 	.resume = resume,

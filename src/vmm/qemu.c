@@ -2,12 +2,18 @@
 /*
  * QEMU over QMP.
  *
- * Guest memory are the mappings as large as the memory devices that
- * query-memdev names. The devices are a migration stream with the capability
- * x-ignore-shared, which leaves shared memory out of it; the same capability
- * brings them back with that memory (docs/snapshot.md). Private memory would go
- * through the stream, at its pace, while the guest stands: its devices are not
- * to be had this way, and only its memory can be snapshotted.
+ * The devices are a migration stream with the capability x-ignore-shared, which
+ * leaves shared memory out of it; the same capability brings them back with that
+ * memory (docs/snapshot.md). Private memory would go through the stream, at its
+ * pace, while the guest stands: its devices are not to be had this way, and only
+ * its memory can be snapshotted.
+ *
+ * The pause is short because nobody waits for an answer that can be had later:
+ * `stop` and `migrate` are sent together, and that the stream is complete is an
+ * event. Whatever was changed is changed back: the capabilities, the descriptor
+ * that was given, a stream on its way (it would pause the guest at its end). A
+ * guest that ran is asked to go on until it says that it does; before that the
+ * guard, which does the same when we die, is not dismissed.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,21 +24,57 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "vmm/qmp.h"
-#include "vmm/vmm.h"
+#include "vmm/qemu.h"
 
 #define FD_NAME "tidemark"
 #define PATIENCE_NS UINT64_C(30000000000)
+#define TRIES 5000		/* of a millisecond, until it goes on */
+
+struct undo {
+	bool was_running;
+	bool no_ignore, no_events;	/* capabilities that were off */
+};
 
 struct qemu {
 	struct qmp *qmp;
+	struct undo undo;
 	int devices_fd;		/* given to QEMU under FD_NAME, or -1 */
-	bool ignored;		/* the capability was on before we came */
+	bool given;		/* and not used there yet */
+	bool stopping;		/* it was asked to */
+	bool streaming;		/* the devices were asked for, by request @asked */
+	unsigned int asked;
+	bool over, failed;	/* that stream, by its events */
+	uint64_t stopped_us, resumed_us;	/* by its own clock */
 };
 
-static struct qmp *monitor(struct vmm *vmm)
+struct qmp *qemu_monitor(const struct vmm *vmm)
 {
 	return ((struct qemu *)vmm->impl)->qmp;
+}
+
+static uint64_t event_us(const json_t *event)
+{
+	const json_t *at = json_object_get(event, "timestamp");
+
+	return (uint64_t)json_integer_value(json_object_get(at, "seconds")) *
+	       1000000 + (uint64_t)json_integer_value(
+			     json_object_get(at, "microseconds"));
+}
+
+static void on_event(void *opaque, const char *name, const json_t *event)
+{
+	const char *status = json_string_value(json_object_get(
+	    json_object_get(event, "data"), "status"));
+	struct qemu *q = opaque;
+
+	if (!strcmp(name, "STOP"))
+		q->stopped_us = event_us(event);
+	else if (!strcmp(name, "RESUME"))
+		q->resumed_us = event_us(event);
+	if (strcmp(name, "MIGRATION") || !status)
+		return;
+	q->failed = !strcmp(status, "failed") || !strcmp(status, "cancelled");
+	q->over = q->failed || !strcmp(status, "completed");
 }
 
 static int open_it(struct vmm *vmm, const char *path, struct tide_error *err)
@@ -51,6 +93,8 @@ static int open_it(struct vmm *vmm, const char *path, struct tide_error *err)
 		free(q);
 		return rc;
 	}
+	q->qmp->event = on_event;
+	q->qmp->opaque = q;
 	vmm->impl = q;
 	vmm->fd = q->qmp->fd;
 	/* Whoever made the socket; libvirt passes one that it made itself. */
@@ -73,163 +117,160 @@ static void close_it(struct vmm *vmm)
 	vmm->impl = NULL;
 }
 
-/*
- * The piece that fits @size bytes best, not taken yet, moved to the front of
- * the rest. Private memory may have grown together with a neighbour's.
- */
-static bool take_size(struct tide__ram *ram, size_t taken, uint64_t size)
+#define CAPABILITY_OFF(name) \
+	"{\"execute\":\"migrate-set-capabilities\",\"arguments\":" \
+	"{\"capabilities\":[{\"capability\":\"" name "\"," \
+	"\"state\":false}]}}\n"
+
+static bool say(int fd, const char *text)
 {
-	size_t best = ram->count;
-	struct tide__ram_area a;
+	size_t n = strlen(text);
 
-	for (size_t i = taken; i < ram->count; i++) {
-		uint64_t len = ram->area[i].len_bytes;
-
-		if (len != size && (ram->area[i].kind != TIDE__MAP_ANONYMOUS ||
-				    len < size || len > 2 * size))
-			continue;
-		if (best == ram->count || len < ram->area[best].len_bytes)
-			best = i;
-	}
-	if (best == ram->count)
-		return false;
-	a = ram->area[best];
-	memmove(&ram->area[taken + 1], &ram->area[taken],
-		(best - taken) * sizeof(a));
-	ram->area[taken] = a;
-	return true;
-}
-
-static int by_address(const void *a, const void *b)
-{
-	const struct tide__ram_area *x = a, *y = b;
-
-	return x->start < y->start ? -1 : x->start > y->start;
-}
-
-static int choose(struct vmm *vmm, struct tide__ram *ram,
-		  struct tide_error *err)
-{
-	json_t *list = NULL, *dev;
-	size_t taken = 0, i;
-	int rc = qmp_ask(monitor(vmm), "query-memdev", NULL, -1, &list, err);
-
-	if (rc)
-		return rc;
-	json_array_foreach(list, i, dev) {
-		json_int_t size = json_integer_value(json_object_get(dev,
-								     "size"));
-
-		if (!take_size(ram, taken, (uint64_t)size)) {
-			rc = tide_error_set(err, -ENOENT, "vmm",
-					    TIDE_NO_OFFSET, "process %d has "
-					    "no mapping as large as QEMU's "
-					    "memory device (%lld bytes): is "
-					    "it that QEMU?", vmm->pid,
-					    (long long)size);
-			break;
-		}
-		vmm->private_memory |=
-		    !json_is_true(json_object_get(dev, "share"));
-		taken++;
-	}
-	json_decref(list);
-	if (!rc && !taken)
-		rc = tide_error_set(err, -ENOENT, "vmm", TIDE_NO_OFFSET,
-				    "this QEMU names no memory device");
-	ram->count = taken;
-	ram->bytes = 0;
-	for (i = 0; i < taken; i++)
-		ram->bytes += ram->area[i].len_bytes;
-	qsort(ram->area, taken, sizeof(*ram->area), by_address);
-	return rc;
+	return write(fd, text, n) == (ssize_t)n;
 }
 
 /*
- * A stream that is on its way would pause the guest again at its end. The
- * monitor drops what a client sent that is gone, so stay until it was read.
+ * In the guard. The monitor drops what a client sent that is gone, so stay
+ * until it was read; what is refused while a stream ends is said again.
  */
-static void go_on(int fd, int pid)
+static void put_back(int fd, const void *what)
 {
-	static const char cancel[] = "{\"execute\":\"migrate_cancel\"}\n";
-	static const char off[] =
-	    "{\"execute\":\"migrate-set-capabilities\",\"arguments\":"
-	    "{\"capabilities\":[{\"capability\":\"x-ignore-shared\","
-	    "\"state\":false}]}}\n";
-	static const char cont[] = "{\"execute\":\"cont\"}\n";
+	const struct undo *undo = what;
 
-	(void)pid;
-	if (write(fd, "\n", 1) < 0 ||
-	    write(fd, cancel, sizeof(cancel) - 1) < 0 ||
-	    write(fd, off, sizeof(off) - 1) < 0)
+	if (!say(fd, "\n{\"execute\":\"migrate_cancel\"}\n"
+		 "{\"execute\":\"closefd\",\"arguments\":"
+		 "{\"fdname\":\"" FD_NAME "\"}}\n"))
 		return;
 	for (int i = 0; i < 5; i++) {
-		if (write(fd, cont, sizeof(cont) - 1) < 0)
+		if ((undo->no_ignore &&
+		     !say(fd, CAPABILITY_OFF("x-ignore-shared"))) ||
+		    (undo->no_events && !say(fd, CAPABILITY_OFF("events"))) ||
+		    (undo->was_running && !say(fd, "{\"execute\":\"cont\"}\n")))
 			return;
 		usleep(200000);
 	}
 }
 
-static int set_ignore_shared(struct vmm *vmm, bool on, struct tide_error *err)
+static int set_capability(struct vmm *vmm, const char *name, bool on,
+			  struct tide_error *err)
 {
-	return qmp_ask(monitor(vmm), "migrate-set-capabilities",
+	return qmp_ask(qemu_monitor(vmm), "migrate-set-capabilities",
 		       json_pack("{s:[{s:s, s:b}]}", "capabilities",
-				 "capability", "x-ignore-shared", "state",
-				 (int)on), -1, NULL, err);
+				 "capability", name, "state", (int)on), -1,
+		       NULL, err);
 }
 
-/* A guest of somebody who uses the capability himself keeps it. */
-static bool ignores_shared(struct vmm *vmm)
+/* A guest of somebody who uses a capability himself keeps it. */
+static int look_at_capabilities(struct qemu *q, struct tide_error *err)
 {
 	json_t *list = NULL, *one;
-	bool on = false;
 	size_t i;
+	int rc = qmp_ask(q->qmp, "query-migrate-capabilities", NULL, -1, &list,
+			 err);
 
-	if (qmp_ask(monitor(vmm), "query-migrate-capabilities", NULL, -1,
-		    &list, NULL))
-		return false;
 	json_array_foreach(list, i, one) {
 		const char *name = json_string_value(
 		    json_object_get(one, "capability"));
+		bool on = json_is_true(json_object_get(one, "state"));
 
 		if (name && !strcmp(name, "x-ignore-shared"))
-			on = json_is_true(json_object_get(one, "state"));
+			q->undo.no_ignore = !on;
+		else if (name && !strcmp(name, "events"))
+			q->undo.no_events = !on;
 	}
 	json_decref(list);
-	return on;
+	return rc;
 }
 
+static int give_file(struct qemu *q, struct tide_error *err)
+{
+	int rc;
+
+	if (q->devices_fd >= 0)
+		close(q->devices_fd);
+	q->devices_fd = memfd_create("devices", MFD_CLOEXEC);
+	if (q->devices_fd < 0)
+		return tide_error_set(err, -errno, "vmm", TIDE_NO_OFFSET,
+				      "memfd: %s", strerror(errno));
+	rc = qmp_ask(q->qmp, "getfd", json_pack("{s:s}", "fdname", FD_NAME),
+		     q->devices_fd, NULL, err);
+	q->given = !rc;
+	return rc;
+}
+
+/* The guard is there before anything is changed. */
 static int prepare(struct vmm *vmm, struct tide_error *err)
 {
 	struct qemu *q = vmm->impl;
+	bool stream = !vmm->private_memory && !vmm->memory_only;
 	json_t *status = NULL;
 	int rc = qmp_ask(q->qmp, "query-status", NULL, -1, &status, err);
 
-	vmm->was_running = json_is_true(json_object_get(status, "running"));
+	q->undo = (struct undo){
+		json_is_true(json_object_get(status, "running")), false, false
+	};
+	q->stopping = q->streaming = q->over = q->failed = false;
+	q->stopped_us = q->resumed_us = 0;
+	vmm->was_running = q->undo.was_running;
 	json_decref(status);
-	if (!rc && !vmm->private_memory) {
-		q->ignored = ignores_shared(vmm);
-		rc = set_ignore_shared(vmm, true, err);
-		if (q->devices_fd >= 0)
-			close(q->devices_fd);
-		q->devices_fd = memfd_create("devices", MFD_CLOEXEC);
-		if (!rc && q->devices_fd < 0)
-			rc = tide_error_set(err, -errno, "vmm", TIDE_NO_OFFSET,
-					    "memfd: %s", strerror(errno));
-		if (!rc)
-			rc = qmp_ask(q->qmp, "getfd",
-				     json_pack("{s:s}", "fdname", FD_NAME),
-				     q->devices_fd, NULL, err);
-	}
-	if (!rc && vmm->was_running)
-		rc = guard_start(&vmm->guard, go_on, vmm->fd, vmm->pid, err);
-	return rc;
+	if (!rc && stream)
+		rc = look_at_capabilities(q, err);
+	if (!rc)
+		rc = guard_start(&vmm->guard, put_back, vmm->fd, &q->undo,
+				 err);
+	if (rc || !stream)
+		return rc;
+	if (q->undo.no_ignore)
+		rc = set_capability(vmm, "x-ignore-shared", true, err);
+	if (!rc && q->undo.no_events)
+		rc = set_capability(vmm, "events", true, err);
+	return rc ? rc : give_file(q, err);
 }
 
 static int pause_it(struct vmm *vmm, struct tide_error *err)
 {
-	return vmm->was_running
-		   ? qmp_ask(monitor(vmm), "stop", NULL, -1, NULL, err) : 0;
+	struct qemu *q = vmm->impl;
+	unsigned int stop = 0;
+	int rc = 0;
+
+	q->stopping = vmm->was_running;
+	if (vmm->was_running)
+		rc = qmp_send(q->qmp, "stop", NULL, -1, &stop, err);
+	if (!rc && q->given) {
+		q->streaming = true;
+		q->given = false;
+		rc = qmp_send(q->qmp, "migrate",
+			      json_pack("{s:s}", "uri", "fd:" FD_NAME), -1,
+			      &q->asked, err);
+	}
+	if (!rc && vmm->was_running)
+		rc = qmp_await(q->qmp, stop, NULL, err);
+	return rc;
+}
+
+/* While a stream ends it may say "not yet". */
+static int go_on(struct qemu *q, struct tide_error *err)
+{
+	struct timespec nap = { 0, 1000000 };
+	int rc = -EREMOTEIO;
+
+	for (int i = 0; rc == -EREMOTEIO && i < TRIES; i++) {
+		if (i)
+			nanosleep(&nap, NULL);
+		rc = qmp_ask(q->qmp, "cont", NULL, -1, NULL, err);
+	}
+	return rc;
+}
+
+static void switch_off(struct vmm *vmm, const char *capability)
+{
+	struct timespec nap = { 0, 1000000 };
+
+	for (int i = 0; i < TRIES; i++) {
+		if (set_capability(vmm, capability, false, NULL) != -EREMOTEIO)
+			return;
+		nanosleep(&nap, NULL);
+	}
 }
 
 static int resume(struct vmm *vmm, struct tide_error *err)
@@ -237,12 +278,22 @@ static int resume(struct vmm *vmm, struct tide_error *err)
 	struct qemu *q = vmm->impl;
 	int rc = 0;
 
-	if (vmm->was_running)
-		rc = qmp_ask(q->qmp, "cont", NULL, -1, NULL, err);
+	if (q->streaming && !q->over)
+		qmp_ask(q->qmp, "migrate_cancel", NULL, -1, NULL, NULL);
+	if (q->stopping)
+		rc = go_on(q, err);
 	vmm->resumed_ns = tide__now_ns();
+	if (q->stopped_us && q->resumed_us > q->stopped_us)
+		vmm->stood_ns = (q->resumed_us - q->stopped_us) * 1000;
+	if (q->given)
+		qmp_ask(q->qmp, "closefd",
+			json_pack("{s:s}", "fdname", FD_NAME), -1, NULL, NULL);
 	/* The guest's owner may migrate it with its memory next. */
-	if (!vmm->private_memory && !q->ignored)
-		set_ignore_shared(vmm, false, NULL);
+	if (q->undo.no_ignore)
+		switch_off(vmm, "x-ignore-shared");
+	if (q->undo.no_events)
+		switch_off(vmm, "events");
+	q->given = q->stopping = q->streaming = false;
 	return rc;
 }
 
@@ -264,27 +315,33 @@ static int judge(json_t *info, struct tide_error *err)
 	return 1;
 }
 
-static int await_stream(struct vmm *vmm, struct tide_error *err)
+/* Usually the event says it. */
+static int await_stream(struct qemu *q, struct tide_error *err)
 {
 	uint64_t end = tide__now_ns() + PATIENCE_NS;
-	struct timespec nap = { 0, 500000 };
-	int rc;
+	int rc = 1;
 
-	do {
+	while (rc == 1 && !(q->over && !q->failed)) {
 		json_t *info = NULL;
 
-		rc = qmp_ask(monitor(vmm), "query-migrate", NULL, -1, &info,
-			     err);
+		rc = qmp_await_event(q->qmp, 500, err);
+		if (!rc && !q->failed) {
+			rc = 1;
+			continue;
+		}
+		if (rc && rc != -ETIMEDOUT)
+			break;
+		rc = qmp_ask(q->qmp, "query-migrate", NULL, -1, &info, err);
 		if (!rc)
 			rc = judge(info, err);
 		json_decref(info);
-		if (rc == 1)
-			nanosleep(&nap, NULL);
-	} while (rc == 1 && tide__now_ns() < end);
-	if (rc == 1)
-		rc = tide_error_set(err, -ETIMEDOUT, "vmm", TIDE_NO_OFFSET,
-				    "QEMU's devices take longer than 30 s");
-	return rc;
+		if (rc == 1 && tide__now_ns() > end)
+			rc = tide_error_set(err, -ETIMEDOUT, "vmm",
+					    TIDE_NO_OFFSET, "QEMU's devices "
+					    "take longer than 30 s");
+	}
+	q->over = rc >= 0;
+	return rc < 0 ? rc : 0;
 }
 
 static int devices(struct vmm *vmm, void **bytes, size_t *n,
@@ -300,11 +357,11 @@ static int devices(struct vmm *vmm, void **bytes, size_t *n,
 				      "devices come with shared memory only "
 				      "(-object memory-backend-memfd,share="
 				      "on); or --memory-only");
-	rc = qmp_ask(q->qmp, "migrate", json_pack("{s:s}", "uri",
-						  "fd:" FD_NAME), -1, NULL,
-		     err);
+	rc = qmp_await(q->qmp, q->asked, NULL, err);
+	if (rc == -EREMOTEIO)
+		q->streaming = false;	/* one that runs is not ours */
 	if (!rc)
-		rc = await_stream(vmm, err);
+		rc = await_stream(q, err);
 	if (rc)
 		return rc;
 	length = lseek(q->devices_fd, 0, SEEK_END);
@@ -312,6 +369,7 @@ static int devices(struct vmm *vmm, void **bytes, size_t *n,
 	if (!*bytes || length < 0 ||
 	    pread(q->devices_fd, *bytes, (size_t)length, 0) != length) {
 		free(*bytes);
+		*bytes = NULL;
 		return tide_error_set(err, -EIO, "vmm", TIDE_NO_OFFSET,
 				      "QEMU's devices cannot be read back");
 	}
@@ -323,7 +381,7 @@ const struct vmm_ops vmm_qemu = {
 	.name = "qemu",
 	.open = open_it,
 	.close = close_it,
-	.choose = choose,
+	.choose = qemu_choose,
 	.prepare = prepare,
 	.pause = pause_it,
 	.resume = resume,

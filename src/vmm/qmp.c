@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -20,7 +21,8 @@ static int fail(int rc, const char *what, struct tide_error *err)
 }
 
 /* One line, as an object; what does not fit into the buffer is an error. */
-static int read_line(struct qmp *q, json_t **out, struct tide_error *err)
+static int read_line(struct qmp *q, int ms, json_t **out,
+		     struct tide_error *err)
 {
 	for (;;) {
 		char *end = memchr(q->buffer, '\n', q->used);
@@ -40,12 +42,12 @@ static int read_line(struct qmp *q, json_t **out, struct tide_error *err)
 		}
 		if (q->used == sizeof(q->buffer))
 			return fail(-EMSGSIZE, "its line is too long", err);
-		if (poll(&p, 1, PATIENCE_MS) == 0)
+		if (poll(&p, 1, ms) == 0)
 			return tide_error_set(err, -ETIMEDOUT, origin,
 					      TIDE_NO_OFFSET, "QMP: no answer "
-					      "in %d s (a monitor serves one "
+					      "in %d ms (a monitor serves one "
 					      "client: is another connected?)",
-					      PATIENCE_MS / 1000);
+					      ms);
 		n = recv(q->fd, q->buffer + q->used,
 			 sizeof(q->buffer) - q->used, 0);
 		if (n < 0 && errno == EINTR)
@@ -92,17 +94,28 @@ static int send_text(struct qmp *q, const char *text, int fd,
 	return 0;
 }
 
-/* The answer with our number; events and others' are passed over. */
-static int await(struct qmp *q, json_t **answer, struct tide_error *err)
+/* True: it was one. */
+static bool take_event(const struct qmp *q, const json_t *line)
+{
+	const char *name = json_string_value(json_object_get(line, "event"));
+
+	if (name && q->event)
+		q->event(q->opaque, name, line);
+	return name != NULL;
+}
+
+int qmp_await(struct qmp *q, unsigned int id, json_t **answer,
+	      struct tide_error *err)
 {
 	for (;;) {
 		json_t *line, *value;
-		int rc = read_line(q, &line, err);
+		int rc = read_line(q, PATIENCE_MS, &line, err);
 
 		if (rc)
 			return rc;
-		if (json_integer_value(json_object_get(line, "id")) !=
-		    (json_int_t)q->id) {
+		if (take_event(q, line) ||
+		    json_integer_value(json_object_get(line, "id")) !=
+		    (json_int_t)id) {
 			json_decref(line);
 			continue;
 		}
@@ -122,8 +135,23 @@ static int await(struct qmp *q, json_t **answer, struct tide_error *err)
 	}
 }
 
-int qmp_ask(struct qmp *q, const char *command, json_t *arguments, int fd,
-	    json_t **answer, struct tide_error *err)
+int qmp_await_event(struct qmp *q, int ms, struct tide_error *err)
+{
+	json_t *line;
+	int rc;
+
+	do {
+		rc = read_line(q, ms, &line, err);
+		if (rc)
+			return rc;
+		rc = take_event(q, line);
+		json_decref(line);
+	} while (!rc);
+	return 0;
+}
+
+int qmp_send(struct qmp *q, const char *command, json_t *arguments, int fd,
+	     unsigned int *id, struct tide_error *err)
 {
 	json_t *request = json_pack("{s:s, s:i}", "execute", command, "id",
 				    (int)++q->id);
@@ -138,9 +166,19 @@ int qmp_ask(struct qmp *q, const char *command, json_t *arguments, int fd,
 	json_decref(request);
 	if (!text)
 		return fail(-ENOMEM, "no memory", err);
+	*id = q->id;
 	rc = send_text(q, text, fd, err);
 	free(text);
-	return rc ? rc : await(q, answer, err);
+	return rc;
+}
+
+int qmp_ask(struct qmp *q, const char *command, json_t *arguments, int fd,
+	    json_t **answer, struct tide_error *err)
+{
+	unsigned int id = 0;
+	int rc = qmp_send(q, command, arguments, fd, &id, err);
+
+	return rc ? rc : qmp_await(q, id, answer, err);
 }
 
 int qmp_open(struct qmp **out, const char *path, struct tide_error *err)
@@ -162,7 +200,7 @@ int qmp_open(struct qmp **out, const char *path, struct tide_error *err)
 		    connect(q->fd, (struct sockaddr *)&to, sizeof(to)) < 0))
 		rc = fail(-errno, path, err);
 	if (!rc)
-		rc = read_line(q, &greeting, err);
+		rc = read_line(q, PATIENCE_MS, &greeting, err);
 	if (!rc && !json_object_get(greeting, "QMP"))
 		rc = fail(-EPROTO, "its greeting is not a QEMU's", err);
 	json_decref(greeting);

@@ -20,12 +20,22 @@ void vmm_close(struct vmm *vmm)
 	vmm->ops = NULL;
 }
 
-int vmm_pause(struct vmm *vmm, struct tide_error *err)
+int vmm_prepare(struct vmm *vmm, struct tide_error *err)
 {
 	int rc;
 
-	vmm->paused = true;	/* whatever comes of it, resume it */
-	rc = vmm->ops->pause(vmm, err);
+	vmm->paused = true;	/* whatever comes of it, put it back */
+	vmm->stood_ns = 0;
+	rc = vmm->ops->prepare(vmm, err);
+	if (rc)
+		vmm_resume(vmm, NULL);
+	return rc;
+}
+
+int vmm_pause(struct vmm *vmm, struct tide_error *err)
+{
+	int rc = vmm->ops->pause(vmm, err);
+
 	if (rc)
 		vmm_resume(vmm, NULL);
 	return rc;

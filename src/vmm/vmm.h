@@ -36,7 +36,9 @@ struct vmm {
 	int pid;
 	int fd;			/* a connection, or -1 */
 	uint64_t resumed_ns;	/* when it ran again, by its answer */
+	uint64_t stood_ns;	/* how long it stood by its own clock; 0: ? */
 	bool was_running, paused, private_memory;
+	bool memory_only;	/* nobody will ask for its devices */
 	struct guard guard;
 	void *impl;
 };
@@ -48,6 +50,8 @@ int vmm_open(struct vmm *vmm, int pid, const char *qmp,
 	     struct tide_error *err);
 /* It runs again, whatever happened. */
 void vmm_close(struct vmm *vmm);
+/* Before each pause, which may be after a while or never. */
+int vmm_prepare(struct vmm *vmm, struct tide_error *err);
 int vmm_pause(struct vmm *vmm, struct tide_error *err);
 int vmm_resume(struct vmm *vmm, struct tide_error *err);
 

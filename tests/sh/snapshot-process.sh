@@ -96,3 +96,44 @@ kill -0 "$w" || fail "it is dead"
 "$tm" snapshot restore last last --memory=m --force >/dev/null || fail restore
 [ "$(python3 check.py m)" = 2 ] || fail "after 30 deaths"
 echo "ok - 30 deaths of the one who stops it"
+
+# --- a private mapping of shared memory: what is written is in no file ---
+cat >private.py <<'P'
+import mmap, os, time
+fd = os.memfd_create('ram'); os.ftruncate(fd, 4 << 20)
+os.pwrite(fd, b'FILE' * 1024, 0)
+m = mmap.mmap(fd, 4 << 20, flags=mmap.MAP_PRIVATE)
+m[0:6] = b'MEMORY'; m[4096:4100] = b'MORE'
+open('private-ready', 'w').close()
+while True: time.sleep(1)
+P
+python3 private.py &
+v=$!
+pids+=("$v")
+until_true 30 test -f private-ready || fail "no process"
+"$tm" snapshot create --pid="$v" --to=private --least=4M one >out 2>err || fail "$(cat err)"
+"$tm" snapshot restore private one --memory=m --force >/dev/null || fail restore
+python3 -c '
+m = open("m", "rb").read()
+at = m.index(b"MEMORYLE")
+assert m[at + 4096:at + 4100] == b"MORE" and m[at + 8:at + 12] == b"FILE"' || fail "it is the file's"
+echo "ok - private memory over a file"
+
+# --- whom somebody else stopped stays so ---
+"$tm" snapshot create --pid="$w" --to=stopped --least=2M --every=50ms s >out 2>err &
+t=$!
+pids+=("$t")
+taken() { [ "$(wc -l <out)" -ge "$1" ]; }
+until_true 30 taken 2 || fail "create: $(cat err)"
+stands() { grep -q '^State:.T' "/proc/$w/status"; }
+# A stop that comes just while we stop it is ours as well; then once more.
+stays() {
+	kill -STOP "$w"
+	until_true 30 taken $(($(wc -l <out) + 3)) || fail "create: $(cat err)"
+	stands
+}
+until_true 30 stays || fail "a stopped process was let go on"
+kill -CONT "$w"
+kill -TERM "$t"
+wait "$t" || fail "it ended with $?: $(cat err)"
+echo "ok - who was stopped stays so"

@@ -94,7 +94,7 @@ static void unharmed(const struct child *c, const struct before *b,
 static void prepare(struct child *c, struct before *b, int kind)
 {
 	assert_true(child_make(c, kind, NULL, NULL));
-	usleep(50000);
+	assert_int_equal(child_ask(c, 'p', 0), 0);
 	/* All pages are there: no mapping changes from now on. */
 	for (uint32_t i = 0; i < CHILD_PAGES; i++)
 		child_ask(c, 'w', i);
