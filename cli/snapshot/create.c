@@ -13,11 +13,13 @@
 
 #include "base/clock.h"
 #include "cli/snapshot/common.h"
+#include "cli/snapshot/disks.h"
 #include "snapshot/capture.h"
 
 struct creating {
 	const struct cli_parsed *p;
 	struct snap_capture c;
+	struct snapshot_disks disks;
 	const char *name;
 	uint64_t every_ns, keep, count;
 	uint64_t due_ns;	/* of the next one */
@@ -39,6 +41,7 @@ static void show_json(const struct creating *r, const char *name,
 		{ "devices_bytes", s->devices_bytes },
 		{ "paused_us", s->paused_ns / 1000 },
 		{ "stood_us", s->stood_ns / 1000 },
+		{ "disks_us", s->disks_ns / 1000 },
 		{ "devices_us", s->devices_ns / 1000 },
 		{ "copy_us", s->copy_ns / 1000 },
 		{ "attach_us", r->c.stopped_ns / 1000 },
@@ -169,6 +172,20 @@ static int parse(struct creating *r, struct snap_capture_options *o)
 		.memory_only = cli_flag(p, "memory-only"),
 		.ignore_sharers = cli_flag(p, "ignore-sharers"),
 	};
+	if (!cli_text(p, "disk") != !cli_text(p, "disks-to"))
+		return cli_fail(p->command, CLI_USAGE,
+				"--disk=URI and --disks-to=FOLDER go together");
+	if (!cli_text(p, "disk"))
+		return CLI_OK;
+	r->disks.folder = o->folder;
+	r->disks.dest = cli_text(p, "disks-to");
+	r->disks.control = cli_text(p, "control");
+	o->disks = snapshot_take_disks;
+	o->opaque = &r->disks;
+	if (!snapshot_disks_parse(&r->disks, cli_text(p, "disk")))
+		return cli_fail(p->command, CLI_USAGE,
+				"--disk=%s: 1 to %u URIs", cli_text(p, "disk"),
+				SNAPSHOT_MOST_DISKS);
 	return CLI_OK;
 }
 
@@ -191,6 +208,7 @@ static int run(const struct cli_parsed *p)
 		return snapshot_failed(p->command, &err);
 	rc = r.every_ns ? series(&r, &err) : one(&r, r.name, &err);
 	snap_capture_close(&r.c);
+	free(r.disks.text);
 	return rc ? snapshot_failed(p->command, &err) : CLI_OK;
 }
 
@@ -201,6 +219,13 @@ static const struct cli_option options_table[] = {
 	{ "qmp", "PATH", CLI_TEXT, NULL,
 	  "it is a QEMU: its monitor's socket, over which it is paused and "
 	  "gives its devices" },
+	{ "disk", "URI", CLI_TEXT, NULL,
+	  "disks of the VM that tidemark serves, as NBD URIs with commas "
+	  "between: they are of the same moment" },
+	{ "disks-to", "FOLDER", CLI_TEXT, NULL,
+	  "of --disk: the backup that each snapshot adds a point to" },
+	{ "control", "PATH", CLI_TEXT, NULL,
+	  "of --disk: the server's control socket, if it does not say where" },
 	{ "memory-only", NULL, CLI_FLAG, NULL, "leave its devices out" },
 	{ "ignore-sharers", NULL, CLI_FLAG, NULL,
 	  "other processes map its memory, but do not write to it" },

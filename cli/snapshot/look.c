@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "cli/snapshot/common.h"
+#include "snapshot/note.h"
 
 static int wrong_words(const struct cli_parsed *p, int least, int most)
 {
@@ -125,6 +126,32 @@ static void put_areas(struct cli_json *j, const struct snap_chain *c)
 	cli_json_close(j);
 }
 
+/* Where the disks of its moment are. */
+static void put_disks(struct cli_json *j, const char *folder, const char *name,
+		      const struct snap_chain *c)
+{
+	json_t *disks = snap_note_read(folder, name,
+				       &snap_chain_header(c)->id);
+	json_t *one;
+	size_t i;
+
+	cli_json_array(j, "disks");
+	json_array_foreach(disks, i, one) {
+		json_int_t point = json_integer_value(
+		    json_object_get(one, "point"));
+
+		cli_json_object(j, NULL);
+		cli_json_text(j, "disk", json_string_value(
+		    json_object_get(one, "disk")));
+		cli_json_text(j, "folder", json_string_value(
+		    json_object_get(one, "folder")));
+		cli_json_number(j, "point", (uint64_t)point);
+		cli_json_close(j);
+	}
+	cli_json_close(j);
+	json_decref(disks);
+}
+
 static int run_show(const struct cli_parsed *p)
 {
 	struct snap_folder f;
@@ -151,6 +178,7 @@ static int run_show(const struct cli_parsed *p)
 	cli_json_number(&j, "own_pages", own_pages(&c.file[0]));
 	cli_json_number(&j, "devices_bytes", c.file[0].footer.devices_bytes);
 	put_areas(&j, &c);
+	put_disks(&j, p->argv[0], p->argv[1], &c);
 	cli_json_close(&j);
 	code = cli_json_end(&j, p->command);
 	snap_folder_free(&f);

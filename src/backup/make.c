@@ -37,6 +37,7 @@ struct making {
 	char checkpoint[BACKUP_NAME];
 	struct rate rate;
 	bool begun;
+	json_t *answer; /* to the begin */
 };
 
 static void say(const struct making *m, const char *text)
@@ -233,17 +234,24 @@ static int take_answers(struct making *m, const json_t *answer,
 	return ret;
 }
 
+static int ask_begin(void *making, struct tide_error *err)
+{
+	struct making *m = making;
+
+	m->begun = true;
+	return control_ask(m->control, begin_request(m), &m->answer, err);
+}
+
 static int begin(struct making *m, struct tide_error *err)
 {
 	const struct backup_make_options *o = m->o;
 	struct tide_error after;
-	json_t *answer = NULL;
 	int ret = hook_run(o->pre, o->hook_ms, err), thawed;
 
 	if (ret)
 		return ret;
-	m->begun = true;
-	ret = control_ask(m->control, begin_request(m), &answer, err);
+	ret = o->moment ? o->moment(o->moment_opaque, ask_begin, m, err)
+			: ask_begin(m, err);
 	/* What the first command froze is let go in any case. */
 	thawed = hook_run(o->post, o->hook_ms, &after);
 	if (!ret && thawed) {
@@ -251,8 +259,8 @@ static int begin(struct making *m, struct tide_error *err)
 		*err = after;
 	}
 	if (!ret)
-		ret = take_answers(m, answer, err);
-	json_decref(answer);
+		ret = take_answers(m, m->answer, err);
+	json_decref(m->answer);
 	return ret;
 }
 
@@ -264,6 +272,10 @@ static int take_stranger(struct making *m, struct tide_error *err)
 	const struct backup_point *p = folder_newest(&d->folder);
 	bool full = !bitmap || m->o->full || !p;
 
+	if (m->o->moment)
+		return tide_error_set(err, -ENOTSUP, "backup", TIDE_NO_OFFSET,
+				      "one moment with others needs a server "
+				      "with checkpoints; %s has none", d->uri);
 	if (m->count > 1)
 		return tide_error_set(err, -EINVAL, "backup", TIDE_NO_OFFSET,
 				      "several disks at once need a server with "

@@ -34,6 +34,15 @@ struct backup_make_options {
 	uint64_t bytes_per_s; /* 0: no limit */
 	const char *pre, *post; /* commands around the begin; NULL: none */
 	uint64_t hook_ms;
+	/*
+	 * Calls @begin with @making, once, while all that is to be of the same
+	 * moment stands still; NULL: nothing is. A server without checkpoints
+	 * is refused then.
+	 */
+	int (*moment)(void *opaque,
+		      int (*begin)(void *making, struct tide_error *err),
+		      void *making, struct tide_error *err);
+	void *moment_opaque;
 	backup_progress *progress;
 	/* Something to be told a person; NULL: nobody asks. */
 	void (*say)(void *opaque, const char *text);

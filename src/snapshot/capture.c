@@ -5,7 +5,8 @@
  * While the VM runs: harvest, cut, copy, up to three times, until what is left
  * is little. Then it stands: the devices give their state (which may still
  * write to memory), the last harvest, its pages are copied into a buffer, and it
- * runs again. Only then they are compressed and written. All memory in the file
+ * runs again. Only then they are compressed and written. Disks that are to be of
+ * the same moment begin in it, and are whole before the file gets its name. All memory in the file
  * is that of the pause: each page that was copied before and written again is
  * in a later round, which wins.
  *
@@ -39,6 +40,9 @@ struct taking {
 	struct snap_chain parent;
 	bool compare;		/* with @parent; first round only */
 	struct snap_result *result;
+	const char *name;
+	void *devices;
+	size_t devices_n;
 	unsigned char now[PIECE * SNAP_PAGE], then[PIECE * SNAP_PAGE];
 	struct tide_error *err;
 };
@@ -364,23 +368,36 @@ static int hold_rest(struct taking *t)
 	return rc;
 }
 
-static int stand_still(struct taking *t, void **devices, size_t *devices_n)
+/* A snap_moment. The disks begin while the VMM is at its devices. */
+static int stand_still(void *taking,
+		       int (*begin)(void *opaque, struct tide_error *err),
+		       void *opaque, struct tide_error *err)
 {
+	struct taking *t = taking;
 	struct snap_capture *c = t->c;
 	uint64_t start = tide__now_ns(), at;
-	int rc = vmm_pause(&c->vmm, t->err), rc2;
+	int rc = vmm_prepare(&c->vmm, err), rc2;
 
+	if (!rc) {
+		start = tide__now_ns();
+		rc = vmm_pause(&c->vmm, err);
+	}
 	if (rc)
 		return rc;
 	at = tide__now_ns();
-	if (c->vmm.ops->devices && !c->options.memory_only)
-		rc = c->vmm.ops->devices(&c->vmm, devices, devices_n, t->err);
+	if (begin)
+		rc = begin(opaque, err);
+	t->result->disks_ns = tide__now_ns() - at;
+	at = tide__now_ns();
+	if (!rc && c->vmm.ops->devices && !c->options.memory_only)
+		rc = c->vmm.ops->devices(&c->vmm, &t->devices, &t->devices_n,
+					 err);
 	t->result->devices_ns = tide__now_ns() - at;
 	at = tide__now_ns();
 	if (!rc)
 		rc = hold_rest(t);
 	t->result->copy_ns = tide__now_ns() - at;
-	rc2 = vmm_resume(&c->vmm, rc ? NULL : t->err);
+	rc2 = vmm_resume(&c->vmm, rc ? NULL : err);
 	t->result->paused_ns = (c->vmm.resumed_ns ? c->vmm.resumed_ns
 						 : tide__now_ns()) - start;
 	t->result->stood_ns = c->vmm.stood_ns;
@@ -404,8 +421,6 @@ static int write_held(struct taking *t)
 static int rounds(struct taking *t)
 {
 	struct snap_capture *c = t->c;
-	void *devices = NULL;
-	size_t devices_n = 0;
 	uint64_t left = 0, before = UINT64_MAX;
 	int rc = 0;
 
@@ -418,16 +433,18 @@ static int rounds(struct taking *t)
 	}
 	if (!rc)
 		rc = make_room(c, 2 * left + LITTLE, t->err);
-	if (!rc)
-		rc = vmm_prepare(&c->vmm, t->err);
-	if (!rc)
-		rc = stand_still(t, &devices, &devices_n);
+	if (!rc && c->options.disks)
+		rc = c->options.disks(c->options.opaque, t->name,
+				      &t->w.header.id, stand_still, t, t->err);
+	else if (!rc)
+		rc = stand_still(t, NULL, NULL, t->err);
 	if (!rc)
 		rc = write_held(t);
 	if (!rc)
-		rc = snap_writer_devices(&t->w, devices, devices_n, t->err);
-	t->result->devices_bytes = devices_n;
-	free(devices);
+		rc = snap_writer_devices(&t->w, t->devices, t->devices_n,
+					 t->err);
+	t->result->devices_bytes = t->devices_n;
+	free(t->devices);
 	return rc;
 }
 
@@ -513,6 +530,7 @@ int snap_capture_take(struct snap_capture *c, const char *name,
 	*result = (struct snap_result){ 0 };
 	t->c = c;
 	t->result = result;
+	t->name = name;
 	t->err = err;
 	rc = c->set ? look_again(c, err)
 		    : tide_error_set(err, -EIO, "snapshot", TIDE_NO_OFFSET,

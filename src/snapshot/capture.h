@@ -14,6 +14,11 @@
 #include "tidemark/source.h"
 #include "vmm/vmm.h"
 
+typedef int snap_moment(void *taking,
+			int (*begin)(void *begin_opaque,
+				     struct tide_error *err),
+			void *begin_opaque, struct tide_error *err);
+
 struct snap_capture_options {
 	int pid;
 	const char *qmp;	/* NULL: any process */
@@ -21,6 +26,15 @@ struct snap_capture_options {
 	uint64_t least_bytes;	/* see ram.h */
 	bool memory_only;
 	bool ignore_sharers;	/* others map it, and do not write */
+	/*
+	 * Disks of the same moment: calls @moment once with a function that
+	 * begins it, which is called while the VM stands still. When it returns
+	 * 0 they are durable, and it is noted which belong to this snapshot.
+	 */
+	int (*disks)(void *opaque, const char *name, const struct snap_id *id,
+		     snap_moment *moment, void *taking,
+		     struct tide_error *err);
+	void *opaque;
 };
 
 struct snap_result {
@@ -30,7 +44,7 @@ struct snap_result {
 	uint64_t file_bytes, devices_bytes;
 	uint64_t paused_ns;	/* from the request to "it runs again" */
 	uint64_t stood_ns;	/* of it, by the VMM's own clock; 0: it has none */
-	uint64_t devices_ns, copy_ns;	/* parts of it */
+	uint64_t disks_ns, devices_ns, copy_ns;	/* parts of it */
 	uint64_t all_ns;
 	bool base;
 };

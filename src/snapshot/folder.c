@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "snapshot/chain.h"
+#include "snapshot/note.h"
 #include "snapshot/write.h"
 
 static int fail(const char *path, int rc, struct tide_error *err)
@@ -260,6 +261,11 @@ int snap_folder_prune(const char *path, uint64_t keep, uint64_t *removed,
 		else
 			++*removed;
 		free(file);
+		if (!rc && asprintf(&file, "%s/%s" SNAP_NOTE_SUFFIX, path,
+				    f.entry[i].name) >= 0) {
+			unlink(file);
+			free(file);
+		}
 	}
 	snap_folder_free(&f);
 	return rc;

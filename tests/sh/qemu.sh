@@ -14,9 +14,11 @@ printf 'int x;' | gcc -m32 -x c -c -o "$dir/x.o" - 2>/dev/null || {
 	exit 77
 }
 
-# boot_image RATE: how long the guest idles between two writes.
+# boot_image RATE [FLAGS]: how long the guest idles between two writes.
 boot_image() {
-	gcc -m32 -nostdlib -ffreestanding -static -no-pie -DRATE="$1" \
+	local rate=$1
+	shift
+	gcc -m32 -nostdlib -ffreestanding -static -no-pie -DRATE="$rate" "$@" \
 		-Wl,--oformat=binary -Wl,-Ttext=0x7c00 -Wl,--build-id=none \
 		-o "$dir/boot.img" "$SRC/tests/support/boot.S" 2>"$dir/err" ||
 		fail "no boot sector: $(cat "$dir/err")"

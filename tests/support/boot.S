@@ -3,7 +3,9 @@
  * A guest in a boot sector, for any PC: it counts in 8,192 pages, in an order
  * that a register knows, and from time to time adds all counters up and compares
  * them with another register. It says K on the first serial line if they agree,
- * X if not: memory and processor are of one moment, or they are not.
+ * X if not: memory and processor are of one moment, or they are not. With
+ * DISK, each count is first at 1 MiB of its memory and then in the first sector
+ * of its second disk: the two differ by one at most.
  */
 	.code16
 	.globl _start
@@ -44,6 +46,35 @@ count:	imul	$1664525, %esi
 	shl	$12, %edi
 	incl	0x1000010(%edi)
 	inc	%ebx
+#ifdef DISK
+	mov	%ebx, 0x100000
+	mov	$0x1f6, %dx		/* the second of the first cable */
+	mov	$0xf0, %al
+	out	%al, %dx
+	mov	$0x1f2, %dx
+	mov	$1, %al
+	out	%al, %dx
+	xor	%eax, %eax
+4:	inc	%edx
+	out	%al, %dx
+	cmp	$0xf5, %dl
+	jne	4b
+	mov	$0x1f7, %dx
+	mov	$0x30, %al		/* write it */
+	out	%al, %dx
+5:	in	%dx, %al
+	test	$8, %al
+	jz	5b
+	mov	$0x1f0, %dx
+	mov	$128, %ecx
+	mov	%ebx, %eax
+6:	out	%eax, %dx
+	loop	6b
+	mov	$0x1f7, %dx
+7:	in	%dx, %al
+	test	$0x80, %al
+	jnz	7b
+#endif
 	mov	$RATE, %ecx		/* not faster than anybody wants */
 1:	dec	%ecx
 	jnz	1b
