@@ -164,7 +164,7 @@ static void target_dies(void **state)
 		d.who = c.pid;
 		rc = tide__attach_open(&a, c.pid, &step, &err);
 		if (!rc)
-			assert_true(point >= 12);
+			assert_true(point >= 11);	/* the stub may be through */
 		for (int i = 0; !rc && i < 30000 &&
 		     tide__attach_alive(&a); i++)
 			usleep(1000);
