@@ -120,11 +120,11 @@ static void one_row(const struct bench_options *o, const char *row)
 		read[i].name = contenders[i].rival->name;
 		read[i].run = reads[i];
 	}
-	bench_run(insert, count, NULL, o->reps);
+	bench_run(o, insert, count, NULL);
 	for (size_t i = 0; i < count; i++)
 		contenders[i].bytes =
 			contenders[i].rival->bytes(contenders[i].r);
-	bench_run(read, count, NULL, o->reps);
+	bench_run(o, read, count, NULL);
 	bench_print(o, "compact", row, read, count, 0, 1e3, "us");
 	bench_print(o, "insert", row, insert, count, 0, 1e3, "us");
 	print_bytes(o, row);

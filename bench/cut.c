@@ -305,7 +305,7 @@ static void contest(const struct bench_options *o, struct world *w,
 	};
 	size_t n = sizeof(entries) / sizeof(*entries);
 
-	bench_run(entries, n, w, o->reps);
+	bench_run(o, entries, n, w);
 	bench_print(o, "cut", row, entries, n, 0, 1e3, "us");
 }
 

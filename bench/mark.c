@@ -164,7 +164,7 @@ static void contest(const struct bench_options *o, struct world *w,
 	clear_rust(w);
 	clear_hbitmap(w);
 	w->keep = row[0] == 'h';
-	bench_run(entries, n, w, o->reps);
+	bench_run(o, entries, n, w);
 	bench_print(o, "mark", row, entries, n, 0, (double)MARKS * w->threads,
 		    "ns/mark");
 	w->keep = false;
@@ -199,7 +199,8 @@ static int one_space(const struct bench_options *o, uint64_t bytes)
 	for (unsigned int i = 0; i < MOST_THREADS; i++)
 		w.page[i] = bench_memory(MARKS * sizeof(uint32_t), true);
 	for (int kind = 0; kind < 3; kind++)
-		for (w.threads = 1; w.threads <= MOST_THREADS; w.threads *= 2) {
+		for (w.threads = 1; w.threads <= (o->cpu ? 1 : MOST_THREADS);
+		     w.threads *= 2) {
 			uint64_t seed = o->seed;
 			char row[32];
 

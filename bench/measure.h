@@ -30,6 +30,7 @@ struct bench_entry {
 	struct bench_found (*run)(void *world);
 	bool no_answer;			/* a floor: nothing to compare */
 	bool afresh;			/* written here to another's shape */
+	bool threads;			/* works in several of them */
 	/* results */
 	double ns[BENCH_MOST_REPS];
 	struct bench_found found;
@@ -41,6 +42,7 @@ struct bench_options {
 	bool json, quick;
 	unsigned int reps;	/* odd, 9 or more unless quick */
 	uint64_t seed;		/* of all that is drawn */
+	bool cpu;		/* CPU time, and no contestants with threads */
 	bool plain;		/* bitmaps on plain pages, not on huge ones */
 	bool cold;		/* caches emptied before each turn */
 	uint64_t guest_bytes;	/* memory behind a bitmap; 0: the table's own */
@@ -49,9 +51,12 @@ struct bench_options {
 	bool direct;
 };
 
-/* Run all @n @reps times, interleaved; the first entry with an answer rules. */
-void bench_run(struct bench_entry *entries, size_t n, void *world,
-	       unsigned int reps);
+/*
+ * Run all @n, interleaved, as often as the options say; the first entry with an
+ * answer rules.
+ */
+void bench_run(const struct bench_options *options,
+	       struct bench_entry *entries, size_t n, void *world);
 
 /*
  * One row for each entry: median, quartiles, ratio of its median to that of

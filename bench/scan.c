@@ -14,6 +14,7 @@
 #include "recorded.h"
 #include "rivals/flat.h"
 #include "rivals/rust/rust.h"
+#include "tidemark/ranges.h"
 #include "tidemark/scan.h"
 
 #define BATCH 1024
@@ -88,6 +89,24 @@ static struct bench_found run_ours(void *world)
 
 	scan_share(&s);
 	return s.found;
+}
+
+static struct bench_found run_table(void *world)
+{
+	struct tide_scan_options o = whole(world);
+	struct tide_ranges table = { 0 };
+	struct bench_found f = { 0 };
+	struct tide_scan *scan;
+
+	if (tide_scan_create(&scan, &o, NULL))
+		return f;
+	if (!tide_ranges_add_scan(&table, scan, 0, NULL))
+		for (size_t i = 0; i < table.count; i++)
+			bench_add(&f, table.range[i].first,
+				  table.range[i].count);
+	tide_ranges_fini(&table);
+	tide_scan_destroy(scan);
+	return f;
 }
 
 /*
@@ -287,12 +306,15 @@ static void contest(const struct bench_options *o, struct world *w,
 {
 	struct bench_entry entries[] = {
 		{ .name = "tidemark", .run = run_ours },
-		{ .name = "tidemark, 4 threads", .run = run_threads_wall },
-		{ .name = "4 threads, CPU time / 4", .run = run_threads },
+		{ .name = "tidemark, collected", .run = run_table },
+		{ .name = "tidemark, 4 threads",
+		  .run = run_threads_wall, .threads = true },
+		{ .name = "4 threads, CPU time / 4",
+		  .run = run_threads, .threads = true },
 		{ .name = "read both (floor)", .run = run_read,
 		  .no_answer = true },
 		{ .name = "read both, 4 threads", .run = run_read_threads,
-		  .no_answer = true },
+		  .no_answer = true, .threads = true },
 		{ .name = RIVAL_RUST("Rust VMM, collected"),
 		  .run = run_rust_collected, .afresh = true },
 		{ .name = RIVAL_RUST("Rust VMM, streamed"), .run = run_rust,
@@ -309,7 +331,7 @@ static void contest(const struct bench_options *o, struct world *w,
 
 	for (size_t i = 0; o->cold && i < n; i++)
 		entries[i].prepare = empty_caches;
-	bench_run(entries, n, w, o->reps);
+	bench_run(o, entries, n, w);
 	bench_print(o, "scan", row, entries, n, 0, 1e6, "ms");
 }
 

@@ -8,8 +8,8 @@
 #include "bits/decode.h"
 #include "bits/kernels.h"
 
-/* Far enough ahead to cover memory's latency, inside one page mostly. */
-#define AHEAD_WORDS 256
+/* Far enough ahead to cover memory's latency; why not always: avx512.c. */
+#define AHEAD_WORDS 512
 
 TIDE__INLINE __m256i load_or(const uint64_t *a, const uint64_t *b)
 {
@@ -54,17 +54,21 @@ TIDE__INLINE uint64_t block_edges(const uint64_t *a, const uint64_t *b,
 	return mask;
 }
 
+TIDE__INLINE void ask_ahead(const uint64_t *a, const uint64_t *b)
+{
+	for (int i = AHEAD_WORDS; i < AHEAD_WORDS + 64; i += 8) {
+		_mm_prefetch((const char *)(a + i), _MM_HINT_T0);
+		_mm_prefetch((const char *)(b + i), _MM_HINT_T0);
+	}
+}
+
 AVX2 static size_t find_edges(const uint64_t *a, const uint64_t *b,
 			      size_t blocks, uint64_t *e, uint64_t *mask)
 {
 	*mask = 0;
 	for (size_t k = 0; k < blocks; k++, a += 64, b += 64) {
-		for (int i = 0; i < 64; i += 8) {
-			_mm_prefetch((const char *)(a + AHEAD_WORDS + i),
-				     _MM_HINT_T0);
-			_mm_prefetch((const char *)(b + AHEAD_WORDS + i),
-				     _MM_HINT_T0);
-		}
+		if (!k)
+			ask_ahead(a, b);
 		/* Where the last one had edges, the first likely has, too. */
 		if (k && block_is_flat(a, b))
 			continue;

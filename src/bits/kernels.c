@@ -7,21 +7,15 @@
 
 #include "tidemark/scan.h"
 
-/*
- * In order of preference. AVX-512 is on request only: no machine that has it
- * has run its tests yet, and a wrong kernel loses pages.
- */
-static const struct {
-	const struct tide__kernels *kernels;
-	bool on_request;
-} all[] = {
+/* In order of preference. */
+static const struct tide__kernels *const all[] = {
 #if defined(__x86_64__)
-	{ &tide__kernels_avx512, true },
-	{ &tide__kernels_avx2, false },
+	&tide__kernels_avx512,
+	&tide__kernels_avx2,
 #elif defined(__aarch64__)
-	{ &tide__kernels_neon, false },
+	&tide__kernels_neon,
 #endif
-	{ &tide__kernels_scalar, false },
+	&tide__kernels_scalar,
 };
 
 static bool usable(const struct tide__kernels *kernels)
@@ -30,7 +24,9 @@ static bool usable(const struct tide__kernels *kernels)
 	__builtin_cpu_init();	/* reads CPUID and XGETBV */
 	if (kernels == &tide__kernels_avx512)
 		return __builtin_cpu_supports("avx512f") &&
+		       __builtin_cpu_supports("avx512bw") &&
 		       __builtin_cpu_supports("avx512vl") &&
+		       __builtin_cpu_supports("avx512vbmi2") &&
 		       __builtin_cpu_supports("bmi2");
 	if (kernels == &tide__kernels_avx2)
 		return __builtin_cpu_supports("avx2") &&
@@ -44,8 +40,8 @@ static bool usable(const struct tide__kernels *kernels)
 const struct tide__kernels *tide__kernels_named(const char *name)
 {
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
-		if (!strcmp(name, all[i].kernels->name))
-			return usable(all[i].kernels) ? all[i].kernels : NULL;
+		if (!strcmp(name, all[i]->name))
+			return usable(all[i]) ? all[i] : NULL;
 	return NULL;
 }
 
@@ -56,8 +52,8 @@ const struct tide__kernels *tide__kernels_pick(void)
 	    wanted ? tide__kernels_named(wanted) : NULL;
 
 	for (size_t i = 0; !forced; i++)
-		if (!all[i].on_request && usable(all[i].kernels))
-			return all[i].kernels;
+		if (usable(all[i]))
+			return all[i];
 	return forced;
 }
 

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * All ranges of a scan, an epoch or a set in one array that grows. Each is a
- * source of batches; what differs between them is one call.
+ * source of batches, which are written where they stay; what differs between
+ * the sources is one call.
  */
 #include "tidemark/ranges.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
-#define BATCH 256u
 #define FIRST_ROOM 64u
 
 struct batches {
@@ -18,23 +20,20 @@ struct batches {
 	uint64_t cursor;
 };
 
-static size_t next(struct batches *b, struct tide_range *r)
+static size_t next(struct batches *b, struct tide_range *r, size_t max)
 {
 	if (b->scan)
-		return tide_scan_next(b->scan, r, BATCH);
+		return tide_scan_next(b->scan, r, max);
 	if (b->epoch)
-		return tide_epoch_next(b->epoch, &b->cursor, r, BATCH);
-	return tide_set_next(b->set, &b->cursor, r, BATCH);
+		return tide_epoch_next(b->epoch, &b->cursor, r, max);
+	return tide_set_next(b->set, &b->cursor, r, max);
 }
 
-static int make_room(struct tide_ranges *t)
+static int grow(struct tide_ranges *t)
 {
 	size_t room = t->room ? 2 * t->room : FIRST_ROOM;
-	void *more;
+	void *more = reallocarray(t->range, room, sizeof(*t->range));
 
-	if (t->count < t->room)
-		return 0;
-	more = reallocarray(t->range, room, sizeof(*t->range));
 	if (!more)
 		return -ENOMEM;
 	t->range = more;
@@ -42,21 +41,56 @@ static int make_room(struct tide_ranges *t)
 	return 0;
 }
 
-static int put(struct tide_ranges *t, const struct tide_range *r, size_t most)
+/* If @r begins where the last range ends, that is longer now. */
+static bool join(struct tide_ranges *t, const struct tide_range *r)
 {
-	struct tide_range *last = t->count ? &t->range[t->count - 1] : NULL;
+	struct tide_range *last;
+
+	if (!t->count)
+		return false;
+	last = &t->range[t->count - 1];
+	if (last->first + last->count != r->first)
+		return false;
+	last->count += r->count;
+	return true;
+}
+
+/* The table is full: is there one more, and does it need a place? */
+static int add_one(struct tide_ranges *t, struct batches *b, size_t most,
+		   bool *more)
+{
+	struct tide_range one;
 	int rc;
 
-	if (last && last->first + last->count == r->first) {
-		last->count += r->count;
+	*more = next(b, &one, 1);
+	if (!*more || join(t, &one))
 		return 0;
-	}
 	if (most && t->count >= most)
 		return -E2BIG;
-	rc = make_room(t);
+	rc = grow(t);
 	if (!rc)
-		t->range[t->count++] = *r;
+		t->range[t->count++] = one;
 	return rc;
+}
+
+/* Into the table itself, as many as it has places for: nothing is copied. */
+static int add_many(struct tide_ranges *t, struct batches *b, size_t most,
+		    bool *more)
+{
+	struct tide_range *r = t->range + t->count;
+	size_t left = most > t->count ? most - t->count : 0;
+	size_t max = t->room - t->count, n;
+
+	if (most && max > left)
+		max = left + (left < max);	/* one more shows too many */
+	n = next(b, r, max);
+	*more = n > 0;
+	if (n && join(t, r))
+		memmove(r, r + 1, --n * sizeof(*r));
+	if (most && n > left)
+		return -E2BIG;
+	t->count += n;
+	return 0;
 }
 
 static int fail(int rc, size_t most, struct tide_error *err)
@@ -71,14 +105,14 @@ static int fail(int rc, size_t most, struct tide_error *err)
 static int add(struct tide_ranges *t, struct batches b, size_t most,
 	       struct tide_error *err)
 {
-	size_t count = t->count, n;
+	size_t count = t->count;
 	uint64_t last_pages = count ? t->range[count - 1].count : 0;
-	struct tide_range batch[BATCH];
+	bool more = true;
 	int rc = 0;
 
-	while (!rc && (n = next(&b, batch)))
-		for (size_t i = 0; i < n && !rc; i++)
-			rc = put(t, &batch[i], most);
+	while (!rc && more)
+		rc = t->count == t->room ? add_one(t, &b, most, &more) :
+					   add_many(t, &b, most, &more);
 	if (!rc)
 		return 0;
 	t->count = count;
