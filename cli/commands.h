@@ -16,7 +16,7 @@ enum cli_exit {
 	CLI_UNVERIFIED = 3,	/* done, but a verification failed */
 	CLI_REFUSED = 4,	/* refused by the other side or by a self-test */
 	CLI_NOT_CONVERGING = 5,	/* migration would not converge */
-	CLI_UNKNOWN = 6,	/* migration: no answer after GO; guest paused */
+	CLI_UNKNOWN = 6,	/* no answer to the last word of a move */
 	CLI_GUEST_DEAD = 7,	/* vm run: the guest died (its vCPUs failed) */
 	CLI_MISSED = 8,		/* changes that the tracker did not report */
 };

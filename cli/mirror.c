@@ -126,6 +126,8 @@ static int run(const struct cli_parsed *p)
 		print_result(&result);
 	if (ret == -ELOOP)
 		return cli_fail(p->command, CLI_NOT_CONVERGING, "%s", err.text);
+	if (ret == -EOWNERDEAD)
+		return cli_fail(p->command, CLI_UNKNOWN, "%s", err.text);
 	return ret ? cli_fail(p->command, CLI_FAILED, "%s", err.text) : code;
 }
 

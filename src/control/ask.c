@@ -61,16 +61,12 @@ static int converse(struct control_lines *l, const char *path,
 	default:
 		return fail(path, ECONNRESET, "waiting for the answer", err);
 	}
-	ret = refused(got, err);
-	if (ret || !answer)
-		json_decref(got);
-	else
-		*answer = got;
-	return ret;
+	*answer = got;
+	return 0;
 }
 
-int control_ask(const char *path, json_t *request, json_t **answer,
-		struct tide_error *err)
+int control_hear(const char *path, json_t *request, json_t **answer,
+		 struct tide_error *err)
 {
 	struct control_lines lines;
 	int fd, ret;
@@ -85,5 +81,20 @@ int control_ask(const char *path, json_t *request, json_t **answer,
 		close(fd);
 	}
 	json_decref(request);
+	return ret;
+}
+
+int control_ask(const char *path, json_t *request, json_t **answer,
+		struct tide_error *err)
+{
+	json_t *got = NULL;
+	int ret = control_hear(path, request, &got, err);
+
+	if (!ret)
+		ret = refused(got, err);
+	if (ret || !answer)
+		json_decref(got);
+	else
+		*answer = got;
 	return ret;
 }

@@ -17,5 +17,11 @@
  */
 int control_ask(const char *path, json_t *request, json_t **answer,
 		struct tide_error *err);
+/*
+ * The same, but what the server refuses is an answer, too: an error says that
+ * none came, and that the request may have been done.
+ */
+int control_hear(const char *path, json_t *request, json_t **answer,
+		 struct tide_error *err);
 
 #endif

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "mirror/bitmaps.h"
 #include "mirror/copy.h"
+#include "mirror/release.h"
 
 #define SWITCH_MS 10000
 /* The speed of so few bytes says nothing. */
@@ -108,6 +109,27 @@ static void drop_checkpoint(struct run *r, const char *name)
 		control_ask(r->from.control, json_pack(
 			"{s:s, s:s, s:s}", "command", "checkpoint-delete",
 			"disk", r->from.disk, "name", name), NULL, NULL);
+}
+
+/* Also those of which an answer was lost. */
+static void drop_all(struct run *r)
+{
+	json_t *answer = NULL, *list, *point;
+	size_t i;
+
+	if (!r->from.control || !*r->from.control)
+		return;
+	control_ask(r->from.control, json_pack("{s:s, s:s}", "command",
+		   "checkpoint-list", "disk", r->from.disk), &answer, NULL);
+	list = json_object_get(answer, "checkpoints");
+	json_array_foreach(list, i, point) {
+		const char *name = json_string_value(
+			json_object_get(point, "name"));
+
+		if (name && !strncmp(name, r->prefix, strlen(r->prefix)))
+			drop_checkpoint(r, name);
+	}
+	json_decref(answer);
 }
 
 /* The next round copies from here on. */
@@ -234,13 +256,6 @@ static int hold(struct run *r)
 				(json_int_t)r->o->hold_ms), NULL);
 }
 
-static int release(struct run *r, bool moved, struct tide_error *err)
-{
-	return control_ask(r->from.control, json_pack(
-		"{s:s, s:s, s:b, s:s}", "command", "release", "disk",
-		r->from.disk, "moved", moved, "to", r->o->target), NULL, err);
-}
-
 /* Nobody writes. All that is left, and who knows of it. */
 static int copy_last(struct run *r)
 {
@@ -260,20 +275,36 @@ static int copy_last(struct run *r)
 	return ret;
 }
 
+static int leave(struct run *r)
+{
+	switch (mirror_release(&r->from, r->o->target, r->since, r->err)) {
+	case MIRROR_MOVED:
+		return 0;
+	case MIRROR_STAYS:
+		return -ESTALE;
+	default:
+		return -EOWNERDEAD;
+	}
+}
+
 static int stop_phase(struct run *r)
 {
 	uint64_t begun = tide__now_ns();
 	int ret = hold(r);
 
+	/* Its answer may be lost; but who holds it already goes on. */
+	if (ret && ret != -EBUSY)
+		mirror_let_go(&r->from);
 	if (ret)
 		return ret;
 	ret = copy_last(r);
-	if (!ret)
-		ret = release(r, true, r->err);
+	if (ret)
+		mirror_let_go(&r->from);
 	else
-		release(r, false, NULL);
+		ret = leave(r);
 	r->result->held_ns = tide__now_ns() - begun;
-	if (ret && r->result->bitmaps)
+	/* Who may own the disk keeps what belongs to it. */
+	if (ret && ret != -EOWNERDEAD && r->result->bitmaps)
 		mirror_bitmaps_take_back(&r->from, &r->to, r->prefix);
 	return ret;
 }
@@ -308,8 +339,9 @@ int mirror_run(const struct mirror_options *options,
 		ret = go_round(&r);
 	if (!ret)
 		ret = stop_phase(&r);
-	if (r.from.control && *r.from.control)
-		drop_checkpoint(&r, r.since);
+	/* It tells whoever asks later. */
+	if (ret != -EOWNERDEAD)
+		drop_all(&r);
 	if (r.target)
 		nbd_client_close(r.target);
 	rate_fini(&r.rate);

@@ -61,8 +61,9 @@ struct mirror_result {
 /*
  * mirror_run: 0: moved. -ELOOP: it would not converge; -ENOTSUP: the source is
  * no tracked disk of a tidemark server, or the target cannot have its bitmaps;
- * -ESTALE: the hold was over too early; -EINTR: called off; and what either
- * server says. Blocks.
+ * -ESTALE: the hold was over too early; -EOWNERDEAD: it may have moved or not,
+ * and @err says how to find out; -EINTR: called off; and what either server
+ * says. Blocks.
  */
 int mirror_run(const struct mirror_options *options,
 	       struct mirror_result *result, struct tide_error *err);
