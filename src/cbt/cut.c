@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/atomic.h"
+#include "cbt/meta.h"
 #include "cbt/tracker.h"
 
 /* Marks of the epoch before come along into the one that runs. */
@@ -234,6 +235,7 @@ void cbt_tidy(struct cbt *c)
 	while (k->delta_count && k->deltas[0].last < least)
 		remove_delta(k, 0);
 	for (size_t i = 0; i + 1 < k->delta_count;)
-		if (told_apart(k, &k->deltas[i]) || !join(k, i))
+		if (told_apart(k, &k->deltas[i]) ||
+		    cbt_meta_tells_apart(c, &k->deltas[i]) || !join(k, i))
 			i++;
 }

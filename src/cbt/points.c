@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cbt/meta.h"
 #include "cbt/tracker.h"
 #include "cbt/window.h"
 
@@ -292,6 +293,7 @@ static int change(struct cbt *c, struct cbt_point *p, struct cbt_image *own,
 	struct cbt_point old = *p;
 	int ret;
 
+	cbt_meta_note(c, p, own, epoch);
 	p->own = *own;
 	p->epoch = epoch;
 	p->state = state;

@@ -29,6 +29,7 @@ struct cbt {
 	enum cbt_durability durability;
 	uint64_t hold_ns;
 	uint64_t commits;
+	struct cbt_meta *metas; /* who follows a point (meta.h) */
 	struct cbt_image next_saved; /* of the epoch that a cut begins */
 	/* A cut that the store has not heard of: its area must stay. */
 	bool unsaved_cut;
