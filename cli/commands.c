@@ -30,6 +30,7 @@ const struct cli_command *const cli_commands[] = {
 	&cli_snapshot_merge,
 	&cli_snapshot_prune,
 	&cli_snapshot_serve,
+	&cli_snapshot_export,
 	&cli_serve,
 	&cli_ctl,
 	&cli_checkpoint_create,

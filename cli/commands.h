@@ -62,7 +62,7 @@ extern const struct cli_command cli_top;
 extern const struct cli_command cli_snapshot_create, cli_snapshot_list,
     cli_snapshot_show, cli_snapshot_diff, cli_snapshot_verify,
     cli_snapshot_restore, cli_snapshot_merge, cli_snapshot_prune,
-    cli_snapshot_serve;
+    cli_snapshot_serve, cli_snapshot_export;
 extern const struct cli_command cli_backup, cli_backup_list, cli_backup_verify,
     cli_backup_prune, cli_backup_mount,
     cli_restore;

@@ -6,60 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/output.h"
 #include "cli/snapshot/common.h"
-
-#define PIECE 256u	/* pages at once */
-
-static int write_all(int fd, const unsigned char *at, size_t n,
-		     uint64_t offset, const char *path, struct tide_error *err)
-{
-	while (n) {
-		ssize_t put = pwrite(fd, at, n, (off_t)offset);
-
-		if (put < 0 && errno == EINTR)
-			continue;
-		if (put <= 0)
-			return tide_error_set(err, put ? -errno : -EIO,
-					      "snapshot", offset, "%s: %s",
-					      path, strerror(errno));
-		at += put;
-		offset += (uint64_t)put;
-		n -= (size_t)put;
-	}
-	return 0;
-}
-
-/* Every page is read, and with it its checksum; zeroes stay holes. */
-static int write_memory(struct snap_chain *c, const struct output_file *o,
-			struct tide_error *err)
-{
-	uint64_t pages = snap_chain_header(c)->pages, page = 0;
-	unsigned char *bytes = malloc(PIECE * SNAP_PAGE);
-	int fd = fileno(o->file), rc = 0;
-
-	if (!bytes)
-		return tide_error_set(err, -ENOMEM, "snapshot",
-				      TIDE_NO_OFFSET, "no memory");
-	if (ftruncate(fd, (off_t)(pages * SNAP_PAGE)) < 0)
-		rc = tide_error_set(err, -errno, "snapshot", TIDE_NO_OFFSET,
-				    "%s: %s", o->path, strerror(errno));
-	while (!rc && page < pages) {
-		uint64_t n = snap_chain_zeroes(c, page);
-
-		if (!n) {
-			n = pages - page < PIECE ? pages - page : PIECE;
-			rc = snap_chain_read(c, page, n, bytes, err);
-			if (!rc)
-				rc = write_all(fd, bytes, n * SNAP_PAGE,
-					       page * SNAP_PAGE, o->path,
-					       err);
-		}
-		page += n;
-	}
-	free(bytes);
-	return rc;
-}
+#include "cli/snapshot/files.h"
 
 static int write_devices(struct snap_chain *c, const struct output_file *o,
 			 struct tide_error *err)
@@ -75,9 +23,15 @@ static int write_devices(struct snap_chain *c, const struct output_file *o,
 				    "it was made without devices; leave "
 				    "--devices out");
 	else
-		rc = write_all(fileno(o->file), bytes, n, 0, o->path, err);
+		rc = snapshot_write_all(fileno(o->file), bytes, n, 0, o->path, err);
 	free(bytes);
 	return rc;
+}
+
+static int write_memory(struct snap_chain *c, const struct output_file *o,
+			struct tide_error *err)
+{
+	return snapshot_write_memory(c, o, 0, err);
 }
 
 static int put_file(struct snap_chain *c, const char *path, bool force,
@@ -109,9 +63,11 @@ static int run_restore(const struct cli_parsed *p)
 	struct cli_json j;
 	int rc;
 
-	if (p->argc != 2 || !memory)
-		return cli_fail(p->command, CLI_USAGE,
-				"it takes DIR NAME --memory=FILE");
+	if (p->argc != 2 || !memory == !cli_flag(p, "lazy"))
+		return cli_fail(p->command, CLI_USAGE, "it takes DIR NAME, and "
+				"--memory=FILE or --lazy");
+	if (cli_flag(p, "lazy"))
+		return snapshot_restore_lazily(p);
 	rc = snap_chain_open(&c, p->argv[0], p->argv[1], &err);
 	if (rc)
 		return snapshot_failed(p->command, &err);
@@ -180,6 +136,14 @@ static const struct cli_option restore_options[] = {
 	{ "memory", "FILE", CLI_TEXT, NULL,
 	  "the memory, all areas one after the other" },
 	{ "devices", "FILE", CLI_TEXT, NULL, "what the VMM gave of its devices" },
+	{ "lazy", NULL, CLI_FLAG, NULL,
+	  "into a QEMU that waits (-incoming defer), which runs before its "
+	  "memory is there" },
+	{ "pid", "N", CLI_COUNT, NULL, "of --lazy: that QEMU", 1, 4194304 },
+	{ "qmp", "PATH", CLI_TEXT, NULL, "and its monitor's socket" },
+	{ "order", "FILE", CLI_TEXT, NULL,
+	  "of --lazy: pages to bring in first, as an earlier run touched them; "
+	  "written if it is not there" },
 	OPT_FORCE,
 	OPT_JSON,
 	OPT_END,

@@ -12,9 +12,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "base/bytes.h"
-#include "cli/output.h"
 #include "cli/snapshot/common.h"
+#include "cli/snapshot/files.h"
 #include "snapshot/lazy.h"
 
 static volatile sig_atomic_t ended;
@@ -66,28 +65,6 @@ static int one_peer(const char *path, struct tide_error *err)
 	return rc ? rc : peer;
 }
 
-static int write_order(const struct lazy *l, const char *path,
-		       struct tide_error *err)
-{
-	struct output_file o;
-	int rc = output_open(&o, path, true, err);
-
-	if (rc)
-		return rc;
-	for (size_t i = 0; i < l->touched_count; i++) {
-		unsigned char word[8];
-
-		tide__put_le(word, l->touched[i], 8);
-		if (fwrite(word, 8, 1, o.file) != 1)
-			rc = fail(path, err);
-	}
-	if (rc) {
-		output_drop(&o);
-		return rc;
-	}
-	return output_close(&o, err);
-}
-
 static void show(const struct cli_parsed *p, const struct lazy *l)
 {
 	const struct lazy_stats *s = &l->stats;
@@ -130,7 +107,7 @@ static int serve(const struct cli_parsed *p, struct snap_chain *c,
 		rc = lazy_serve(&l, is_ended, NULL, err);
 	/* The first run makes the order; later ones only use it. */
 	if (!rc && order_path && !order)
-		rc = write_order(&l, order_path, err);
+		rc = snapshot_write_order(&l, order_path, err);
 	if (!rc)
 		show(p, &l);
 	free(order);

@@ -59,9 +59,9 @@ static int look(struct tide__target *target, int pid, struct tide_error *err)
 	}
 }
 
-int tide__attach_open(struct tide__attach *a, int pid,
-		      const struct tide__borrow_step *step,
-		      struct tide_error *err)
+static int open_any(struct tide__attach *a, int pid, bool serve,
+		    const struct tide__borrow_step *step,
+		    struct tide_error *err)
 {
 	struct tide__borrowed got;
 	int rc;
@@ -76,15 +76,28 @@ int tide__attach_open(struct tide__attach *a, int pid,
 		rc = open_files(a, err);
 	if (!rc) {
 		rc = tide__borrow_uffd(&got, &a->target, a->pidfd,
-				       PATIENCE_MS, step, err);
+				       PATIENCE_MS, serve, step, err);
 		a->uffd = got.uffd;
 		a->stopped_ns = got.stopped_ns;
 	}
-	if (!rc)
+	if (!rc && !serve)
 		rc = tide__uffd_enable(a->uffd, err);
 	if (rc)
 		tide__attach_close(a);
 	return rc;
+}
+
+int tide__attach_open(struct tide__attach *a, int pid,
+		      const struct tide__borrow_step *step,
+		      struct tide_error *err)
+{
+	return open_any(a, pid, false, step, err);
+}
+
+int tide__attach_serve(struct tide__attach *a, int pid,
+		       struct tide_error *err)
+{
+	return open_any(a, pid, true, NULL, err);
 }
 
 void tide__attach_close(struct tide__attach *a)

@@ -26,6 +26,12 @@ struct tide__attach {
 int tide__attach_open(struct tide__attach *a, int pid,
 		      const struct tide__borrow_step *step,
 		      struct tide_error *err);
+/*
+ * The same to serve its missing pages instead of tracking: its userfaultfd has
+ * had no features asked for yet.
+ */
+int tide__attach_serve(struct tide__attach *a, int pid,
+		       struct tide_error *err);
 /* It tracks no more. Idempotent. */
 void tide__attach_close(struct tide__attach *a);
 /* False: the process has ended. */

@@ -229,7 +229,7 @@ static int run_apart(struct tide__borrow *b)
 
 int tide__borrow_uffd(struct tide__borrowed *out,
 		      const struct tide__target *target, int pidfd,
-		      unsigned int patience_ms,
+		      unsigned int patience_ms, bool kernel_faults,
 		      const struct tide__borrow_step *steps,
 		      struct tide_error *err)
 {
@@ -237,6 +237,7 @@ int tide__borrow_uffd(struct tide__borrowed *out,
 	struct tide__borrow b = {
 		.target = target, .step = steps, .pidfd = pidfd,
 		.patience_ms = patience_ms, .out = out,
+		.kernel_faults = kernel_faults,
 		.err = err ? err : &own,
 	};
 	char path[32];

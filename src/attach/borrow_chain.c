@@ -102,7 +102,8 @@ int tide__borrow_lay_chain(struct tide__borrow *b)
 	uint64_t sp = tide__arch_stack(b->saved);
 	uint64_t at = (sp - bytes) & ~UINT64_C(63);
 	struct tide__stub_data data = {
-		.flags = O_CLOEXEC | O_NONBLOCK | TIDE__UFFD_USER_MODE_ONLY,
+		.flags = O_CLOEXEC | O_NONBLOCK | (b->kernel_faults ? 0 :
+				TIDE__UFFD_USER_MODE_ONLY),
 		.nap = { 0, 20000 },
 		.sigreturn = b->gadgets.sigreturn,
 		.cookie = b->cookie,

@@ -18,6 +18,7 @@ struct tide__borrow {
 	int pidfd;
 	int mem;		/* its /proc/PID/mem */
 	unsigned int patience_ms;
+	bool kernel_faults;
 	struct tide__borrowed *out;
 	struct tide_error *err;
 	int rc;

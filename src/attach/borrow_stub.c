@@ -124,6 +124,13 @@ int tide__borrow_fetch(struct tide__borrow *b)
 	if (rc)
 		return rc;
 	tide__borrow_at(b, 12);
+	if (d.fd == -EPERM && b->kernel_faults)
+		return tide_error_set(b->err, -EACCES, "attach",
+				      TIDE_NO_OFFSET, "process %d may not have "
+				      "its page faults served: it takes "
+				      "CAP_SYS_PTRACE for that process, or "
+				      "vm.unprivileged_userfaultfd=1",
+				      b->target->pid);
 	if (d.fd < 0 && d.fd > -4096)
 		return tide__borrow_fail(b, d.fd, "userfaultfd");
 	/* Or it waited long enough, and has closed it: once more. */

@@ -18,7 +18,7 @@
 #define EVENT_UNMAP 0x16
 #define ABSENT 0
 #define PRESENT 1
-#define GONE 2		/* given back: zeroes from now on */
+#define GONE 2		/* zeroes: given back, or never anything else */
 
 struct serving {
 	struct lazy *l;
@@ -184,13 +184,14 @@ static int on_fault(struct serving *s, uint64_t address)
 	if (!find(s, address, &r, &page))
 		return fail(s, -EPROTO, "a fault outside of every region");
 	count = l->region[r].page_bytes / SNAP_PAGE;
-	if (s->state[r][page] == PRESENT) {
-		/* Two vCPUs met at one page, or it is there since. */
-		wake(s, address & ~(l->region[r].page_bytes - 1),
-		     l->region[r].page_bytes);
-		return 0;
-	}
-	l->stats.faults++;
+	/*
+	 * Two vCPUs met at one page, and it is there: the kernel says so. Or it
+	 * was given back in a way that it tells nobody of (a hole in a memfd).
+	 */
+	if (s->state[r][page] == PRESENT)
+		set_state(s, r, page, count, GONE);
+	else
+		l->stats.faults++;
 	if (s->state[r][page] == ABSENT)
 		remember(l, l->region[r].offset_bytes / SNAP_PAGE + page);
 	do {
@@ -339,6 +340,24 @@ static int loop(struct serving *s, bool (*stop)(void *opaque), void *opaque)
 	return rc;
 }
 
+/* What is zeroes and was never there comes by itself, when it is touched. */
+static void skip_zeroes(struct serving *s, size_t r)
+{
+	const struct lazy_region *g = &s->l->region[r];
+	uint64_t pages = g->bytes / SNAP_PAGE, n;
+
+	if (g->page_bytes != SNAP_PAGE)
+		return;
+	for (uint64_t page = 0; page < pages; page += n ? n : 1) {
+		n = snap_chain_zeroes(s->l->chain, g->offset_bytes /
+				      SNAP_PAGE + page);
+		if (n > pages - page)
+			n = pages - page;
+		if (n)
+			set_state(s, r, page, n, GONE);
+	}
+}
+
 int lazy_serve(struct lazy *l, bool (*stop)(void *opaque), void *opaque,
 	       struct tide_error *err)
 {
@@ -356,6 +375,8 @@ int lazy_serve(struct lazy *l, bool (*stop)(void *opaque), void *opaque,
 	}
 	if (!s.bytes)
 		rc = -ENOMEM;
+	for (size_t r = 0; !rc && r < l->regions; r++)
+		skip_zeroes(&s, r);
 	rc = rc ? fail(&s, rc, "lazy restore") : loop(&s, stop, opaque);
 	for (size_t r = 0; r < l->regions; r++)
 		free(s.state[r]);

@@ -19,7 +19,7 @@ static bool is_of(const struct stat *st, const struct tide__ram_area *a)
 }
 
 /* The process has it open, too, mostly: then it takes no privilege. */
-static int open_descriptor(int pid, const struct tide__ram_area *a)
+static int open_descriptor(int pid, const struct tide__ram_area *a, int flags)
 {
 	char path[32];
 	struct dirent *e;
@@ -31,7 +31,7 @@ static int open_descriptor(int pid, const struct tide__ram_area *a)
 	d = opendir(path);
 	while (d && fd < 0 && (e = readdir(d)))
 		if (!fstatat(dirfd(d), e->d_name, &st, 0) && is_of(&st, a))
-			fd = openat(dirfd(d), e->d_name, O_RDONLY | O_CLOEXEC);
+			fd = openat(dirfd(d), e->d_name, flags | O_CLOEXEC);
 	if (d)
 		closedir(d);
 	return fd;
@@ -41,7 +41,7 @@ static int open_descriptor(int pid, const struct tide__ram_area *a)
  * The file behind a shared mapping. Behind a private one there is one, too,
  * which knows nothing of what was written to memory.
  */
-static int open_file(int pid, const struct tide__ram_area *a)
+static int open_file(int pid, const struct tide__ram_area *a, int flags)
 {
 	char path[80];
 	struct stat st;
@@ -53,9 +53,9 @@ static int open_file(int pid, const struct tide__ram_area *a)
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", pid,
 		 (unsigned long long)a->start,
 		 (unsigned long long)(a->start + a->len_bytes));
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = open(path, flags | O_CLOEXEC);
 	if (fd < 0)
-		fd = open_descriptor(pid, a);
+		fd = open_descriptor(pid, a, flags);
 	if (fd < 0 || (!fstat(fd, &st) && is_of(&st, a)))
 		return fd;
 	close(fd);
@@ -79,7 +79,7 @@ void snap_memory_open(struct snap_memory *m, int pid,
 				from->kind == TIDE__MAP_SHMEM ? 1 : 2,
 		};
 		memcpy(a->name, from->name, sizeof(a->name));
-		m->fd[i] = open_file(pid, from);
+		m->fd[i] = open_file(pid, from, O_RDONLY);
 		m->pages += a->pages;
 	}
 	m->areas = (uint32_t)ram->count;
@@ -180,4 +180,26 @@ uint64_t snap_memory_holes(const struct snap_memory *m, uint64_t page,
 	if (((uint64_t)data - at) / SNAP_PAGE < left)
 		return ((uint64_t)data - at) / SNAP_PAGE;
 	return left;
+}
+
+int snap_memory_empty(int pid, const struct tide__ram *ram,
+		      struct tide_error *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < ram->count; i++) {
+		const struct tide__ram_area *a = &ram->area[i];
+		int fd = open_file(pid, a, O_RDWR);
+
+		if (fd < 0 ||
+		    fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			      (off_t)a->offset_bytes, (off_t)a->len_bytes) < 0)
+			rc = tide_error_set(err, fd < 0 ? -EACCES : -errno,
+					    "snapshot", TIDE_NO_OFFSET,
+					    "the memory of process %d cannot "
+					    "be emptied (%s)", pid, a->name);
+		if (fd >= 0)
+			close(fd);
+	}
+	return rc;
 }

@@ -29,4 +29,11 @@ int snap_memory_read(const struct snap_memory *m, uint64_t page,
 uint64_t snap_memory_holes(const struct snap_memory *m, uint64_t page,
 			   uint64_t count);
 
+/*
+ * Shared memory of process @pid that nobody needs any more is emptied: each of
+ * its pages will be a fault again. 0 or -errno.
+ */
+int snap_memory_empty(int pid, const struct tide__ram *ram,
+		      struct tide_error *err);
+
 #endif

@@ -151,8 +151,8 @@ static void put_back(int fd, const void *what)
 	}
 }
 
-static int set_capability(struct vmm *vmm, const char *name, bool on,
-			  struct tide_error *err)
+int qemu_set_capability(struct vmm *vmm, const char *name, bool on,
+			struct tide_error *err)
 {
 	return qmp_ask(qemu_monitor(vmm), "migrate-set-capabilities",
 		       json_pack("{s:[{s:s, s:b}]}", "capabilities",
@@ -221,9 +221,9 @@ static int prepare(struct vmm *vmm, struct tide_error *err)
 	if (rc || !stream)
 		return rc;
 	if (q->undo.no_ignore)
-		rc = set_capability(vmm, "x-ignore-shared", true, err);
+		rc = qemu_set_capability(vmm, "x-ignore-shared", true, err);
 	if (!rc && q->undo.no_events)
-		rc = set_capability(vmm, "events", true, err);
+		rc = qemu_set_capability(vmm, "events", true, err);
 	return rc ? rc : give_file(q, err);
 }
 
@@ -267,7 +267,8 @@ static void switch_off(struct vmm *vmm, const char *capability)
 	struct timespec nap = { 0, 1000000 };
 
 	for (int i = 0; i < TRIES; i++) {
-		if (set_capability(vmm, capability, false, NULL) != -EREMOTEIO)
+		if (qemu_set_capability(vmm, capability, false, NULL) !=
+		    -EREMOTEIO)
 			return;
 		nanosleep(&nap, NULL);
 	}

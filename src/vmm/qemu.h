@@ -7,6 +7,8 @@
 #include "vmm/vmm.h"
 
 struct qmp *qemu_monitor(const struct vmm *vmm);
+int qemu_set_capability(struct vmm *vmm, const char *name, bool on,
+			struct tide_error *err);
 /* Of @ram only what is the guest's, and whether it is private. */
 int qemu_choose(struct vmm *vmm, struct tide__ram *ram,
 		struct tide_error *err);
