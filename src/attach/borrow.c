@@ -46,7 +46,11 @@
 #include "base/clock.h"
 
 #define MAX_THREADS 1024
-#define OTHERS_NS (150 * TIDE__MS)
+/*
+ * Others who attach hold a thread for a moment each, on a busy machine for a
+ * longer one. Who may not trace at all was told so when its memory was opened.
+ */
+#define OTHERS_NS (2000 * TIDE__MS)
 #define EINTR_NS (500 * TIDE__MS)
 
 static const char origin[] = "attach";
