@@ -295,6 +295,17 @@ int folder_replace(struct backup_folder *f, const struct backup_point *p,
 	return ret ? ret : carry_out(f, p, err);
 }
 
+/* Of a point that is there, under the names it has, and on one that is. */
+static bool may_replace(const struct backup_folder *f,
+			const struct backup_point *p)
+{
+	const struct backup_point *old = folder_find(f, p->number);
+
+	return old && !strcmp(old->image, p->image) &&
+	       old->size_bytes == p->size_bytes &&
+	       (!p->parent || folder_find(f, p->parent));
+}
+
 /* What another had decided, and not done. */
 static int finish_replace(struct backup_folder *f, struct tide_error *err)
 {
@@ -307,7 +318,8 @@ static int finish_replace(struct backup_folder *f, struct tide_error *err)
 		return 0; /* whoever needs it says what is wrong with it */
 	does = json_string_value(json_object_get(pending, "does"));
 	if (does && !strcmp(does, "replace"))
-		ret = get_point(json_object_get(pending, "point"), &p) ?
+		ret = get_point(json_object_get(pending, "point"), &p) &&
+		      may_replace(f, &p) ?
 			      carry_out(f, &p, err) :
 			      damaged(f, "pending.json says what cannot be",
 				      err);
