@@ -122,6 +122,8 @@ uint64_t tide_epoch_count(const struct tide_epoch *epoch)
 size_t tide_epoch_next(const struct tide_epoch *epoch, uint64_t *cursor,
 		       struct tide_range *ranges, size_t max)
 {
+	if (!epoch->pages_left)
+		return 0;	/* what is idle is not searched */
 	if (epoch->log.count)
 		return tide__log_ranges(&epoch->log, epoch->set->kernels,
 					cursor, ranges, max);

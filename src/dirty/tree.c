@@ -166,8 +166,12 @@ uint64_t tide__tree_used(const struct tide__tree *tree,
 		return used;
 	}
 	if (tree->levels == 2) {
-		for (; at < tree->words[1] && used <= most; at++)
-			used += tide__count_bits(load(tree, 1, at));
+		for (; at < tree->words[1] && used <= most; at++) {
+			uint64_t bits = load(tree, 1, at);
+
+			if (bits)	/* counting is a call */
+				used += tide__count_bits(bits);
+		}
 		return used;
 	}
 	while (used <= most) {
