@@ -83,10 +83,13 @@ void bench_print(const struct bench_options *options, const char *table,
 	for (size_t i = 0; i < n; i++) {
 		const struct bench_entry *e = &entries[i];
 		double ratio = e->median / entries[ours].median;
+		char shown[64];
 
 		if (!e->name)
 			continue;
-		bench_plot_add(table, row, e->name, e->median, e->low, e->high);
+		snprintf(shown, sizeof(shown), "%s%s", e->name,
+			 e->afresh ? " *" : "");
+		bench_plot_add(table, row, shown, e->median, e->low, e->high);
 		if (options->json)
 			printf("{\"table\":\"%s\",\"row\":\"%s\",\"name\":\"%s"
 			       "\",\"median_ns\":%.0f,\"low_ns\":%.0f,"

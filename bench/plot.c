@@ -109,15 +109,20 @@ static double y_of(const struct axes *a, double ns)
 	return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM);
 }
 
-static void put_text(FILE *f, double x, double y, const char *how,
-		     const char *text)
+void bench_plot_text(FILE *f, const char *text)
 {
-	fprintf(f, "<text x=\"%.1f\" y=\"%.1f\" %s>", x, y, how);
 	for (; *text; text++)
 		if (*text == '<' || *text == '&')
 			fputs(*text == '<' ? "&lt;" : "&amp;", f);
 		else
 			fputc(*text, f);
+}
+
+static void put_text(FILE *f, double x, double y, const char *how,
+		     const char *text)
+{
+	fprintf(f, "<text x=\"%.1f\" y=\"%.1f\" %s>", x, y, how);
+	bench_plot_text(f, text);
 	fputs("</text>\n", f);
 }
 
@@ -195,20 +200,10 @@ static void put_line(FILE *f, const struct axes *a, const char *table,
 	put_text(f, WIDTH - RIGHT + 46, legend + 4, "", a->name[name]);
 }
 
-static int write_table(const char *folder, const char *table, bool force,
-		       struct tide_error *err)
+static void put_picture(FILE *f, const char *table)
 {
 	struct axes a = find_axes(table);
-	struct output_file out;
-	char path[4096];
-	int ret;
-	FILE *f;
 
-	snprintf(path, sizeof(path), "%s/%s.svg", folder, table);
-	ret = output_open(&out, path, force, err);
-	if (ret < 0)
-		return ret;
-	f = out.file;
 	fprintf(f, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d "
 		   "%d\" font-family=\"sans-serif\" font-size=\"12\">\n"
 		   "<style>text{fill:#444}.grid{stroke:#8884}"
@@ -222,22 +217,103 @@ static int write_table(const char *folder, const char *table, bool force,
 	for (int n = a.names - 1; n >= 0; n--)
 		put_line(f, &a, table, n);
 	fputs("</svg>\n", f);
+}
+
+static int write_table(const char *folder, const char *table, bool force,
+		       struct tide_error *err)
+{
+	struct output_file out;
+	char path[4096];
+	int ret;
+
+	snprintf(path, sizeof(path), "%s/%s.svg", folder, table);
+	ret = output_open(&out, path, force, err);
+	if (ret < 0)
+		return ret;
+	put_picture(out.file, table);
 	return output_close(&out, err);
+}
+
+/* The table of point @i has none before it. */
+static bool is_first(size_t i)
+{
+	for (size_t k = 0; k < i; k++)
+		if (!strcmp(points[k].table, points[i].table))
+			return false;
+	return true;
+}
+
+static void put_time(FILE *f, double ns)
+{
+	static const char *const units[] = { "ns", "us", "ms", "s" };
+	int unit = 0;
+
+	for (; unit < 3 && ns >= 1000; unit++)
+		ns /= 1000;
+	fprintf(f, ns < 10 ? "%.2f %s" : ns < 100 ? "%.1f %s" : "%.0f %s", ns,
+		units[unit]);
+}
+
+static void put_cell(FILE *f, const char *table, const char *row,
+		     const char *name)
+{
+	fputs("<td>", f);
+	for (size_t i = 0; i < count; i++) {
+		const struct point *p = &points[i];
+
+		if (strcmp(p->table, table) || strcmp(p->row, row) ||
+		    strcmp(p->name, name))
+			continue;
+		put_time(f, p->median);
+		fputs(" [", f);
+		put_time(f, p->low);
+		fputs(", ", f);
+		put_time(f, p->high);
+		fputs("]", f);
+		break;
+	}
+	fputs("</td>", f);
+}
+
+void bench_plot_page(FILE *f)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct axes a;
+
+		if (!is_first(i))
+			continue;
+		a = find_axes(points[i].table);
+		fputs("<h2>", f);
+		bench_plot_text(f, points[i].table);
+		fputs("</h2>\n<table>\n<tr><th></th>", f);
+		for (int n = 0; n < a.names; n++) {
+			fputs("<th>", f);
+			bench_plot_text(f, a.name[n]);
+			fputs("</th>", f);
+		}
+		fputs("</tr>\n", f);
+		for (int r = 0; r < a.rows; r++) {
+			fputs("<tr><th>", f);
+			bench_plot_text(f, a.row[r]);
+			fputs("</th>", f);
+			for (int n = 0; n < a.names; n++)
+				put_cell(f, points[i].table, a.row[r],
+					 a.name[n]);
+			fputs("</tr>\n", f);
+		}
+		fputs("</table>\n", f);
+		put_picture(f, points[i].table);
+	}
 }
 
 int bench_plot_write(const char *folder, bool force, struct tide_error *err)
 {
 	int ret = 0;
 
-	for (size_t i = 0; ret == 0 && i < count; i++) {
-		bool seen = false;
-
-		for (size_t k = 0; k < i && !seen; k++)
-			seen = !strcmp(points[k].table, points[i].table);
-		if (!seen)
+	for (size_t i = 0; ret == 0 && i < count; i++)
+		if (is_first(i))
 			ret = write_table(folder, points[i].table, force,
 					  err);
-	}
 	free(points);
 	points = NULL;
 	count = room = 0;

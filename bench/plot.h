@@ -7,6 +7,7 @@
 #define BENCH_PLOT_H
 
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "tidemark/error.h"
 
@@ -18,5 +19,9 @@ void bench_plot_add(const char *table, const char *row, const char *name,
  * or -errno with the path. A picture that is there is replaced if @force.
  */
 int bench_plot_write(const char *folder, bool force, struct tide_error *err);
+/* The tables as HTML, each with its picture. */
+void bench_plot_page(FILE *f);
+/* @text as HTML or SVG has it. */
+void bench_plot_text(FILE *f, const char *text);
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "bench/benches.h"
 #include "bench/plot.h"
+#include "bench/report.h"
 #include "bench/rivals/rust/rust.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -96,7 +97,9 @@ static int run(const struct cli_parsed *p)
 		.reps = (unsigned int)cli_number(p, "reps"),
 	};
 
-	const char *plots;
+	const char *plots = cli_text(p, "plots"), *report = cli_text(p, "report");
+	bool force = cli_flag(p, "force");
+	struct tide_error err;
 	int code;
 
 	if (p->argc > 1)
@@ -114,15 +117,14 @@ static int run(const struct cli_parsed *p)
 	o.reps |= 1;
 	if (o.reps > BENCH_MOST_REPS)
 		o.reps = BENCH_MOST_REPS;
+	/* An hour of measuring is not to end at a name. */
+	if (report && output_check(report, force, &err) < 0)
+		return cli_fail(p->command, CLI_FAILED, "%s", err.text);
 	code = run_tables(p->argc ? p->argv[0] : NULL, &o);
-	plots = cli_text(p, "plots");
-	if (plots) {
-		struct tide_error err;
-
-		if (bench_plot_write(plots, cli_flag(p, "force"), &err) < 0)
-			return cli_fail(p->command, CLI_FAILED, "%s",
-					err.text);
-	}
+	if (report && bench_report_write(report, force, &o, &err) < 0)
+		return cli_fail(p->command, CLI_FAILED, "%s", err.text);
+	if (plots && bench_plot_write(plots, force, &err) < 0)
+		return cli_fail(p->command, CLI_FAILED, "%s", err.text);
 	return code;
 }
 
@@ -144,6 +146,8 @@ static const struct cli_option options[] = {
 	  "scan: empty the caches before each turn" },
 	{ "plots", "FOLDER", CLI_TEXT, NULL,
 	  "also draw each table as FOLDER/TABLE.svg" },
+	{ "report", "FILE", CLI_TEXT, NULL,
+	  "also write a page (HTML) with the machine, all tables and pictures" },
 	OPT_FORCE,
 	{ "image", "FILE", CLI_TEXT, NULL,
 	  "disk: this image, which is overwritten, not ones made for it" },

@@ -7,7 +7,7 @@
 cd "$SRC" || exit 1		# recorded traces are looked for beside it
 for table in scan cut compact mark slots kinds; do
 	"$TIDEMARK" bench "$table" --quick --reps=1 --json --plots="$dir" \
-		>"$dir/$table.json" 2>"$dir/err" ||
+		--report="$dir/$table.html" >"$dir/$table.json" 2>"$dir/err" ||
 		fail "bench $table: $(cat "$dir/err")"
 	python3 - "$dir/$table.json" "$table" <<'P' || fail "bench $table: JSON"
 import json, sys
@@ -32,6 +32,12 @@ grep -q "$dir/none" "$dir/err" || fail "$(cat "$dir/err")"
 python3 - "$dir" <<'P' || fail "plots"
 import glob, sys
 import xml.etree.ElementTree as tree
+for page in glob.glob(sys.argv[1] + "/*.html"):
+    root = tree.parse(page).getroot()
+    facts = [t.text for t in root.iter("th")]
+    assert "processor" in facts and "kernels" in facts, facts
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}svg"))) >= 1, page
+    assert len(list(root.iter("table"))) >= 2, page
 found = glob.glob(sys.argv[1] + "/*.svg")
 assert len(found) >= 5, found
 for f in found:

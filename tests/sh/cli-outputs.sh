@@ -60,6 +60,8 @@ grep -q '</svg>' p.svg || fail "no picture"
 mkdir plots
 echo precious >plots/mark.svg
 stays plots/mark.svg bench mark --quick --reps=1 --plots=plots
+echo precious >page.html
+stays page.html bench mark --quick --reps=1 --report=page.html
 echo "ok - pictures"
 
 start_near --slots=1
