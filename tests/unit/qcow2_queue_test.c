@@ -11,7 +11,8 @@
  * And the power goes under a queue: what a unit may then hold is the last
  * value that a flush covered, or any that was on its way since.
  *
- * A part of the shapes by default; with CAMPAIGN set 200 runs over all.
+ * A part of the shapes by default; with CAMPAIGN set 200 runs over all. ONLY
+ * names one of the tests.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -400,8 +401,11 @@ static void random_requests(void **state)
 	unsigned int runs = campaign ? 200 : 2 * SHAPES;
 
 	(void)state;
-	for (unsigned int n = 0; n < runs; n++)
+	for (unsigned int n = 0; n < runs; n++) {
 		numbered_run(n, campaign ? 12000 : 1500, seed + 100 * n);
+		if (n % 20 == 19)
+			print_message("# %u of %u runs\n", n + 1, runs);
+	}
 	print_message("# %u runs over %zu shapes: no fault\n", runs, SHAPES);
 }
 
@@ -665,6 +669,8 @@ int main(void)
 		cmocka_unit_test(power_cuts),
 	};
 
+	if (getenv("ONLY"))
+		cmocka_set_test_filter(getenv("ONLY"));
 	return cmocka_run_group_tests_name("qcow2_queue", tests, setup,
 					   teardown);
 }

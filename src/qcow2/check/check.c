@@ -220,16 +220,6 @@ static void notes(struct check *c)
 					  "written to without them");
 }
 
-static void count_used(struct check *c)
-{
-	for (uint64_t i = 0; i < c->census.page_count; i++) {
-		const struct qcow2_census_page *p = c->census.pages[i];
-
-		for (uint32_t k = 0; p && k < CENSUS_PAGE_CLUSTERS; k++)
-			c->out.used_clusters += p->refs[k] != 0;
-	}
-}
-
 static int run(struct check *c)
 {
 	struct qcow2_visitor v = { c, each_place, check_l2_count, each_defect };
@@ -248,7 +238,7 @@ static int run(struct check *c)
 		rc = check_counts(c);
 	if (!rc)
 		rc = check_copied(c);
-	count_used(c);
+	c->out.used_clusters = qcow2_census_used(&c->census);
 	return rc;
 }
 

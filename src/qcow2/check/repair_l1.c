@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * An L1 table that the file does not hold, or not to its end.
+ * An L1 table that the file does not hold, or not to its end, or that is longer
+ * than the disk needs and lies on something else with the rest.
  *
  * First the header's two fields are doubted: with one bit of the offset or of
  * the length the other way, or with the length that the disk needs, is every
  * reference and every count right? Then that is what was meant.
  *
- * Else what is missed is gone, and if that loss is accepted it becomes zeroes:
- * the file is made longer, or, where not even the first entry is there, an
- * empty table is put behind its end, and one write of the header names it. What
- * else led behind the end and now meets that table is settled like all that
- * claims another's clusters.
+ * Else, if loss is accepted: entries that the disk does not need are cut off,
+ * where they are not there or another's; nobody could read through them. What
+ * is missed of the others becomes zeroes: the file is made longer, or, where
+ * not even the first entry is there, an empty table is put behind its end, and
+ * one write of the header names it. What else led behind the end and now meets
+ * that table is settled like all that claims another's clusters.
  */
 #include "qcow2/check/repair_tables.h"
 
@@ -19,11 +21,17 @@ static uint32_t span_bits(const struct repair *x)
 	return x->h.cluster_bits + qcow2_l2_bits(&x->h);
 }
 
-/* Entries that map the disk. */
-static uint64_t needed(const struct repair *x)
+/* Is what the disk does not need of it not there, or another's? */
+static bool has_foreign_end(const struct repair *x)
 {
-	return x->h.size_bytes ? ((x->h.size_bytes - 1) >> span_bits(x)) + 1 :
-				 0;
+	uint64_t end = x->h.l1_offset + 8ull * x->h.l1_entries;
+	uint64_t from = x->h.l1_offset + 8ull * qcow2_l1_needed(&x->h);
+
+	from = (from + x->cluster - 1) & -x->cluster;
+	if (x->h.l1_entries <= qcow2_l1_needed(&x->h) || from >= end)
+		return false;
+	return x->h.flaws & QCOW2_FLAW_L1 ||
+	       !repair_alone(x, from, end - from, QCOW2_SECTION_L1);
 }
 
 /* Is all in order if the table is the one of @h? */
@@ -33,11 +41,12 @@ static int try_table(struct repair *x, struct qcow2_header *h, bool *fit)
 	int rc = 0;
 
 	*fit = false;
-	if (!h->l1_offset || h->l1_offset & (x->cluster - 1) ||
-	    h->l1_entries < needed(x) ||
-	    qcow2_l1_readable(h, x->r->size_bytes) != h->l1_entries)
-		return 0;
 	h->flaws &= ~(uint32_t)QCOW2_FLAW_L1;
+	if (!h->l1_offset || h->l1_offset & (x->cluster - 1) ||
+	    h->l1_entries < qcow2_l1_needed(h) ||
+	    h->l1_offset > x->r->size_bytes ||
+	    8ull * h->l1_entries > x->r->size_bytes - h->l1_offset)
+		return 0;
 	rc = repair_proves_l1(x, h->l1_offset, h->l1_entries, &proven);
 	return rc || !proven ? rc : repair_fits(x, h, fit);
 }
@@ -49,7 +58,7 @@ static int try_lengths(struct repair *x, struct qcow2_header *out, bool *fit)
 	*fit = false;
 	for (uint32_t bit = 0; bit <= 32 && !rc && !*fit; bit++) {
 		*out = x->h;
-		out->l1_entries = bit == 32 ? (uint32_t)needed(x) :
+		out->l1_entries = bit == 32 ? qcow2_l1_needed(&x->h) :
 					      x->h.l1_entries ^ 1u << bit;
 		rc = try_table(x, out, fit);
 	}
@@ -75,10 +84,10 @@ int repair_l1_fields(struct repair *x)
 	bool fit;
 	int rc;
 
-	if (!(x->h.flaws & QCOW2_FLAW_L1))
+	if (!(x->h.flaws & QCOW2_FLAW_L1) && !has_foreign_end(x))
 		return 0;
 	rc = try_lengths(x, &h, &fit);
-	if (!rc && !fit)
+	if (!rc && !fit && x->h.flaws & QCOW2_FLAW_L1)
 		rc = try_offsets(x, &h, &fit);
 	if (rc || !fit)
 		return rc;
@@ -102,9 +111,8 @@ static void lose(struct repair *x, uint64_t there)
 		.length_bytes = (x->h.l1_entries - there) << span_bits(x),
 	};
 
-	if (there < needed(x))
-		repair_lose(x, &e, "its part of the L1 table is past the end "
-				   "of the file");
+	repair_lose(x, &e, "its part of the L1 table is past the end of the "
+			   "file");
 }
 
 /* Zeroes where the table is, or where one is to be. */
@@ -123,24 +131,49 @@ static int put_zeroes(struct repair *x)
 	return rc;
 }
 
-int repair_l1(struct repair *x)
+/* Nothing of the disk goes with it. */
+static int cut_end(struct repair *x)
+{
+	uint32_t had = x->h.l1_entries, needed = qcow2_l1_needed(&x->h);
+	int rc = repair_field(x, 36, needed, 4);
+
+	if (!rc)
+		repair_say(x, "L1 table: has %u entries, of which the disk "
+			   "needs %u; the others were not its own", had, needed);
+	return rc ? rc : repair_look(x);
+}
+
+static int fill_end(struct repair *x)
 {
 	uint32_t there = qcow2_l1_readable(&x->h, x->r->size_bytes);
+	uint32_t all = x->h.l1_entries;
 	int rc;
 
-	if (!(x->h.flaws & QCOW2_FLAW_L1))
-		return 0;
-	if (!x->options->accept_loss || x->doubtful) {
-		repair_say(x, "kept: of %u entries of the L1 table the file "
-			   "holds %u; nothing is freed while that is open",
-			   x->h.l1_entries, there);
-		return 0;
-	}
 	lose(x, there);
 	rc = put_zeroes(x);
 	if (!rc)
 		repair_say(x, "L1 table: %u of %u entries were past the end of "
-			   "the file, and are zeroes now",
-			   x->h.l1_entries - there, x->h.l1_entries);
+			   "the file, and are zeroes now", all - there, all);
 	return rc ? rc : repair_look(x);
+}
+
+int repair_l1(struct repair *x)
+{
+	uint32_t there = qcow2_l1_readable(&x->h, x->r->size_bytes);
+	bool foreign = has_foreign_end(x);
+	int rc = 0;
+
+	if (!(x->h.flaws & QCOW2_FLAW_L1) && !foreign)
+		return 0;
+	if (!x->options->accept_loss || x->doubtful) {
+		repair_say(x, "kept: of %u entries of the L1 table %u can be "
+			   "its own; nothing is freed while that is open",
+			   x->h.l1_entries,
+			   foreign && there > qcow2_l1_needed(&x->h) ?
+				   qcow2_l1_needed(&x->h) : there);
+		return 0;
+	}
+	if (foreign)
+		rc = cut_end(x);
+	return rc || !(x->h.flaws & QCOW2_FLAW_L1) ? rc : fill_end(x);
 }

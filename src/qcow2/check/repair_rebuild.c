@@ -34,17 +34,14 @@ static int forget(void *opaque, const struct qcow2_place *p)
 	struct repair *x = opaque;
 	uint64_t i = p->offset_bytes / x->cluster;
 	uint64_t end = i + (p->length_bytes + x->cluster - 1) / x->cluster;
-	struct qcow2_census_page *page;
+	int rc = 0;
 
 	if (p->section != QCOW2_SECTION_REFCOUNT_BLOCK &&
 	    p->section != QCOW2_SECTION_REFCOUNT_TABLE)
 		return 0;
-	for (; i < end && i < x->census.clusters; i++) {
-		page = x->census.pages[i / CENSUS_PAGE_CLUSTERS];
-		if (page && page->refs[i % CENSUS_PAGE_CLUSTERS])
-			page->refs[i % CENSUS_PAGE_CLUSTERS]--;
-	}
-	return 0;
+	for (; i < end && i < x->census.clusters && !rc; i++)
+		rc = qcow2_census_take(&x->census, i);
+	return rc ? repair_no_memory(x) : 0;
 }
 
 static int ignore(void *opaque, const struct qcow2_defect *d)

@@ -146,16 +146,6 @@ static inline uint64_t qcow2_cluster_bytes(const struct qcow2_header *h)
 {
 	return 1ull << h->cluster_bits;
 }
-/* Entries of the L1 table that are whole in a file of @file_bytes. */
-static inline uint32_t qcow2_l1_readable(const struct qcow2_header *h,
-					 uint64_t file_bytes)
-{
-	uint64_t there = h->l1_offset < file_bytes ?
-				 (file_bytes - h->l1_offset) / 8 :
-				 0;
-
-	return there < h->l1_entries ? (uint32_t)there : h->l1_entries;
-}
 /* Bytes of one L2 entry: 8, or 16 with extended L2. */
 static inline uint32_t qcow2_l2_entry_bytes(const struct qcow2_header *h)
 {
@@ -166,6 +156,30 @@ static inline uint32_t qcow2_l2_bits(const struct qcow2_header *h)
 {
 	return h->cluster_bits -
 	       (h->incompatible & QCOW2_INCOMPAT_EXTENDED_L2 ? 4 : 3);
+}
+/* Entries of the L1 table that map the disk; more mean nothing to it. */
+static inline uint32_t qcow2_l1_needed(const struct qcow2_header *h)
+{
+	uint32_t shift = h->cluster_bits + qcow2_l2_bits(h);
+
+	return h->size_bytes ?
+		       (uint32_t)((h->size_bytes - 1) >> shift) + 1 : 0;
+}
+/*
+ * Entries of the L1 table that may be believed in a file of @file_bytes: of a
+ * table that is not all there, those that are, and that the disk needs.
+ */
+static inline uint32_t qcow2_l1_readable(const struct qcow2_header *h,
+					 uint64_t file_bytes)
+{
+	uint64_t there = h->l1_offset < file_bytes ?
+				 (file_bytes - h->l1_offset) / 8 :
+				 0;
+	uint32_t needed = qcow2_l1_needed(h);
+
+	if (!(h->flaws & QCOW2_FLAW_L1))
+		return h->l1_entries;
+	return there < needed ? (uint32_t)there : needed;
 }
 /* log2 of the host clusters that one refcount block counts. */
 static inline uint32_t qcow2_refblock_bits(const struct qcow2_header *h)
