@@ -28,6 +28,7 @@ static const struct table {
 	{ "disk", bench_disk },
 	{ "gap", bench_gap },
 	{ "kinds", bench_kinds },
+	{ "travel", bench_travel },
 };
 
 #define LEAST_GUEST (UINT64_C(1) << 30)

@@ -50,6 +50,7 @@ const struct cli_command *const cli_commands[] = {
 	&cli_bitmap_import,
 	&cli_bitmap_export_stream,
 	&cli_bitmap_import_stream,
+	&cli_bitmap_estimate,
 	&cli_bitmap_list,
 	&cli_bitmap_info,
 	&cli_diff,

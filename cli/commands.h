@@ -54,7 +54,7 @@ extern const struct cli_command cli_ctl, cli_diff, cli_mirror, cli_checkpoint_cr
     cli_bitmap_remove, cli_bitmap_clear, cli_bitmap_enable,
     cli_bitmap_disable, cli_bitmap_rename, cli_bitmap_merge, cli_bitmap_list,
     cli_bitmap_info, cli_bitmap_export, cli_bitmap_import,
-    cli_bitmap_export_stream, cli_bitmap_import_stream;
+    cli_bitmap_export_stream, cli_bitmap_import_stream, cli_bitmap_estimate;
 extern const struct cli_command cli_qcow2_info, cli_qcow2_check,
     cli_qcow2_map, cli_qcow2_repair, cli_qcow2_guard, cli_qcow2_create;
 

@@ -5,7 +5,7 @@
 . "$SRC/tests/sh/lib.sh"
 
 cd "$SRC" || exit 1		# recorded traces are looked for beside it
-for table in scan cut compact mark slots kinds; do
+for table in scan cut compact mark slots kinds travel; do
 	"$TIDEMARK" bench "$table" --quick --reps=1 --json --plots="$dir" \
 		--report="$dir/$table.html" >"$dir/$table.json" 2>"$dir/err" ||
 		fail "bench $table: $(cat "$dir/err")"
