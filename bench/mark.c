@@ -190,6 +190,8 @@ static int one_space(const struct bench_options *o, uint64_t bytes)
 	struct world w = { .pages = bytes / 4096, .words = bytes / 4096 / 64,
 			   .lock = PTHREAD_MUTEX_INITIALIZER };
 
+	unsigned int most = o->cpu ? 1 : o->quick ? 2 : MOST_THREADS;
+
 	if (tide_set_create(&w.set, w.pages, NULL))
 		return 1;
 	w.map = bench_memory(w.words * 8, !o->plain);
@@ -198,9 +200,8 @@ static int one_space(const struct bench_options *o, uint64_t bytes)
 	tide_set_mark_range(w.set, 0, w.pages);
 	for (unsigned int i = 0; i < MOST_THREADS; i++)
 		w.page[i] = bench_memory(MARKS * sizeof(uint32_t), true);
-	for (int kind = 0; kind < 3; kind++)
-		for (w.threads = 1; w.threads <= (o->cpu ? 1 : MOST_THREADS);
-		     w.threads *= 2) {
+	for (int kind = 0; kind < (o->quick ? 2 : 3); kind++)
+		for (w.threads = 1; w.threads <= most; w.threads *= 2) {
 			uint64_t seed = o->seed;
 			char row[32];
 
