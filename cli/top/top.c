@@ -16,7 +16,9 @@
 
 #include "attach/target.h"
 #include "base/clock.h"
+#include "cli/output.h"
 #include "cli/top/show.h"
+#include "cli/top/svg.h"
 
 #define MOST 256
 
@@ -25,6 +27,8 @@ struct top {
 	struct top_vm *vm;
 	size_t count;
 	struct top_view view;
+	struct top_picture picture;
+	const char *svg;	/* NULL: none is drawn */
 	uint64_t interval_ns, least, rounds;
 	bool json, screen, named;
 	struct termios before;
@@ -73,6 +77,8 @@ static void look_at_all(struct top *t)
 		struct top_vm *v = &t->vm[i];
 
 		top_vm_look(v, t->least);
+		if (t->svg && !v->err.code && v->looks)
+			top_picture_add(&t->picture, v);
 		if (!t->named &&
 		    (v->ended || tide__target_look(&now, v->pid, v->pid, NULL) ||
 		     now.started != v->started))
@@ -177,6 +183,11 @@ static int parse(struct top *t)
 	const struct cli_parsed *p = t->p;
 	bool tty = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 
+	struct tide_error err;
+
+	t->svg = cli_text(p, "svg");
+	if (t->svg && output_check(t->svg, cli_flag(p, "force"), &err))
+		return cli_fail(p->command, CLI_FAILED, "%s", err.text);
 	t->json = cli_flag(p, "json");
 	t->interval_ns = cli_number(p, "interval") * 1000000;
 	t->least = cli_number(p, "least");
@@ -185,6 +196,7 @@ static int parse(struct top *t)
 		.downtime_ms = (double)cli_number(p, "downtime"),
 		.interval_s = (double)t->interval_ns / 1e9, .order = 'd',
 	};
+	t->picture.interval_s = t->view.interval_s;
 	t->screen = tty && !t->json && !cli_flag(p, "plain");
 	/* A script gets one answer unless it asks for more. */
 	t->rounds = cli_text(p, "count") ? cli_number(p, "count")
@@ -222,6 +234,17 @@ static int verdict(const struct top *t)
 	return CLI_OK;
 }
 
+static int write_picture(const struct top *t, int code)
+{
+	struct tide_error err;
+
+	if (!t->svg || code != CLI_OK ||
+	    !top_picture_write(&t->picture, t->svg, cli_flag(t->p, "force"),
+			       &err))
+		return code;
+	return cli_fail(t->p->command, CLI_FAILED, "%s", err.text);
+}
+
 static int run(const struct cli_parsed *p)
 {
 	struct sigaction act = { .sa_handler = on_signal };
@@ -243,8 +266,9 @@ static int run(const struct cli_parsed *p)
 			enter_screen(&t);
 		run_rounds(&t);
 		leave_screen(&t);
-		code = verdict(&t);
+		code = write_picture(&t, verdict(&t));
 	}
+	top_picture_free(&t.picture);
 	for (size_t i = 0; i < t.count; i++)
 		top_vm_close(&t.vm[i]);
 	free(t.vm);
@@ -264,6 +288,9 @@ static const struct cli_option options[] = {
 	  1, 3600000 },
 	{ "least", "SIZE", CLI_SIZE, "0",
 	  "memory in pieces of at least this; 0: an eighth of the largest" },
+	{ "svg", "FILE", CLI_TEXT, NULL,
+	  "at the end, all that was seen as a picture" },
+	OPT_FORCE,
 	{ "plain", NULL, CLI_FLAG, NULL, "lines, also at a terminal" },
 	{ "json", NULL, CLI_FLAG, NULL, "print one JSON object a look" },
 	{ NULL, NULL, CLI_FLAG, NULL, NULL },

@@ -87,6 +87,19 @@ P
 timeout 90 python3 term.py "$tm" "$w" || fail "on a terminal"
 echo "ok - on a terminal"
 
+# --- as a picture ---
+timeout 100 "$tm" top --interval=100 --count=5 --svg=top.svg "$w" >out 2>err || fail "svg: $(cat err)"
+python3 - "$w" <<'P' || fail "the picture"
+import sys, xml.etree.ElementTree as ET
+root = ET.parse('top.svg').getroot()
+text = [t.text for t in root.iter('{http://www.w3.org/2000/svg}text')]
+assert len(text) == 1 and f'({sys.argv[1]})' in text[0], text
+blue = [r for r in root.iter('{http://www.w3.org/2000/svg}rect') if r.get('fill') == '#1a56a0']
+assert len(blue) == 5, len(blue)
+P
+"$tm" top --interval=100 --svg=top.svg "$w" 2>err && fail "over a picture"
+echo "ok - as a picture"
+
 # --- recorded from outside ---
 mkdir rec
 timeout 60 "$tm" trace record --pid="$w" --rounds=5 --interval=200 rec >out 2>err ||
