@@ -45,7 +45,20 @@ struct qemu {
 	unsigned int asked;
 	bool over, failed;	/* that stream, by its events */
 	uint64_t stopped_us, resumed_us;	/* by its own clock */
+	/*
+	 * What it gave while its owner had it paused: it gives that only once
+	 * (its state is "postmigrate" then), and it is true until it runs.
+	 */
+	void *kept;
+	size_t kept_bytes;
+	bool use_kept;
 };
+
+static void forget_kept(struct qemu *q)
+{
+	free(q->kept);
+	q->kept = NULL;
+}
 
 struct qmp *qemu_monitor(const struct vmm *vmm)
 {
@@ -71,6 +84,8 @@ static void on_event(void *opaque, const char *name, const json_t *event)
 		q->stopped_us = event_us(event);
 	else if (!strcmp(name, "RESUME"))
 		q->resumed_us = event_us(event);
+	if (!strcmp(name, "RESUME"))
+		forget_kept(q);
 	if (strcmp(name, "MIGRATION") || !status)
 		return;
 	q->failed = !strcmp(status, "failed") || !strcmp(status, "cancelled");
@@ -113,6 +128,7 @@ static void close_it(struct vmm *vmm)
 	if (q->devices_fd >= 0)
 		close(q->devices_fd);
 	qmp_close(q->qmp);
+	forget_kept(q);
 	free(q);
 	vmm->impl = NULL;
 }
@@ -205,7 +221,12 @@ static int prepare(struct vmm *vmm, struct tide_error *err)
 	bool stream = !vmm->private_memory && !vmm->memory_only;
 	json_t *status = NULL;
 	int rc = qmp_ask(q->qmp, "query-status", NULL, -1, &status, err);
+	const char *name = json_string_value(json_object_get(status,
+							     "status"));
 
+	q->use_kept = name && !strcmp(name, "postmigrate") && q->kept;
+	if (q->use_kept)
+		stream = false;
 	q->undo = (struct undo){
 		json_is_true(json_object_get(status, "running")), false, false
 	};
@@ -227,14 +248,31 @@ static int prepare(struct vmm *vmm, struct tide_error *err)
 	return rc ? rc : give_file(q, err);
 }
 
+/* Whom its owner paused since we asked first stays so. */
+static int await_stop(struct vmm *vmm, unsigned int asked, unsigned int stop,
+		      struct tide_error *err)
+{
+	struct qemu *q = vmm->impl;
+	json_t *status = NULL;
+	int rc = qmp_await(q->qmp, asked, &status, err);
+
+	if (!rc && !json_is_true(json_object_get(status, "running")))
+		q->stopping = vmm->was_running = false;
+	json_decref(status);
+	return rc ? rc : qmp_await(q->qmp, stop, NULL, err);
+}
+
 static int pause_it(struct vmm *vmm, struct tide_error *err)
 {
 	struct qemu *q = vmm->impl;
-	unsigned int stop = 0;
+	bool ran = vmm->was_running;
+	unsigned int asked = 0, stop = 0;
 	int rc = 0;
 
-	q->stopping = vmm->was_running;
-	if (vmm->was_running)
+	q->stopping = ran;
+	if (ran)
+		rc = qmp_send(q->qmp, "query-status", NULL, -1, &asked, err);
+	if (ran && !rc)
 		rc = qmp_send(q->qmp, "stop", NULL, -1, &stop, err);
 	if (!rc && q->given) {
 		q->streaming = true;
@@ -243,9 +281,7 @@ static int pause_it(struct vmm *vmm, struct tide_error *err)
 			      json_pack("{s:s}", "uri", "fd:" FD_NAME), -1,
 			      &q->asked, err);
 	}
-	if (!rc && vmm->was_running)
-		rc = qmp_await(q->qmp, stop, NULL, err);
-	return rc;
+	return rc || !ran ? rc : await_stop(vmm, asked, stop, err);
 }
 
 /* While a stream ends it may say "not yet". */
@@ -345,6 +381,16 @@ static int await_stream(struct qemu *q, struct tide_error *err)
 	return rc < 0 ? rc : 0;
 }
 
+/* If there is no memory for it, the next snapshot of this pause is refused. */
+static void keep(struct qemu *q, const void *bytes, size_t n)
+{
+	forget_kept(q);
+	q->kept = n ? malloc(n) : NULL;
+	q->kept_bytes = n;
+	if (q->kept)
+		memcpy(q->kept, bytes, n);
+}
+
 static int devices(struct vmm *vmm, void **bytes, size_t *n,
 		   struct tide_error *err)
 {
@@ -358,6 +404,15 @@ static int devices(struct vmm *vmm, void **bytes, size_t *n,
 				      "devices come with shared memory only "
 				      "(-object memory-backend-memfd,share="
 				      "on); or --memory-only");
+	if (q->use_kept) {
+		*bytes = malloc(q->kept_bytes);
+		if (!*bytes)
+			return tide_error_set(err, -ENOMEM, "vmm",
+					      TIDE_NO_OFFSET, "no memory");
+		memcpy(*bytes, q->kept, q->kept_bytes);
+		*n = q->kept_bytes;
+		return 0;
+	}
 	rc = qmp_await(q->qmp, q->asked, NULL, err);
 	if (rc == -EREMOTEIO)
 		q->streaming = false;	/* one that runs is not ours */
@@ -375,6 +430,8 @@ static int devices(struct vmm *vmm, void **bytes, size_t *n,
 				      "QEMU's devices cannot be read back");
 	}
 	*n = (size_t)length;
+	if (!vmm->was_running)
+		keep(q, *bytes, *n);
 	return 0;
 }
 
