@@ -91,8 +91,9 @@ P
 	echo "ok - days and weeks"
 fi
 
-# Killed at every step, before and after it.
-steps=0
+# Killed before and after steps: every fifth here, all of them by CAMPAIGN=1.
+stride=${STRIDE:-5} steps=0
+[ -z "${CAMPAIGN:-}" ] || stride=1
 if [ -z "${SANITIZED:-}" ]; then
 	for late in "" 1; do
 		at=1
@@ -113,12 +114,12 @@ if [ -z "${SANITIZED:-}" ]; then
 				cmp -s back refs/$n || fail "step $at: point $n is another disk"
 			done
 			[ $code = 0 ] && break
-			if [ $((at % 5)) = 0 ]; then
+			if [ $((steps % 4)) = 0 ]; then
 				"$TIDEMARK" backup prune cut --keep-last=2 --quiet >/dev/null || fail "step $at: again"
 				[ "$(numbers cut)" = "9 10" ] && [ "$(ls cut | grep -c qcow2)" = 2 ] || fail "step $at: $(ls cut)"
 			fi
 			steps=$((steps + 1))
-			at=$((at + ${STRIDE:-2}))
+			at=$((at + stride))
 		done
 	done
 	echo "ok - killed at $steps steps"

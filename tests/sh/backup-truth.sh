@@ -85,6 +85,28 @@ P
 done
 echo "ok - a pending.json that cannot be changes nothing"
 
+# A restore that is killed at any of its steps leaves no file, or a whole one.
+if [ -z "${SANITIZED:-}" ]; then
+	steps=0
+	for late in "" 1; do
+		for at in 1 2 3 4 5 6 7 8 9; do
+			rm -f cut
+			( [ -n "$late" ] && export KILL_AFTER=1
+			LD_PRELOAD=$BUILD/tests/support/kill_at.so KILL_AT=$at \
+				exec "$TIDEMARK" restore dest --to=cut --quiet ) >/dev/null 2>&1 &
+			wait $! 2>/dev/null
+			code=$?
+			[ ! -e cut ] || cmp -s cut disk.raw || fail "restore, step $at: half a file"
+			[ $code = 0 ] && break
+			steps=$((steps + 1))
+		done
+		[ $code = 0 ] && [ -e cut ] || fail "a restore has no end of steps: $code"
+	done
+	[ $steps -gt 3 ] || fail "killed at $steps steps only"
+	rm -f cut cut.new-*
+	echo "ok - a restore killed at $steps steps"
+fi
+
 # Another server's bitmap says what to copy.
 if command -v qemu-nbd >/dev/null && qemu-img bitmap --help 2>&1 | grep -q bitmap; then
 	qemu() {	# its words; then wait until it listens
@@ -120,6 +142,21 @@ if command -v qemu-nbd >/dev/null && qemu-img bitmap --help 2>&1 | grep -q bitma
 	cmp -s o.back o.raw || fail "foreign: another disk"
 	[ "$("$TIDEMARK" backup list foreign | wc -l)" = 2 ] || fail "foreign: $("$TIDEMARK" backup list foreign)"
 	echo "ok - a bitmap of qemu-nbd's"
+
+	# The disk moves from qemu-nbd to tidemark serve; the folder goes on.
+	"$TIDEMARK" serve --socket=q2 --control=c2 --live-folder=live \
+		--quiet d=o.qcow2 >out2 2>err &
+	pids+=($!)
+	until_true 60 grep -q listening out2 || fail "moved: $(cat err)"
+	moved="nbd+unix:///d?socket=$dir/q2"
+	for expected in full incremental; do
+		"$TIDEMARK" backup "$moved" foreign --json >made 2>err || fail "moved: $(cat err)"
+		[ "$(kind)" = $expected ] || fail "moved: $(cat made)"
+		put "$moved" 7 3
+	done
+	"$TIDEMARK" restore foreign --to=o.back --point=3 --force --quiet >/dev/null &&
+		cmp -s o.back o.raw || fail "moved: another disk"
+	echo "ok - moved from qemu-nbd"
 fi
 
 # Memory does not grow with the disk.
