@@ -161,11 +161,11 @@ static int send_one(const struct mirror_end *from,
 	if (ret)
 		tide_error_set(err, ret, "mirror", TIDE_NO_OFFSET, "%s: %s",
 			       from->control, strerror(-ret));
-	/* Also one without a bit is to be there. */
-	if (!ret)
-		ret = send_part(&s, json_array());
 	if (!ret)
 		ret = send_bits(&s, &l, from->control);
+	/* Also one without a bit is to be there. */
+	if (!ret && !s.more)
+		ret = send_part(&s, json_array());
 	control_lines_fini(&l);
 	close(fd);
 	if (!ret && !strcmp(text_of(point, "state"), "recording"))

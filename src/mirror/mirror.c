@@ -225,11 +225,16 @@ static int does_not_converge(struct run *r, const struct mirror_round *last)
 			      r->result->copy_bytes_per_s >> 10);
 }
 
-/* Until what is left fits into the downtime. */
+/*
+ * Until what is left fits into the downtime. The target's flush of all of it
+ * comes before the stop, and a round for what changed meanwhile: at the stop
+ * there is little left to flush.
+ */
 static int go_round(struct run *r)
 {
 	uint64_t least = UINT64_MAX;
 	uint32_t fruitless = 0;
+	bool flushed = false;
 
 	for (uint32_t n = 0;; n++) {
 		struct mirror_round round = { .number = n };
@@ -238,8 +243,15 @@ static int go_round(struct run *r)
 		if (ret)
 			return ret;
 		tell(r, &round);
-		if (round.predicted_ns <= r->o->downtime_ns)
-			return 0;
+		if (round.predicted_ns <= r->o->downtime_ns) {
+			if (flushed || n + 1 >= r->o->most_rounds)
+				return 0;
+			ret = nbd_client_flush(r->target, r->err);
+			if (ret)
+				return ret;
+			flushed = true;
+			continue;
+		}
 		fruitless = round.left_bytes < least - least / 16 ?
 				    0 : fruitless + 1;
 		if (round.left_bytes < least)
