@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "cli/serve_instant.h"
@@ -95,11 +96,35 @@ static int track_patiently(struct serve_disk *d, const struct cbt_options *o)
 	return ret;
 }
 
+/* A folder has a store for each disk, by its name. */
+static int name_store(const struct serve_opening *s,
+		      const struct serve_disk *d, struct cbt_options *o,
+		      char *path, size_t room)
+{
+	struct stat st;
+
+	if (!o->store_path)
+		return 0;
+	if (!stat(o->store_path, &st) && S_ISDIR(st.st_mode)) {
+		if (snprintf(path, room, "%s/%s.tidemark", o->store_path,
+			     d->name) >= (int)room)
+			return cli_fail(s->p->command, CLI_USAGE,
+					"--store: the path is too long");
+		o->store_path = path;
+		return 0;
+	}
+	if (s->p->argc == 1)
+		return 0;
+	return cli_fail(s->p->command, CLI_USAGE, "--store is a folder, or "
+			"there is one disk");
+}
+
 /* The disk is served in any case; what is wrong is said, and in status. */
 static int track(const struct serve_opening *s, struct serve_disk *d)
 {
 	struct cbt_options o;
-	char text[600];
+	char text[600], path[4096];
+	int code;
 
 	if (!strcmp(cli_text(s->p, "durability"), "none") ||
 	    !d->disk->writable) {
@@ -112,9 +137,9 @@ static int track(const struct serve_opening *s, struct serve_disk *d)
 		return cli_fail(s->p->command, CLI_USAGE,
 				"--durability is process, power or none; "
 				"--granularity and --region are powers of two");
-	if (o.store_path && s->p->argc > 1)
-		return cli_fail(s->p->command, CLI_USAGE,
-				"--store is for one disk");
+	code = name_store(s, d, &o, path, sizeof(path));
+	if (code)
+		return code;
 	if (track_patiently(d, &o)) {
 		snprintf(text, sizeof(text), "it is served UNTRACKED: %s",
 			 d->untracked);

@@ -28,11 +28,12 @@ struct cbt;
 struct tide_disk;
 
 struct cbt_options {
-	const char *store_path; /* NULL: the disk's path and ".tidemark" */
+	/* NULL: the disk's path and ".tidemark"; a device's has to be named. */
+	const char *store_path;
 	const char *live_folder; /* NULL: one in /run or /dev/shm */
 	enum cbt_durability durability; /* 0: process */
 	uint32_t shift; /* of a new store; 0: 64 KiB */
-	uint32_t region_shift; /* power: of an intent; 0: 4 MiB */
+	uint32_t region_shift; /* power: of an intent; 0: 2 MiB */
 	uint64_t bound_bytes; /* power: of active regions; 0: 1 GiB */
 	uint64_t hold_ms; /* how long a cut may hold writes; 0: 5000 */
 	const uint8_t *boot; /* tests: instead of the host's boot id */

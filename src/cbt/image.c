@@ -195,6 +195,24 @@ static int or_page(struct cbt_image *m, size_t index, const uint64_t *words)
 	return 0;
 }
 
+int cbt_image_or_word(struct cbt_image *m, uint64_t index, uint64_t bits)
+{
+	struct cbt_page *page;
+	uint64_t *word;
+
+	if (!bits)
+		return 0;
+	page = cbt_image_page(m, (size_t)(index / CBT_PAGE_WORDS));
+	if (!page)
+		return -ENOMEM;
+	word = &page->words[index % CBT_PAGE_WORDS];
+	if (bits & ~*word) {
+		*word |= bits;
+		touch(m, page);
+	}
+	return 0;
+}
+
 int cbt_image_or(struct cbt_image *m, const struct cbt_image *from)
 {
 	int ret = 0;

@@ -61,6 +61,8 @@ struct cbt_page *cbt_image_page(struct cbt_image *m, size_t index);
 
 /* [start, end) of bits; cut at the image's end. 0, -ENOMEM. */
 int cbt_image_set(struct cbt_image *m, uint64_t start, uint64_t end);
+/* The bits of one word of them; the image is large enough. 0, -ENOMEM. */
+int cbt_image_or_word(struct cbt_image *m, uint64_t index, uint64_t bits);
 /*
  * The bits of @from, or @bits of plain @words, the first of which is bit @first
  * (a multiple of CBT_PAGE_BITS) of their granularity, come in. 0, -ENOMEM.

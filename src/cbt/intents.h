@@ -14,7 +14,8 @@
  * either the writer sees RETIRING, or its mark is among those that are saved.
  *
  * One thread a disk writes the log: whoever came while a block was being
- * written shares the next. Each block holds all active regions.
+ * written shares the next. Each block holds all active regions. A second one
+ * saves the bits of those that retire, and is asked to before room is short.
  *
  * Who writes in order finds the next regions named already: they cost no block
  * more than the one that is being written, and count against the same bound.
@@ -30,6 +31,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cbt/store.h"
 #include "tidemark/error.h"
 
 struct cbt;
@@ -44,14 +46,20 @@ struct cbt_intents {
 	uint8_t *state; /* one a region; atomic */
 	uint64_t *durable; /* a bit a block: the saved bits; atomic */
 	uint64_t durable_words;
-	pthread_t thread;
+	pthread_t thread, saver;
 	pthread_mutex_t lock; /* what follows */
-	pthread_cond_t work, moved;
-	bool started, stop, lost;
+	pthread_cond_t work, moved; /* for the log's thread; for who waits */
+	pthread_cond_t save, room; /* for the saver; after each batch of it */
+	bool started, saving, stop, lost;
+	bool dropped; /* the last block names regions that need it no more */
+	bool save_idle; /* asked of the saver: those that nobody uses */
+	uint32_t save_most; /* and: so many of the oldest; 0: none */
+	uint64_t batches; /* of the oldest, so far */
+	int save_result; /* of the last of them */
 	struct tide_io *waiting; /* parked, linked by scratch[0] */
 	struct cbt_waiter *waiters; /* threads */
 	uint64_t ahead; /* a region that is written to in order; 0: none */
-	uint64_t active[500];
+	uint64_t active[CBT_MOST_REGIONS];
 	uint32_t active_count;
 	uint64_t sequence;
 	uint64_t blocks, first_writes;

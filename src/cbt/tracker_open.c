@@ -12,11 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cbt/tracker.h"
 #include "disk/disk.h"
 
-#define USUAL_REGION_SHIFT 22u
+#define USUAL_REGION_SHIFT 21u
 #define USUAL_BOUND_BYTES (UINT64_C(1) << 30)
 
 static void note(struct cbt *c, const char *text)
@@ -220,6 +221,27 @@ static int start(struct cbt *c, const struct cbt_options *o,
 	return ret;
 }
 
+/*
+ * malloc'd. What lies beside a device is gone with the next boot, which is when
+ * it is needed.
+ */
+static int place_store(const struct cbt *c, const struct cbt_options *o,
+		       char **path, struct tide_error *err)
+{
+	struct stat st;
+
+	if (o->store_path)
+		*path = strdup(o->store_path);
+	else if (!stat(c->disk_path, &st) && S_ISBLK(st.st_mode))
+		return tide_error_set(err, -EINVAL, "tracker", TIDE_NO_OFFSET,
+				      "%s is a device, and what lies beside it "
+				      "is gone after a boot: say where its "
+				      "store is to be (--store)", c->disk_path);
+	else if (asprintf(path, "%s.tidemark", c->disk_path) < 0)
+		*path = NULL;
+	return *path ? 0 : cbt_no_memory(c, err);
+}
+
 static int open_store(struct cbt *c, const struct cbt_options *o,
 		      struct tide_error *err)
 {
@@ -235,11 +257,13 @@ static int open_store(struct cbt *c, const struct cbt_options *o,
 		return tide_error_set(err, -EINVAL, "tracker", TIDE_NO_OFFSET,
 				      "%s: a granularity is 512 to 2G, and "
 				      "large enough for the disk", c->disk_path);
-	if (cbt_catalog_init(&fresh, size, shift) ||
-	    asprintf(&path, "%s%s", o->store_path ? o->store_path
-						  : c->disk_path,
-		     o->store_path ? "" : ".tidemark") < 0)
+	ret = place_store(c, o, &path, err);
+	if (ret)
+		return ret;
+	if (cbt_catalog_init(&fresh, size, shift)) {
+		free(path);
 		return cbt_no_memory(c, err);
+	}
 	cbt_identity_stat(&fresh.identity, c->disk_path, size);
 	ret = cbt_store_open(path, &fresh, &made, &c->store, &c->catalog, err);
 	free(path);

@@ -158,6 +158,15 @@ io "write 0 4k"
 tool checkpoint create --control=c d k 2>err2 && fail "of what is not tracked"
 grep -q "not tracked: none/x" err2 || fail "$(cat err2)"
 finish_server
+mkdir stores
+serve --format=raw --store=stores d=shut/e.raw f=a.raw
+io "write 0 4k"
+tool checkpoint create --control=c d,f k || fail "stores in a folder"
+finish_server
+[ -e stores/d.tidemark ] && [ -e stores/f.tidemark ] || fail "stores in a folder: $(ls stores)"
+tool serve --socket=s --quiet --format=raw --store=stores/d.tidemark d=shut/e.raw f=a.raw 2>err2 && fail "one store for two disks"
+grep -q "a folder, or there is one disk" err2 || fail "$(cat err2)"
+rm -f shut/e.raw.tidemark
 serve --format=raw --read-only d=shut/e.raw
 [ -e shut/e.raw.tidemark ] && fail "a store for a disk that is only read"
 finish_server

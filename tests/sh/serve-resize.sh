@@ -173,6 +173,16 @@ echo "ok - other disks"
 
 command -v losetup >/dev/null && loop=$(losetup -f --show b.raw 2>/dev/null) || { echo "ok - a device # SKIP no loop devices here"; exit 0; }
 trap 'losetup -d "$loop"; finish' EXIT
+serve --format=raw d="$loop"
+grep -q "UNTRACKED.*is a device.*--store" err || fail "a store in /dev: $(cat err)"
+[ -e "$loop.tidemark" ] && fail "a store beside a device"
+finish_server
+tool checkpoint create --disk="$loop" --live-folder=live k 2>err && fail "a store in /dev, by the command"
+grep -q "is a device" err || fail "$(cat err)"
+mkdir stores
+serve --format=raw --store=stores d="$loop" e=a.raw
+[ -e stores/d.tidemark ] && [ -e stores/e.tidemark ] || fail "a folder of stores: $(ls stores) $(cat err)"
+finish_server
 serve --format=raw --store=loop.tidemark d="$loop"
 truncate -s 6M b.raw
 losetup -c "$loop"
