@@ -28,25 +28,37 @@ struct asked {
 	void *opaque;
 };
 
+/* Up to @to, if that is ahead; false: no more is wanted. */
+static bool say(struct asked *q, uint64_t to, bool dirty)
+{
+	if (to <= q->offset)
+		return true;
+	if (!q->run(q->opaque, to - q->offset, dirty))
+		return false;
+	q->offset = to;
+	return true;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 /* The runs of one window; false: no more is wanted. */
 static bool report(const struct cbt_window *w, struct asked *q)
 {
 	uint64_t base = w->first << w->shift;
-	uint64_t end = (w->first + CBT_PAGE_BITS) << w->shift;
+	uint64_t end = least((w->first + CBT_PAGE_BITS) << w->shift, q->end);
 
-	if (end > q->end)
-		end = q->end;
 	while (q->offset < end) {
-		uint64_t bit = (q->offset - base) >> w->shift, stop;
-		struct cbt_run run = cbt_next_run(w->words, CBT_PAGE_BITS, bit);
-		bool dirty = run.start == bit && run.start < run.end;
+		struct cbt_run run = cbt_next_run(w->words, CBT_PAGE_BITS,
+						  (q->offset - base) >>
+							  w->shift);
 
-		stop = base + ((dirty ? run.end : run.start) << w->shift);
-		if (stop > end)
-			stop = end;
-		if (!q->run(q->opaque, stop - q->offset, dirty))
+		if (!say(q, least(base + (run.start << w->shift), end),
+			 false) ||
+		    !say(q, least(base + (run.end << w->shift), end), true))
 			return false;
-		q->offset = stop;
 	}
 	return true;
 }

@@ -172,6 +172,18 @@ static int load_image(void *opaque, struct cbt_image *m)
 	return ret;
 }
 
+/* What the catalog's reader says, and of which file. */
+static int decode(const struct cbt_store *s, const uint8_t *bytes,
+		  struct cbt_catalog *c, struct tide_error *err)
+{
+	struct tide_error own;
+	int ret = cbt_catalog_decode(c, bytes, (size_t)s->catalog_bytes, &own);
+
+	return ret == -EINVAL ? damaged(s->path, s->catalog_block, own.text,
+					err) :
+	       ret ? failed(s->path, ret, err) : 0;
+}
+
 static int load_catalog(struct cbt_store *s, uint64_t file_blocks,
 			struct cbt_catalog *c, struct tide_error *err)
 {
@@ -195,8 +207,7 @@ static int load_catalog(struct cbt_store *s, uint64_t file_blocks,
 		ret = damaged(s->path, s->catalog_block,
 			      "the catalog is damaged", err);
 	else
-		ret = cbt_catalog_decode(c, bytes, (size_t)s->catalog_bytes,
-					 err);
+		ret = decode(s, bytes, c, err);
 	free(bytes);
 	if (!ret)
 		ret = cbt_catalog_images(c, load_image, &l);

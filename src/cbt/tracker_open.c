@@ -143,13 +143,27 @@ static int find_live(struct cbt *c, const char *folder,
 	return ret;
 }
 
-/* Its size is the disk's from here on. */
+/*
+ * Its size is the disk's from here on. What a store says that was of a longer
+ * one, or is damaged, is no reason to make a live file as long.
+ */
 static int fit(struct cbt *c, struct cbt_image *live)
 {
 	uint64_t size = tide_disk_size(c->disk);
+	uint64_t bits = cbt_bits_of(size, live->shift);
+	struct cbt_image cut;
+	int ret;
 
 	c->catalog.size_bytes = size;
-	return cbt_image_grow(live, cbt_bits_of(size, live->shift));
+	if (bits >= live->bits)
+		return cbt_image_grow(live, bits);
+	ret = cbt_image_init(&cut, bits, live->shift);
+	if (!ret)
+		ret = cbt_image_or(&cut, live);
+	cbt_image_fini(ret ? &cut : live);
+	if (!ret)
+		*live = cut;
+	return ret;
 }
 
 static int begin(struct cbt *c, const struct cbt_options *o,

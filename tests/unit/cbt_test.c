@@ -14,10 +14,12 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include <cmocka.h>
 
 #include "base/atomic.h"
+#include "base/bytes.h"
 #include "cbt_world.h"
 #include "seed.h"
 
@@ -277,6 +279,70 @@ static void test_damaged_store(void **state)
 	world_fini(&w);
 }
 
+/* As it is now in the file, and called right by both superblocks. */
+static void bless_catalog(int fd)
+{
+	uint8_t super[4096], catalog[65536];
+
+	for (off_t at = 0; at < 8192; at += 4096) {
+		uint64_t bytes;
+
+		assert_int_equal(pread(fd, super, 4096, at), 4096);
+		bytes = tide__get_le(super + 72, 8);
+		assert_true(bytes <= sizeof(catalog));
+		assert_int_equal(pread(fd, catalog, bytes,
+				       (off_t)tide__get_le(super + 64, 8) * 4096),
+				 (ssize_t)bytes);
+		tide__put_le(super + 80, XXH64(catalog, bytes, 0), 8);
+		tide__put_le(super + 4088, XXH64(super, 4088, 0), 8);
+		world_put(fd, super, 4096, (uint64_t)at);
+	}
+}
+
+/* Its checksums are right: it is refused, with its name, or it opens. */
+static void test_wrong_catalog(void **state)
+{
+	static uint8_t whole[4 << 20];
+	uint64_t at, bytes;
+	struct tide_error err;
+	struct world w;
+	ssize_t length;
+	int fd, refusals = 0;
+
+	(void)state;
+	world_init(&w, MOST_BYTES);
+	world_open(&w);
+	assert_int_equal(cbt_checkpoint_create(&w.c, 1, "k", false, NULL), 0);
+	assert_int_equal(cbt_bitmap_add(w.c, "b", 4096, true, NULL), 0);
+	assert_int_equal(tide_disk_close(w.d, NULL), 0);
+	fd = open(w.store, O_RDWR);
+	length = pread(fd, whole, sizeof(whole), 0);
+	assert_true(length > 8192 && length < (ssize_t)sizeof(whole));
+	/* Of the newer one, which is at the sequence's place. */
+	at = tide__get_le(whole + 16, 8) > tide__get_le(whole + 4112, 8) ? 0
+									: 4096;
+	bytes = tide__get_le(whole + at + 72, 8);
+	at = tide__get_le(whole + at + 64, 8) * 4096;
+	for (uint64_t i = 0; i < bytes; i++) {
+		uint8_t byte = whole[at + i] ^ 0x81;
+
+		world_put(fd, &byte, 1, at + i);
+		bless_catalog(fd);
+		if (cbt_open(&w.spy.disk, &w.o, &w.c, &err)) {
+			if (!strstr(err.text, "disk"))
+				fail_msg("byte %d: %s", (int)i, err.text);
+			refusals++;
+		} else {
+			cbt_discard(w.c, true);
+		}
+		assert_int_equal(ftruncate(fd, 0), 0);
+		world_put(fd, whole, (size_t)length, 0);
+	}
+	assert_true(refusals > 0);
+	close(fd);
+	world_fini(&w);
+}
+
 static void set_making(struct world *w, bool making)
 {
 	pthread_mutex_lock(&w->c->lock);
@@ -401,6 +467,7 @@ int main(void)
 		cmocka_unit_test(test_intents_fail),
 		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_damaged_store),
+		cmocka_unit_test(test_wrong_catalog),
 		cmocka_unit_test(test_give_away),
 	};
 
