@@ -31,6 +31,7 @@
 
 #define PIECE 256u		/* pages at once */
 #define LITTLE 2048u		/* pages that may be left for the pause */
+#define TRIES 5	/* of one whose memory changes its shape meanwhile */
 #define LIVE_ROUNDS 3
 #define RUNS 256
 
@@ -368,6 +369,35 @@ static int hold_rest(struct taking *t)
 	return rc;
 }
 
+/*
+ * It stands: is its memory what is watched? A process maps what it likes; a
+ * VMM that names its memory has it plugged by somebody who can wait.
+ */
+static int is_all_watched(const struct snap_capture *c, struct tide_error *err)
+{
+	struct snap_memory now = { 0 };
+	struct tide__maps maps;
+	struct tide__ram ram;
+	int rc;
+
+	if (c->vmm.ops->choose)
+		return 0;
+	rc = tide__maps_read(&maps, c->options.pid, err);
+	if (rc)
+		return rc;
+	rc = tide__ram_find(&ram, &maps, c->options.least_bytes, err);
+	tide__maps_free(&maps);
+	if (rc)
+		return rc;
+	snap_memory_open(&now, c->options.pid, &ram);
+	if (!same_memory(&c->memory, &now))
+		rc = tide_error_set(err, -ESTALE, "snapshot", TIDE_NO_OFFSET,
+				    "memory was mapped or given back while the "
+				    "snapshot was taken");
+	snap_memory_close(&now);
+	return rc;
+}
+
 /* A snap_moment. The disks begin while the VMM is at its devices. */
 static int stand_still(void *taking,
 		       int (*begin)(void *opaque, struct tide_error *err),
@@ -384,8 +414,9 @@ static int stand_still(void *taking,
 	}
 	if (rc)
 		return rc;
+	rc = is_all_watched(c, err);
 	at = tide__now_ns();
-	if (begin)
+	if (!rc && begin)
 		rc = begin(opaque, err);
 	t->result->disks_ns = tide__now_ns() - at;
 	at = tide__now_ns();
@@ -518,11 +549,10 @@ static int take(struct taking *t, const char *name)
 	return rc;
 }
 
-int snap_capture_take(struct snap_capture *c, const char *name,
-		      struct snap_result *result, struct tide_error *err)
+static int take_once(struct snap_capture *c, const char *name,
+		     struct snap_result *result, struct tide_error *err)
 {
 	struct taking *t = calloc(1, sizeof(*t));
-	uint64_t start = tide__now_ns();
 	int rc;
 
 	if (!t)
@@ -541,6 +571,17 @@ int snap_capture_take(struct snap_capture *c, const char *name,
 	snap_chain_close(&t->parent);
 	free(t);
 	c->everything = rc != 0;
+	return rc;
+}
+
+int snap_capture_take(struct snap_capture *c, const char *name,
+		      struct snap_result *result, struct tide_error *err)
+{
+	uint64_t start = tide__now_ns();
+	int rc = -ESTALE;
+
+	for (int i = 0; i < TRIES && rc == -ESTALE; i++)
+		rc = take_once(c, name, result, err);
 	result->all_ns = tide__now_ns() - start;
 	return rc;
 }

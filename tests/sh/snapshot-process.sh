@@ -45,6 +45,7 @@ for at in range(0, len(memory), 4096):
         blocks.setdefault(memory[at:at + 8], []).append(n)
 assert len(made) == 1, f'{len(made)} counts'
 blocks = {k: v for k, v in blocks.items() if int(k[5:]) <= made[0]}
+assert len(blocks) == made[0], f'{len(blocks)} of {made[0]} blocks'
 print(len(blocks))
 for name, seen in blocks.items():
     assert len(seen) == 512, f'{name}: {len(seen)} pages'
