@@ -12,6 +12,7 @@ truncate -s 8M "$dir/raw"
 python3 - "$dir/json" <<'P' || fail "bench disk: JSON"
 import json, sys
 rows = [json.loads(line) for line in open(sys.argv[1])]
+assert rows.pop(0)["table"] == "about"
 assert len(rows) == 16, len(rows)
 for r in rows:
     assert r["table"] == "disk" and r["agrees"] and r["median_ns"] > 0, r

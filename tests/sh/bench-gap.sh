@@ -14,6 +14,7 @@ python3 - "$dir/out" "$dir/info" "$dir/err" <<'P' || fail "the rows of bench gap
 import json, sys
 
 rows = [json.loads(line) for line in open(sys.argv[1])]
+assert rows.pop(0)["table"] == "about"
 rounds = json.load(open(sys.argv[2]))["rounds"]
 middle = rounds[len(rounds) // 2]
 noisy = open(sys.argv[3]).read().count("too noisy")
