@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Every function that libtidemark shows is called by somebody: by code of src/ or
+# Every function that a library shows is called by somebody: by code of src/ or
 # cli/ outside the file that defines it, by another public header's inline code,
 # or by an example. A promise that nobody uses is one that nobody tried.
 set -euo pipefail
 cd "$SRC"
-shown=$(nm -D --defined-only "$BUILD/libtidemark.so" |
+shown=$(nm -D --defined-only "$BUILD/libtidemark.so" "$BUILD/libtidemark-disk.so" |
 	awk '$2 == "T" { sub(/@.*/, "", $3); if ($3 ~ /^tide_/) print $3 }')
 SHOWN=$shown python3 - <<'PY'
 import glob, os, re, sys
