@@ -24,6 +24,7 @@
 #include "disk/disk.h"
 #include "disk/queue.h"
 #include "folder.h"
+#include "qcow2/driver/compress.h"
 #include "qcow2/driver/create.h"
 
 enum { CLUSTER = 65536, CLUSTERS = 16, SHORT = 4096, AT = 16384 };
@@ -174,12 +175,66 @@ static void by_the_best_engine(void **state)
 	through_a_queue("");
 }
 
+static void pack(struct tide_disk *d, int cluster, uint8_t value)
+{
+	struct qcow2_packer *p;
+	uint64_t stored;
+
+	memset(bytes, value, CLUSTER);
+	assert_int_equal(qcow2_packer_create(d, 0, &p, NULL), 0);
+	assert_int_equal(qcow2_packer_write(p, (uint64_t)cluster * CLUSTER,
+					    bytes, CLUSTER, &stored, NULL), 0);
+	assert_true(stored < CLUSTER);
+	qcow2_packer_destroy(p);
+}
+
+static void holds(struct tide_disk *d, int cluster, uint8_t value)
+{
+	assert_int_equal(tide_disk_read(d, (uint64_t)cluster * CLUSTER, bytes,
+					CLUSTER, NULL), 0);
+	for (int i = 0; i < CLUSTER; i++)
+		if (bytes[i] != value)
+			fail_msg("byte %d of cluster %d is %02x, not %02x", i,
+				 cluster, bytes[i], value);
+}
+
+/*
+ * A stream of the same length where an earlier one was: its entry is the same,
+ * bit by bit, and what was decompressed for that one is not its content.
+ */
+static void a_stream_where_one_was(void **state)
+{
+	struct qcow2_create_options c = { .size_bytes = sizeof(bytes),
+					  .default_refcounts = true };
+	struct tide_disk_options o = { .writable = true, .format = "qcow2" };
+	struct tide_disk *d;
+
+	(void)state;
+	unlink(image);
+	assert_int_equal(qcow2_create(image, &c, NULL), 0);
+	assert_int_equal(tide_disk_open(image, &o, &d, NULL), 0);
+	pack(d, 0, 0x11);
+	holds(d, 0, 0x11);
+	memset(bytes, 0x33, CLUSTER);
+	assert_int_equal(tide_disk_write(d, 0, bytes, CLUSTER, NULL), 0);
+	assert_int_equal(tide_disk_flush(d, NULL), 0);
+	pack(d, 1, 0x22);
+	holds(d, 1, 0x22);
+	/* And what a short write takes over from it. */
+	memset(bytes, 0x22, SHORT);
+	assert_int_equal(tide_disk_write(d, CLUSTER + AT, bytes, SHORT, NULL),
+			 0);
+	holds(d, 1, 0x22);
+	assert_int_equal(tide_disk_close(d, NULL), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(blocking),
 		cmocka_unit_test(by_threads),
 		cmocka_unit_test(by_the_best_engine),
+		cmocka_unit_test(a_stream_where_one_was),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -177,7 +177,7 @@ static int write_packed(struct qcow2_packer *p, uint64_t guest,
 {
 	struct qcow2 *q = p->q;
 	QCOW2_ENTRY(entry);
-	uint64_t offset = 0;
+	uint64_t offset = 0, packed;
 	int ret = qcow2_l2_writable(q, guest, &entry, err);
 
 	if (ret == 0)
@@ -197,7 +197,11 @@ static int write_packed(struct qcow2_packer *p, uint64_t guest,
 		return ret;
 	}
 	qcow2_release_entry(q, tide__get_be(entry.at, 8), false);
-	tide__put_be(entry.at, qcow2_entry_pack(&q->header, offset, length), 8);
+	packed = qcow2_entry_pack(&q->header, offset, length);
+	/* What is kept decompressed may be of a stream that was here before. */
+	if (q->unpacked_entry == packed)
+		q->unpacked_entry = 0;
+	tide__put_be(entry.at, packed, 8);
 	if (q->extended)
 		tide__put_be(entry.at + 8, 0, 8);
 	qcow2_pin_dirty(&q->cache, &entry.pin);
