@@ -92,17 +92,34 @@ static bool stands_still(int pid)
 	return still;
 }
 
+static int stop(struct vmm *vmm, struct tide_error *err)
+{
+	int rc = vmm->was_running ? tell(vmm->fd, SIGSTOP) : 0;
+
+	if (!rc)
+		return 0;
+	return tide_error_set(err, rc, "vmm", TIDE_NO_OFFSET,
+			      "process %d cannot be stopped: %s", vmm->pid,
+			      strerror(-rc));
+}
+
 static int pause_it(struct vmm *vmm, struct tide_error *err)
 {
 	struct timespec nap = { 0, 50000 };
 	uint64_t end = tide__now_ns() + PATIENCE_NS;
-	int rc = vmm->was_running ? tell(vmm->fd, SIGSTOP) : 0;
+	int rc = stop(vmm, err);
 
 	if (rc)
-		return tide_error_set(err, rc, "vmm", TIDE_NO_OFFSET,
-				      "process %d cannot be stopped: %s",
-				      vmm->pid, strerror(-rc));
+		return rc;
 	while (!stands_still(vmm->pid)) {
+		/* Whoever had stopped it lets it go on just now. */
+		if (!vmm->was_running) {
+			rc = prepare(vmm, err);
+			if (!rc)
+				rc = stop(vmm, err);
+			if (rc)
+				return rc;
+		}
 		if (tide__now_ns() > end)
 			return tide_error_set(err, -ETIMEDOUT, "vmm",
 					      TIDE_NO_OFFSET, "process %d does "
