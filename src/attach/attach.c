@@ -6,16 +6,13 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "attach/arch.h"
+#include "base/pidfd.h"
 #include "sources/uffd_map.h"
 
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
 #define PATIENCE_MS 5000
 
 static int fail(const struct tide__attach *a, int rc, const char *what,

@@ -8,15 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ptrace.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "attach/borrow_parts.h"
 #include "base/clock.h"
+#include "base/pidfd.h"
 
-#ifndef SYS_pidfd_getfd
-#define SYS_pidfd_getfd 438
-#endif
 #define PATIENCE_MS 2000	/* a busy machine, or it was stopped */
 
 static int write_code(struct tide__borrow *b)

@@ -14,20 +14,14 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "base/pidfd.h"
 #include "snapshot/memory.h"
 #include "sources/uffd_abi.h"
 
-#ifndef SYS_pidfd_send_signal
-#define SYS_pidfd_send_signal 424
-#endif
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
 #define FEATURE_EVENT_REMOVE (1ull << 3)
 #define FEATURE_MISSING_SHMEM (1ull << 5)
 #define REGISTER_MODE_MISSING 1

@@ -10,20 +10,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "attach/target.h"
 #include "base/clock.h"
+#include "base/pidfd.h"
 #include "vmm/vmm.h"
 
-#ifndef SYS_pidfd_send_signal
-#define SYS_pidfd_send_signal 424
-#endif
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
 #define PATIENCE_NS UINT64_C(2000000000)
 
 static int tell(int pidfd, int signal)
