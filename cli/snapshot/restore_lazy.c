@@ -53,10 +53,11 @@ int snapshot_restore_lazily(const struct cli_parsed *p)
 				     &order, &q.lazy.order_count, &err);
 	q.lazy.chain = &c;
 	q.lazy.order = order;
+	q.lazy.record = path && !order;
 	if (!rc)
 		rc = lazy_qemu_run(&q, (int)cli_number(p, "pid"), qmp, &err);
 	/* The first run makes the order; later ones only use it. */
-	if (!rc && path && !order)
+	if (!rc && q.lazy.record)
 		rc = snapshot_write_order(&q.lazy, path, &err);
 	free(q.lazy.touched);
 	free(order);

@@ -98,6 +98,7 @@ static int serve(const struct cli_parsed *p, struct snap_chain *c,
 		rc = lazy_order_read(order_path, snap_chain_header(c)->pages,
 				     &order, &l.order_count, err);
 	l.order = order;
+	l.record = order_path && !order;
 	if (!rc) {
 		int peer = one_peer(cli_text(p, "uffd"), err);
 
@@ -106,7 +107,7 @@ static int serve(const struct cli_parsed *p, struct snap_chain *c,
 	if (!rc)
 		rc = lazy_serve(&l, is_ended, NULL, err);
 	/* The first run makes the order; later ones only use it. */
-	if (!rc && order_path && !order)
+	if (!rc && l.record)
 		rc = snapshot_write_order(&l, order_path, err);
 	if (!rc)
 		show(p, &l);

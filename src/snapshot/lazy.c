@@ -12,6 +12,13 @@
 #include "sources/uffd_abi.h"
 
 #define PIECE_PAGES 16u
+/*
+ * A run that records waits so long for the guest's first fault, then until none
+ * came for the second time; never longer than the third behind the first fault.
+ */
+#define FIRST_FAULT_NS UINT64_C(10000000000)
+#define REST_NS UINT64_C(200000000)
+#define RECORD_NS UINT64_C(5000000000)
 #define HUGE_BYTES (2u << 20)
 #define EVENT_PAGEFAULT 0x12
 #define EVENT_REMOVE 0x15
@@ -30,6 +37,7 @@ struct serving {
 	size_t order_at;
 	unsigned char *bytes;	/* HUGE_BYTES of room */
 	uint64_t start_ns;
+	uint64_t first_fault_ns, last_fault_ns;	/* 0: none came */
 	bool over;
 	struct tide_error *err;
 };
@@ -181,6 +189,9 @@ static int on_fault(struct serving *s, uint64_t address)
 	size_t r;
 	int rc;
 
+	s->last_fault_ns = tide__now_ns();
+	if (!s->first_fault_ns)
+		s->first_fault_ns = s->last_fault_ns;
 	if (!find(s, address, &r, &page))
 		return fail(s, -EPROTO, "a fault outside of every region");
 	count = l->region[r].page_bytes / SNAP_PAGE;
@@ -320,6 +331,19 @@ static int prefetch(struct serving *s)
 	return rc == -EAGAIN ? 0 : rc;
 }
 
+/* Does prefetching still wait for what the guest touches by itself? */
+static bool hold_back(const struct serving *s)
+{
+	uint64_t now = tide__now_ns();
+
+	if (!s->l->record)
+		return false;
+	if (!s->first_fault_ns)
+		return now - s->start_ns < FIRST_FAULT_NS;
+	return now - s->last_fault_ns < REST_NS &&
+	       now - s->first_fault_ns < RECORD_NS;
+}
+
 static int loop(struct serving *s, bool (*stop)(void *opaque), void *opaque)
 {
 	int rc = 0;
@@ -327,14 +351,15 @@ static int loop(struct serving *s, bool (*stop)(void *opaque), void *opaque)
 	while (!rc && !s->over && !(stop && stop(opaque))) {
 		struct pollfd p[2] = { { s->l->uffd, POLLIN, 0 },
 				       { s->l->peer, POLLRDHUP, 0 } };
+		bool busy = s->absent && !hold_back(s);
 
-		if (poll(p, 2, s->absent ? 0 : 100) < 0 && errno != EINTR)
+		if (poll(p, 2, busy ? 0 : s->absent ? 10 : 100) < 0 && errno != EINTR)
 			return fail(s, -errno, "poll");
 		if (p[0].revents & POLLIN)
 			rc = serve_events(s);
 		else if (p[1].revents || p[0].revents & (POLLERR | POLLHUP))
 			s->over = true;
-		else if (s->absent)
+		else if (busy)
 			rc = prefetch(s);
 	}
 	return rc;

@@ -6,7 +6,8 @@
  *
  * Faults go before prefetching: it is done in pieces of 64 KiB, and after each
  * of them whoever waits is served. What is recorded are faults, never what was
- * prefetched.
+ * prefetched: a run that records holds prefetching back until its faults rest,
+ * for else it would be over before the guest touches anything.
  */
 #ifndef TIDE_SNAPSHOT_LAZY_H
 #define TIDE_SNAPSHOT_LAZY_H
@@ -36,6 +37,7 @@ struct lazy {
 	size_t regions;
 	const uint64_t *order;	/* pages to bring in first */
 	size_t order_count;
+	bool record;		/* the order is wanted: let faults come first */
 	/* Filled while it runs: pages in the order of their faults. */
 	uint64_t *touched;
 	size_t touched_count, touched_room;
