@@ -90,6 +90,7 @@ campaign: deps
 
 	@CASES=1000 SRC=$(CURDIR) TIDEMARK=$(CURDIR)/$(BUILD)/tidemark \
 		bash tests/sh/qcow2-damage.sh
+	@scripts/mutate --list=tests/data/mutants.txt
 	@scripts/mutate
 
 ROUNDS ?= 200
