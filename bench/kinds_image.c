@@ -248,7 +248,7 @@ int kinds_image_make(struct kinds_image *im)
 	return f.no_memory ? -ENOMEM : 0;
 }
 
-static int copy_runs(struct kinds_image *im, const struct tide__sheet *s)
+static int copy_runs(struct kinds_image *im, const struct tide__btree *s)
 {
 	uint64_t bearing = 0;
 
@@ -256,9 +256,9 @@ static int copy_runs(struct kinds_image *im, const struct tide__sheet *s)
 	im->rank = malloc((s->words + 1) * sizeof(*im->rank));
 	if (!im->run || !im->rank)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < s->windows; i++)
-		for (uint64_t j = 0; j < s->window[i]->words; j++) {
-			uint64_t run = s->window[i]->v[j];
+	for (uint32_t i = 0; i < s->leaves; i++)
+		for (uint64_t j = 0; j < s->leaf[i]->words; j++) {
+			uint64_t run = s->leaf[i]->v[j];
 
 			im->rank[im->runs] = run_start(run) - bearing;
 			im->run[im->runs++] = run;

@@ -17,7 +17,7 @@
 
 #define JOINED_BYTES (UINT64_C(1) << 20)
 
-static uint64_t smaller(uint64_t a, uint64_t b)
+static uint64_t min(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
 }
@@ -81,14 +81,14 @@ int tide__disk_check_change(const struct tide_disk *d, uint64_t offset_bytes,
 static int read_joined(struct tide_disk *d, uint64_t offset_bytes,
 		       const struct tide_vec *to, struct tide_error *err)
 {
-	char *joined = malloc(smaller(to->length_bytes, JOINED_BYTES));
+	char *joined = malloc(min(to->length_bytes, JOINED_BYTES));
 	uint64_t step;
 	int ret = joined ? 0 : no_memory(d, offset_bytes, err);
 
 	for (uint64_t at = 0; !ret && at < to->length_bytes; at += step) {
 		struct tide_vec piece;
 
-		step = smaller(to->length_bytes - at, JOINED_BYTES);
+		step = min(to->length_bytes - at, JOINED_BYTES);
 		piece = tide__vec_slice(to, at, step);
 		ret = d->ops->read(d, offset_bytes + at, joined, step, err);
 		if (!ret)
@@ -101,14 +101,14 @@ static int read_joined(struct tide_disk *d, uint64_t offset_bytes,
 static int write_joined(struct tide_disk *d, uint64_t offset_bytes,
 			const struct tide_vec *from, struct tide_error *err)
 {
-	char *joined = malloc(smaller(from->length_bytes, JOINED_BYTES));
+	char *joined = malloc(min(from->length_bytes, JOINED_BYTES));
 	uint64_t step;
 	int ret = joined ? 0 : no_memory(d, offset_bytes, err);
 
 	for (uint64_t at = 0; !ret && at < from->length_bytes; at += step) {
 		struct tide_vec piece;
 
-		step = smaller(from->length_bytes - at, JOINED_BYTES);
+		step = min(from->length_bytes - at, JOINED_BYTES);
 		piece = tide__vec_slice(from, at, step);
 		tide__vec_gather(&piece, joined);
 		ret = d->ops->write(d, offset_bytes + at, joined, step, err);

@@ -21,7 +21,7 @@
 #define BOUNCE_BYTES (UINT64_C(1) << 20)
 #define PARTS 64u
 
-static uint64_t smaller(uint64_t a, uint64_t b)
+static uint64_t min(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
 }
@@ -160,7 +160,7 @@ static int bounce_all(const struct file *f, const struct tide_vec *v,
 		      uint64_t offset, bool out, uint32_t flags)
 {
 	uint64_t align = f->disk.alignment_bytes, done = 0;
-	uint64_t bytes = smaller(v->length_bytes, BOUNCE_BYTES) + 2 * align;
+	uint64_t bytes = min(v->length_bytes, BOUNCE_BYTES) + 2 * align;
 	struct bounce b = {
 		.bytes = aligned_alloc(PAGE_BYTES, (bytes + PAGE_BYTES - 1) /
 						   PAGE_BYTES * PAGE_BYTES),
@@ -171,8 +171,8 @@ static int bounce_all(const struct file *f, const struct tide_vec *v,
 		struct tide_vec piece;
 
 		b.offset = offset + done;
-		b.length = smaller(v->length_bytes - done,
-				   BOUNCE_BYTES - (b.offset & (align - 1)));
+		b.length = min(v->length_bytes - done,
+			       BOUNCE_BYTES - (b.offset & (align - 1)));
 		b.start = b.offset / align * align;
 		b.end = (b.offset + b.length + align - 1) / align * align;
 		piece = tide__vec_slice(v, done, b.length);

@@ -53,8 +53,8 @@ int tide_kinds_create(struct tide_kinds **out, uint32_t cluster_bits,
 				      "no memory for a kind map");
 	k->cluster_bits = cluster_bits;
 	k->end = TIDE_KINDS_END_BYTES >> cluster_bits;
-	tide__sheet_init(&k->runs, 0);
-	tide__sheet_init(&k->tallies, 1);
+	tide__btree_init(&k->runs, 0);
+	tide__btree_init(&k->counts, 1);
 	*out = k;
 	return 0;
 }
@@ -64,40 +64,40 @@ void tide_kinds_destroy(struct tide_kinds *kinds)
 	if (!kinds)
 		return;
 	tide__cells_fini(&kinds->cells);
-	tide__sheet_fini(&kinds->runs);
-	tide__sheet_fini(&kinds->tallies);
+	tide__btree_fini(&kinds->runs);
+	tide__btree_fini(&kinds->counts);
 	free(kinds);
 }
 
 uint64_t tide_kinds_bytes(const struct tide_kinds *kinds)
 {
 	return sizeof(*kinds) + 8 + kinds->cells.n / 8 +
-	       (kinds->cells.n ? 8 : 0) + tide__sheet_bytes(&kinds->runs) +
-	       tide__sheet_bytes(&kinds->tallies);
+	       (kinds->cells.n ? 8 : 0) + tide__btree_bytes(&kinds->runs) +
+	       tide__btree_bytes(&kinds->counts);
 }
 
-struct tide__place tide__kinds_from(const struct tide_kinds *kinds,
-				    uint64_t cluster)
+struct tide__cursor tide__kinds_from(const struct tide_kinds *kinds,
+				     uint64_t cluster)
 {
-	struct tide__place p = tide__sheet_find(
+	struct tide__cursor p = tide__btree_find(
 		&kinds->runs, cluster << RUN_CLUSTER_SHIFT);
-	struct tide__place before = { p.window, p.at - 1 };
+	struct tide__cursor before = { p.leaf, p.at - 1 };
 
-	/* find gives a place behind the first element of its window, or 0. */
-	if (p.at && run_end(*tide__sheet_at(&kinds->runs, &before)) > cluster)
+	/* find: past the first element of the leaf, or at 0 of the first. */
+	if (p.at && run_end(*tide__btree_get(&kinds->runs, &before)) > cluster)
 		return before;
 	return p;
 }
 
-static uint32_t tally_kinds(const struct tide_kinds *k, uint64_t cluster)
+static uint32_t counted_kinds(const struct tide_kinds *k, uint64_t cluster)
 {
-	struct tide__place p = tide__sheet_find(
-		&k->tallies, cluster << TALLY_CLUSTER_SHIFT);
+	struct tide__cursor p = tide__btree_find(
+		&k->counts, cluster << COUNT_CLUSTER_SHIFT);
 	const uint64_t *t;
 	uint32_t kinds = 0;
 
-	while ((t = tide__sheet_at(&k->tallies, &p)) &&
-	       *t >> TALLY_CLUSTER_SHIFT == cluster) {
+	while ((t = tide__btree_get(&k->counts, &p)) &&
+	       *t >> COUNT_CLUSTER_SHIFT == cluster) {
 		kinds |= 1u << (*t & 31);
 		p.at += 2;
 	}
@@ -106,9 +106,9 @@ static uint32_t tally_kinds(const struct tide_kinds *k, uint64_t cluster)
 
 /* What lies first at or behind @from, which moves past it. */
 static struct piece next_piece(const struct tide_kinds *k,
-			       struct tide__place *p, uint64_t *from)
+			       struct tide__cursor *p, uint64_t *from)
 {
-	const uint64_t *run = tide__sheet_at(&k->runs, p);
+	const uint64_t *run = tide__btree_get(&k->runs, p);
 	struct piece out = { 0 };
 
 	if (!run)
@@ -116,7 +116,7 @@ static struct piece next_piece(const struct tide_kinds *k,
 	out.start = run_start(*run) > *from ? run_start(*run) : *from;
 	out.n = run_end(*run) - out.start;
 	if (run_code(*run) == CODE_MANY) {
-		out.kinds = tally_kinds(k, out.start);
+		out.kinds = counted_kinds(k, out.start);
 		out.n = 1;
 	} else {
 		out.kinds = code_kinds(run_code(*run));
@@ -134,7 +134,7 @@ static struct piece next_piece(const struct tide_kinds *k,
 static struct piece first_of(const struct tide_kinds *k, uint64_t from,
 			     uint64_t end, uint32_t mask)
 {
-	struct tide__place p = tide__kinds_from(k, from);
+	struct tide__cursor p = tide__kinds_from(k, from);
 	struct piece found = { 0 }, next;
 
 	while ((next = next_piece(k, &p, &from)).n && next.start < end) {
@@ -187,7 +187,7 @@ int tide_kinds_check(const struct tide_kinds *kinds, uint64_t offset_bytes,
 			       last >> kinds->cluster_bits))
 		return 0;
 	end = (last >> kinds->cluster_bits) + 1;
-	run = tide__sheet_last(&kinds->runs, end << RUN_CLUSTER_SHIFT);
+	run = tide__btree_last(&kinds->runs, end << RUN_CLUSTER_SHIFT);
 	if (!run || run_end(*run) <= offset_bytes >> kinds->cluster_bits)
 		return 0;
 	return check_slowly(kinds, offset_bytes, last, end, allowed, hit);
@@ -197,7 +197,7 @@ int tide_kinds_next(const struct tide_kinds *kinds, uint64_t from_bytes,
 		    struct tide_kinds_run *run)
 {
 	uint64_t from = from_bytes >> kinds->cluster_bits;
-	struct tide__place p;
+	struct tide__cursor p;
 	struct piece out, more;
 
 	if (from >= kinds->end)

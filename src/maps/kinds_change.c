@@ -2,10 +2,10 @@
 /*
  * Adding and removing references in the kind map.
  *
- * A change rewrites the runs that it touches, and those that abut, into a list
- * of its own, and the tallies of its clusters into another. Both are spliced
- * into their sheets only when all memory is there: until then the map is as
- * before, and afterwards nothing can fail.
+ * A two-phase commit: a change rewrites the runs that it touches, and those
+ * adjacent to them, into one list, and the counts of its clusters into another.
+ * Both replace the old elements of their trees once all memory is allocated:
+ * until then the map is unchanged, and afterwards nothing can fail.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 #include "maps/kinds.h"
 
 /* References of each kind to one cluster. */
-struct tally {
+struct refs {
 	uint64_t n[TIDE_KIND_COUNT];
 };
 
@@ -31,7 +31,7 @@ struct change {
 	uint64_t from, end;	/* clusters */
 	uint64_t start, n;	/* the run under way; n == 0: none */
 	uint32_t code;
-	struct words runs, tallies;
+	struct words runs, counts;
 	bool no_memory;
 	uint64_t missing;	/* cluster that lacks the kind, or UINT64_MAX */
 };
@@ -69,7 +69,7 @@ static void push(struct change *c, struct words *w, uint64_t word)
 static void flush(struct change *c)
 {
 	while (c->n) {
-		uint64_t n = c->n < RUN_MOST ? c->n : RUN_MOST;
+		uint64_t n = c->n < RUN_MAX ? c->n : RUN_MAX;
 
 		push(c, &c->runs, run_pack(c->start, c->code, n));
 		c->start += n;
@@ -91,33 +91,33 @@ static void emit(struct change *c, uint64_t start, uint64_t n, uint32_t code)
 	c->n += n;
 }
 
-static struct tally tally_of(uint32_t code)
+static struct refs refs_of(uint32_t code)
 {
-	struct tally t = { 0 };
+	struct refs t = { 0 };
 
 	for (uint32_t i = 0; i < TIDE_KIND_COUNT; i++)
 		t.n[i] = code_kinds(code) >> i & 1;
 	return t;
 }
 
-static struct tally tally_read(const struct change *c, uint64_t cluster)
+static struct refs refs_read(const struct change *c, uint64_t cluster)
 {
-	const struct tide__sheet *s = &c->k->tallies;
-	uint64_t key = cluster << TALLY_CLUSTER_SHIFT;
-	struct tide__place p = tide__sheet_find(s, key);
-	struct tally t = { 0 };
+	const struct tide__btree *s = &c->k->counts;
+	uint64_t key = cluster << COUNT_CLUSTER_SHIFT;
+	struct tide__cursor p = tide__btree_find(s, key);
+	struct refs t = { 0 };
 	const uint64_t *v;
 
-	while ((v = tide__sheet_at(s, &p)) &&
-	       v[0] >> TALLY_CLUSTER_SHIFT == cluster) {
+	while ((v = tide__btree_get(s, &p)) &&
+	       v[0] >> COUNT_CLUSTER_SHIFT == cluster) {
 		t.n[v[0] & 31] = v[1];
 		p.at += 2;
 	}
 	return t;
 }
 
-/* The code that says @t; -1: there is nothing left to say. */
-static int tally_code(const struct tally *t)
+/* The code that stands for @t; -1: no references are left. */
+static int refs_code(const struct refs *t)
 {
 	uint32_t kinds = 0;
 	uint64_t highest = 0;
@@ -136,21 +136,21 @@ static int tally_code(const struct tally *t)
 	return CODE_MANY;
 }
 
-static void tally_write(struct change *c, uint64_t cluster,
-			const struct tally *t)
+static void refs_write(struct change *c, uint64_t cluster,
+		       const struct refs *t)
 {
-	uint64_t key = cluster << TALLY_CLUSTER_SHIFT;
+	uint64_t key = cluster << COUNT_CLUSTER_SHIFT;
 
 	for (uint32_t i = 0; i < TIDE_KIND_COUNT; i++)
 		if (t->n[i]) {
-			push(c, &c->tallies, key | i);
-			push(c, &c->tallies, t->n[i]);
+			push(c, &c->counts, key | i);
+			push(c, &c->counts, t->n[i]);
 		}
 }
 
 /* Clusters with the references @t get or lose one. */
-static void change_tally(struct change *c, uint64_t start, uint64_t n,
-			 struct tally t)
+static void change_counts(struct change *c, uint64_t start, uint64_t n,
+			  struct refs t)
 {
 	int code;
 
@@ -159,12 +159,12 @@ static void change_tally(struct change *c, uint64_t start, uint64_t n,
 		return;
 	}
 	t.n[c->kind] += c->refs ? c->refs : UINT64_MAX;
-	code = tally_code(&t);
+	code = refs_code(&t);
 	if (code >= 0)
 		emit(c, start, n, (uint32_t)code);
 	if (code == CODE_MANY)
 		for (uint64_t i = start; i < start + n && !c->no_memory; i++)
-			tally_write(c, i, &t);
+			refs_write(c, i, &t);
 }
 
 /* Clusters that bore nothing. */
@@ -175,7 +175,7 @@ static void change_gap(struct change *c, uint64_t start, uint64_t end)
 	if (c->refs == 1)
 		emit(c, start, end - start, c->kind);
 	else
-		change_tally(c, start, end - start, (struct tally){ 0 });
+		change_counts(c, start, end - start, (struct refs){ 0 });
 }
 
 static bool stopped(const struct change *c)
@@ -187,51 +187,51 @@ static void change_run(struct change *c, uint64_t start, uint64_t end,
 		       uint32_t code)
 {
 	if (code != CODE_MANY) {
-		change_tally(c, start, end - start, tally_of(code));
+		change_counts(c, start, end - start, refs_of(code));
 		return;
 	}
 	for (; start < end && !stopped(c); start++)
-		change_tally(c, start, 1, tally_read(c, start));
+		change_counts(c, start, 1, refs_read(c, start));
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
+static uint64_t min(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
 }
 
-static uint64_t most(uint64_t a, uint64_t b)
+static uint64_t max(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
 }
 
-/* What lies at and around a run that overlaps or abuts; all before is done. */
+/* One overlapping or adjacent run, and the gap from @done up to it. */
 static uint64_t rewrite_run(struct change *c, uint64_t run, uint64_t done)
 {
 	uint64_t first = run_start(run), last = run_end(run);
-	uint64_t start = least(most(first, c->from), c->end);
-	uint64_t end = least(last, c->end);
+	uint64_t start = min(max(first, c->from), c->end);
+	uint64_t end = min(last, c->end);
 
 	if (first < c->from)
-		emit(c, first, least(last, c->from) - first, run_code(run));
+		emit(c, first, min(last, c->from) - first, run_code(run));
 	change_gap(c, done, start);
 	if (start < end && !stopped(c))
 		change_run(c, start, end, run_code(run));
 	if (last > c->end && !stopped(c))
-		emit(c, most(first, c->end), last - most(first, c->end),
+		emit(c, max(first, c->end), last - max(first, c->end),
 		     run_code(run));
-	return most(done, end);
+	return max(done, end);
 }
 
-/* @a to @b are the places of the runs that the list replaces. */
-static void rewrite(struct change *c, struct tide__place *a,
-		    struct tide__place *b)
+/* @a to @b: the runs that the list replaces. */
+static void rewrite(struct change *c, struct tide__cursor *a,
+		    struct tide__cursor *b)
 {
 	uint64_t done = c->from;
 	const uint64_t *run;
 
 	*a = tide__kinds_from(c->k, c->from ? c->from - 1 : 0);
 	*b = *a;
-	while ((run = tide__sheet_at(&c->k->runs, b)) &&
+	while ((run = tide__btree_get(&c->k->runs, b)) &&
 	       run_start(*run) <= c->end && !stopped(c)) {
 		done = rewrite_run(c, *run, done);
 		b->at++;
@@ -241,35 +241,35 @@ static void rewrite(struct change *c, struct tide__place *a,
 	flush(c);
 }
 
-/* Cells too many do no harm; both sheets, or none. */
+/* Changes both trees or neither; a cell too many does no harm. */
 static int apply(struct tide_kinds *k, const struct change *c,
-		 struct tide__place a, struct tide__place b)
+		 struct tide__cursor a, struct tide__cursor b)
 {
-	struct tide__place ta = tide__sheet_find(
-		&k->tallies, c->from << TALLY_CLUSTER_SHIFT);
-	struct tide__place tb = tide__sheet_find(
-		&k->tallies, c->end << TALLY_CLUSTER_SHIFT);
-	struct tide__splice runs, tallies;
+	struct tide__cursor ta = tide__btree_find(
+		&k->counts, c->from << COUNT_CLUSTER_SHIFT);
+	struct tide__cursor tb = tide__btree_find(
+		&k->counts, c->end << COUNT_CLUSTER_SHIFT);
+	struct tide__replace runs, counts;
 	int ret = tide__cells_reserve(&k->cells, &k->runs,
 				      k->runs.words + c->runs.n, c->end);
 
 	if (ret == 0)
-		ret = tide__splice_make(&k->runs, &runs, a, b, c->runs.v,
-					c->runs.n);
+		ret = tide__replace_prepare(&k->runs, &runs, a, b, c->runs.v,
+					    c->runs.n);
 	if (ret < 0)
 		return ret;
-	ret = tide__splice_make(&k->tallies, &tallies, ta, tb, c->tallies.v,
-				c->tallies.n);
+	ret = tide__replace_prepare(&k->counts, &counts, ta, tb, c->counts.v,
+				    c->counts.n);
 	if (ret < 0) {
-		tide__splice_drop(&runs);
+		tide__replace_abort(&runs);
 		return ret;
 	}
-	tide__splice_commit(&k->runs, &runs);
-	tide__splice_commit(&k->tallies, &tallies);
+	tide__replace_commit(&k->runs, &runs);
+	tide__replace_commit(&k->counts, &counts);
 	if (c->refs)
 		tide__cells_set(&k->cells, c->from, c->end);
 	else
-		tide__cells_review(&k->cells, &k->runs, c->from, c->end);
+		tide__cells_refresh(&k->cells, &k->runs, c->from, c->end);
 	return 0;
 }
 
@@ -314,7 +314,7 @@ static int change(struct tide_kinds *k, enum tide_kind kind, uint32_t refs,
 {
 	struct change c = { .k = k, .kind = kind, .refs = refs,
 			    .missing = UINT64_MAX };
-	struct tide__place a, b;
+	struct tide__cursor a, b;
 	int ret = check_range(kind, offset, length, err);
 
 	if (ret < 0)
@@ -322,13 +322,13 @@ static int change(struct tide_kinds *k, enum tide_kind kind, uint32_t refs,
 	c.from = offset >> k->cluster_bits;
 	c.end = ((offset + length - 1) >> k->cluster_bits) + 1;
 	words_init(&c.runs);
-	words_init(&c.tallies);
+	words_init(&c.counts);
 	rewrite(&c, &a, &b);
 	ret = stopped(&c) ? -ENOMEM : apply(k, &c, a, b);
 	if (ret < 0)
 		ret = change_failed(&c, ret, err);
 	words_fini(&c.runs);
-	words_fini(&c.tallies);
+	words_fini(&c.counts);
 	return ret;
 }
 

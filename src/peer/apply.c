@@ -17,7 +17,7 @@
 static const char origin[] = "receive";
 
 /* Guest memory for @count pages from @first, or NULL with the reason. */
-static unsigned char *memory_for(const struct arrival *r, uint64_t first,
+static unsigned char *memory_for(const struct receiver *r, uint64_t first,
 				 uint64_t count, struct tide_error *err)
 {
 	struct tide_slot_piece piece;
@@ -36,7 +36,7 @@ static unsigned char *memory_for(const struct arrival *r, uint64_t first,
 	return NULL;
 }
 
-static int apply_packed(struct arrival *r, struct tide__channel *c,
+static int apply_packed(struct receiver *r, struct tide__channel *c,
 			const struct tide__frame *f, unsigned char *to,
 			struct tide_error *err)
 {
@@ -57,7 +57,7 @@ static int apply_packed(struct arrival *r, struct tide__channel *c,
 	return 0;
 }
 
-static int apply_pages(struct arrival *r, struct tide__channel *c,
+static int apply_pages(struct receiver *r, struct tide__channel *c,
 		       const struct tide__frame *f, struct tide_error *err)
 {
 	unsigned char *to;
@@ -85,7 +85,7 @@ static void clear_page(unsigned char *page)
 		memset(page, 0, sizeof(zero));
 }
 
-static int apply_zero(struct arrival *r, const struct tide__frame *f,
+static int apply_zero(struct receiver *r, const struct tide__frame *f,
 		      bool fresh, struct tide_error *err)
 {
 	unsigned char *to;
@@ -102,7 +102,7 @@ static int apply_zero(struct arrival *r, const struct tide__frame *f,
 	return 0;
 }
 
-int tide__apply(struct arrival *r, struct tide__channel *c,
+int tide__apply(struct receiver *r, struct tide__channel *c,
 		const struct tide__frame *f, bool fresh, struct tide_error *err)
 {
 	return f->type == TIDE__FRAME_PAGES ? apply_pages(r, c, f, err)

@@ -12,7 +12,7 @@
 #include "rounds/engine.h"
 
 /* Accept the next socket as the next channel. */
-static int take_channel(struct arrival *r,
+static int take_channel(struct receiver *r,
 			int (*accept)(void *, struct tide_error *),
 			struct tide_error *err)
 {
@@ -32,7 +32,7 @@ static int take_channel(struct arrival *r,
 				  r->options.stream_opaque, err);
 }
 
-static int join(struct arrival *r, struct tide__channel *c,
+static int join(struct receiver *r, struct tide__channel *c,
 		struct tide_error *err)
 {
 	struct tide__frame f;
@@ -51,7 +51,7 @@ static int join(struct arrival *r, struct tide__channel *c,
 }
 
 /* What HELLO's head offers besides: see hello.h. */
-static void agree(struct arrival *r, const struct tide__frame *f)
+static void agree(struct receiver *r, const struct tide__frame *f)
 {
 	struct tide__channel *c = &r->channel[0];
 
@@ -62,7 +62,7 @@ static void agree(struct arrival *r, const struct tide__frame *f)
 	r->pulse = tide__pulse_open(c);
 }
 
-static int welcome(struct arrival *r, struct tide_error *err)
+static int welcome(struct receiver *r, struct tide_error *err)
 {
 	return tide__channel_say(&r->channel[0], TIDE__FRAME_WELCOME,
 				 r->keeps_alive ? TIDE__OFFER_ALIVE : 0,
@@ -70,7 +70,7 @@ static int welcome(struct arrival *r, struct tide_error *err)
 				 NULL, err);
 }
 
-int tide__greet(struct arrival *r,
+int tide__greet(struct receiver *r,
 		int (*accept)(void *, struct tide_error *),
 		struct tide_error *err)
 {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The receiving side: the greeting (greet.c), the rounds (arrive.c), the end
- * (take_over.c), and what the source is told if one of them fails.
+ * The receiving side: the handshake (greet.c), the rounds (receive_rounds.c),
+ * the end (take_over.c), and what the source is told if one of them fails.
  *
  * A damaged frame, one out of order (order.h), silence, or the end of the
- * stream ends the attempt: the source is told why (REFUSED), and the guest is
- * not run. Only GO, after READY and in time, resumes it.
+ * stream aborts the migration: the source is told why (REFUSED), and the guest
+ * is not run. Only GO, after READY and in time, resumes it.
  */
 #include "peer/receive.h"
 
@@ -20,7 +20,7 @@
 
 static const char origin[] = "receive";
 
-int tide__next_head(struct arrival *r, struct tide__channel *c,
+int tide__next_head(struct receiver *r, struct tide__channel *c,
 		    struct tide__frame *f, struct tide_error *err)
 {
 	int rc = tide__channel_receive_head(c, f, err);
@@ -36,7 +36,7 @@ int tide__next_head(struct arrival *r, struct tide__channel *c,
 					(const char *)c->payload);
 }
 
-int tide__next_frame(struct arrival *r, struct tide__channel *c,
+int tide__next_frame(struct receiver *r, struct tide__channel *c,
 		     struct tide__frame *f, struct tide_error *err)
 {
 	int rc = tide__next_head(r, c, f, err);
@@ -48,7 +48,7 @@ int tide__next_frame(struct arrival *r, struct tide__channel *c,
  * Tell the source why, and let it read that: closing with unread input would
  * reset the connection and take our words with it.
  */
-static void refuse(struct arrival *r, const struct tide_error *err)
+static void refuse(struct receiver *r, const struct tide_error *err)
 {
 	struct tide__channel *c = &r->channel[0];
 	uint64_t deadline = tide__now_ns() + 1000000000u;
@@ -75,7 +75,7 @@ static void refuse(struct arrival *r, const struct tide_error *err)
 	}
 }
 
-static void fini(struct arrival *r)
+static void fini(struct receiver *r)
 {
 	tide__pulse_close(r->pulse);
 	for (unsigned int i = 0; i < r->channels; i++) {
@@ -88,12 +88,12 @@ static void fini(struct arrival *r)
 	free(r);
 }
 
-static struct arrival *new_arrival(struct tide_slots *slots,
-				   const struct tide_receive_ops *ops,
-				   void *opaque,
-				   const struct tide_precopy_options *options)
+static struct receiver *new_receiver(struct tide_slots *slots,
+				     const struct tide_receive_ops *ops,
+				     void *opaque,
+				     const struct tide_precopy_options *options)
 {
-	struct arrival *r = calloc(1, sizeof(*r));
+	struct receiver *r = calloc(1, sizeof(*r));
 
 	if (!r)
 		return NULL;
@@ -118,7 +118,7 @@ int tide_receive_run(int (*accept)(void *opaque, struct tide_error *err),
 	struct tide_precopy_options own_options;
 	struct tide_error own;
 	bool running = false;
-	struct arrival *r;
+	struct receiver *r;
 	int rc;
 
 	memset(result, 0, sizeof(*result));
@@ -126,14 +126,14 @@ int tide_receive_run(int (*accept)(void *opaque, struct tide_error *err),
 	rc = tide__options_take(&own_options, options, err);
 	if (rc)
 		return rc;
-	r = new_arrival(slots, ops, opaque, &own_options);
+	r = new_receiver(slots, ops, opaque, &own_options);
 	if (!r)
 		return tide_error_set(err, -ENOMEM, origin, TIDE_NO_OFFSET,
 				      "no memory for a migration");
 	tide_error_clear(&own);
 	rc = tide__greet(r, accept, &own);
 	if (!rc)
-		rc = tide__arrive(r, &running, &own);
+		rc = tide__receive_rounds(r, &running, &own);
 	if (running) {
 		rc = 0;
 		result->outcome = TIDE_PRECOPY_MOVED;

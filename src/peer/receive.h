@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Inside of the receiving side. */
+/* The receiving side's internals. */
 #ifndef TIDE_PEER_RECEIVE_H
 #define TIDE_PEER_RECEIVE_H
 
@@ -9,7 +9,7 @@
 #include "peer/pulse.h"
 #include "tidemark/precopy.h"
 
-struct arrival {
+struct receiver {
 	struct tide_slots *slots;
 	const struct tide_receive_ops *ops;
 	void *opaque;
@@ -34,26 +34,27 @@ struct arrival {
  * The next frame of @channel, if it is in order: its payload is still to be
  * received. -ECANCELED with the source's words if it called the move off.
  */
-int tide__next_head(struct arrival *r, struct tide__channel *channel,
+int tide__next_head(struct receiver *r, struct tide__channel *channel,
 		    struct tide__frame *frame, struct tide_error *err);
 /* The same with its payload in channel->payload. */
-int tide__next_frame(struct arrival *r, struct tide__channel *channel,
+int tide__next_frame(struct receiver *r, struct tide__channel *channel,
 		     struct tide__frame *frame, struct tide_error *err);
 
 /* greet.c: from the first connection to all channels. */
-int tide__greet(struct arrival *r,
+int tide__greet(struct receiver *r,
 		int (*accept)(void *, struct tide_error *),
 		struct tide_error *err);
-/* arrive.c: rounds, and then the end. */
-int tide__arrive(struct arrival *r, bool *running, struct tide_error *err);
+/* receive_rounds.c: rounds, and then the end. */
+int tide__receive_rounds(struct receiver *r, bool *running,
+			 struct tide_error *err);
 /* take_over.c: from the state's first piece, *@frame, to the running guest. */
-int tide__take_over(struct arrival *r, struct tide__frame *frame,
+int tide__take_over(struct receiver *r, struct tide__frame *frame,
 		    bool *running, struct tide_error *err);
 /*
  * apply.c: a PAGES or ZERO frame whose head was received. @fresh: this channel
  * is in its first round, so memory that no frame named yet reads as zero.
  */
-int tide__apply(struct arrival *r, struct tide__channel *c,
+int tide__apply(struct receiver *r, struct tide__channel *c,
 		const struct tide__frame *f, bool fresh,
 		struct tide_error *err);
 

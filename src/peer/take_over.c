@@ -22,7 +22,7 @@
 static const char origin[] = "receive";
 
 /* One piece of state. */
-static int take_state(struct arrival *r, const struct tide__frame *f,
+static int take_state(struct receiver *r, const struct tide__frame *f,
 		      struct tide_error *err)
 {
 	size_t end = r->state_bytes + f->payload_bytes;
@@ -50,7 +50,7 @@ static int take_state(struct arrival *r, const struct tide__frame *f,
 	return 0;
 }
 
-static int read_state(struct arrival *r, struct tide__frame *f,
+static int read_state(struct receiver *r, struct tide__frame *f,
 		      struct tide_error *err)
 {
 	int rc = 0;
@@ -78,14 +78,14 @@ static int read_state(struct arrival *r, struct tide__frame *f,
 }
 
 /* Half of the silence that is borne, but time for a slow host. */
-static uint64_t go_limit_ms(const struct arrival *r)
+static uint64_t go_limit_ms(const struct receiver *r)
 {
 	uint64_t ms = r->stall_ns / 2000000u;
 
 	return ms > 500 ? ms : 500;
 }
 
-static int await_go(struct arrival *r, uint64_t *until_ns,
+static int await_go(struct receiver *r, uint64_t *until_ns,
 		    struct tide_error *err)
 {
 	struct tide__channel *c = &r->channel[0];
@@ -100,7 +100,7 @@ static int await_go(struct arrival *r, uint64_t *until_ns,
 	return rc;
 }
 
-int tide__take_over(struct arrival *r, struct tide__frame *f, bool *running,
+int tide__take_over(struct receiver *r, struct tide__frame *f, bool *running,
 		    struct tide_error *err)
 {
 	uint64_t until_ns;

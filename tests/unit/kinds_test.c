@@ -61,7 +61,7 @@ struct world {
 	uint16_t count[CLUSTERS][TIDE_KIND_COUNT];
 	uint64_t seed;
 	uint64_t refused;	/* changes that failed for want of memory */
-	uint32_t most_windows;
+	uint32_t max_leaves;
 };
 
 static uint32_t mask_of(const struct world *w, uint64_t cluster)
@@ -79,9 +79,9 @@ static void assert_cells(const struct tide_kinds *k, uint8_t *seen)
 {
 	const struct tide__cells *c = &k->cells;
 
-	for (uint32_t i = 0; i < k->runs.windows; i++)
-		for (uint64_t j = 0; j < k->runs.window[i]->words; j++) {
-			uint64_t run = k->runs.window[i]->v[j];
+	for (uint32_t i = 0; i < k->runs.leaves; i++)
+		for (uint64_t j = 0; j < k->runs.leaf[i]->words; j++) {
+			uint64_t run = k->runs.leaf[i]->v[j];
 
 			for (uint64_t at = run_start(run) >> c->shift;
 			     at <= (run_end(run) - 1) >> c->shift; at++)
@@ -91,15 +91,15 @@ static void assert_cells(const struct tide_kinds *k, uint8_t *seen)
 		assert_int_equal(c->bits[i / 64] >> i % 64 & 1, seen[i]);
 }
 
-/* Sorted, not overlapping, windows as the directory says. */
+/* Sorted, not overlapping, leaves as the directory says. */
 static void assert_whole(const struct tide_kinds *k)
 {
 	uint64_t end = 0, words = 0;
 
-	for (uint32_t i = 0; i < k->runs.windows; i++) {
-		const struct tide__window *w = k->runs.window[i];
+	for (uint32_t i = 0; i < k->runs.leaves; i++) {
+		const struct tide__leaf *w = k->runs.leaf[i];
 
-		assert_in_range(w->words, 1, TIDE__WINDOW_WORDS);
+		assert_in_range(w->words, 1, TIDE__LEAF_WORDS);
 		assert_int_equal(w->v[0], k->runs.first[i]);
 		words += w->words;
 		for (uint64_t j = 0; j < w->words; j++) {
@@ -109,9 +109,9 @@ static void assert_whole(const struct tide_kinds *k)
 	}
 	assert_int_equal(words, k->runs.words);
 	words = 0;
-	for (uint32_t i = 0; i < k->tallies.windows; i++)
-		words += k->tallies.window[i]->words;
-	assert_int_equal(words, k->tallies.words);
+	for (uint32_t i = 0; i < k->counts.leaves; i++)
+		words += k->counts.leaf[i]->words;
+	assert_int_equal(words, k->counts.words);
 	if (k->cells.n) {
 		uint8_t *seen = calloc(k->cells.n, 1);
 
@@ -284,17 +284,17 @@ static void script(uint32_t bits, uint64_t base, uint64_t seed, uint32_t kind)
 		for (int i = 0; i < 3000; i++) {
 			random_change(&w, bias[phase], kind);
 			random_check(&w);
-			if (w.k->runs.windows > w.most_windows)
-				w.most_windows = w.k->runs.windows;
+			if (w.k->runs.leaves > w.max_leaves)
+				w.max_leaves = w.k->runs.leaves;
 			if (i % 100 == 0)
 				assert_walk(&w);
 		}
 	assert_walk(&w);
 	/* The script was worth it. */
-	print_message("# memory refused %llu times, %u windows\n",
-		      (unsigned long long)w.refused, w.most_windows);
+	print_message("# memory refused %llu times, %u leaves\n",
+		      (unsigned long long)w.refused, w.max_leaves);
 	assert_true(w.refused > 100);
-	assert_true(kind < TIDE_KIND_COUNT || w.most_windows > 1);
+	assert_true(kind < TIDE_KIND_COUNT || w.max_leaves > 1);
 	for (uint64_t i = 0; i < CLUSTERS; i++)
 		for (uint32_t j = 0; j < TIDE_KIND_COUNT; j++)
 			while (w.count[i][j]) {
@@ -304,7 +304,7 @@ static void script(uint32_t bits, uint64_t base, uint64_t seed, uint32_t kind)
 				w.count[i][j]--;
 			}
 	assert_walk(&w);
-	assert_int_equal(w.k->runs.words + w.k->tallies.words, 0);
+	assert_int_equal(w.k->runs.words + w.k->counts.words, 0);
 	assert_true(tide_kinds_bytes(w.k) < empty + 4096);
 	tide_kinds_destroy(w.k);
 }

@@ -44,19 +44,19 @@ struct kinds_array *kinds_array_create(const struct kinds_image *im)
 	if (!a)
 		return NULL;
 	for (size_t i = 0; i < im->places; i++)
-		pieces += (im->place[i].n + RUN_MOST - 1) / RUN_MOST;
+		pieces += (im->place[i].n + RUN_MAX - 1) / RUN_MAX;
 	a->cluster_bits = im->cluster_bits;
 	a->room = pieces + 4096;
 	a->run = malloc(a->room * sizeof(*a->run));
 	for (size_t i = 0; a->run && i < im->places; i++)
 		for (uint64_t done = 0; done < im->place[i].n;
-		     done += RUN_MOST) {
+		     done += RUN_MAX) {
 			uint64_t left = im->place[i].n - done;
 
 			a->run[a->n++] = run_pack(im->place[i].cluster + done,
 						  im->place[i].kind,
-						  left < RUN_MOST ? left :
-								    RUN_MOST);
+						  left < RUN_MAX ? left :
+								    RUN_MAX);
 		}
 	if (!a->run) {
 		free(a);

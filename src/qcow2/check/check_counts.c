@@ -85,10 +85,10 @@ static uint64_t not_zero(const uint8_t *bytes, uint64_t i, uint64_t n,
 
 /*
  * 64 clusters from the @i-th of a block, of which the census knows nothing:
- * what is counted there is leaked. True if that is settled.
+ * what is counted there is leaked. True if that is all there is to say.
  */
-static bool settle_unused(struct check *c, const struct refblock *b,
-			  const uint8_t *bytes, uint64_t i)
+static bool count_unused(struct check *c, const struct refblock *b,
+			 const uint8_t *bytes, uint64_t i)
 {
 	uint64_t cluster = (b->index << qcow2_refblock_bits(c->h)) + i, leaks;
 
@@ -135,7 +135,7 @@ static int compare_block(struct check *c, const struct refblock *b,
 	else if (c->census.clusters - first < end)
 		inside = c->census.clusters - first;
 	for (uint64_t i = 0; i < inside; i++) {
-		if (!(i % 64) && settle_unused(c, b, bytes, i))
+		if (!(i % 64) && count_unused(c, b, bytes, i))
 			i += 63;
 		else
 			compare(c, first + i,

@@ -81,8 +81,8 @@ static int try_enter(struct qcow2 *q, struct qcow2_change *c)
  * Register it in the way its mapping asks for, and look again when that took a
  * wait. On success the range is registered.
  */
-static int settle(struct qcow2 *q, struct qcow2_change *c,
-		  struct tide_error *err)
+static int register_range(struct qcow2 *q, struct qcow2_change *c,
+			  struct tide_error *err)
 {
 	for (;;) {
 		int ret = look_up(q, c, err);
@@ -243,7 +243,7 @@ int qcow2_change_begin(struct qcow2 *q, struct qcow2_change *c,
 	c->fresh = c->zeroed = false;
 	c->entry = (struct qcow2_entry){ { NULL }, NULL };
 	if (ret == 0)
-		ret = settle(q, c, err);
+		ret = register_range(q, c, err);
 	if (ret < 0)
 		return ret;
 	c->to_flush = c->flags & TIDE_FUA &&

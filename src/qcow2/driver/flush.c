@@ -250,7 +250,7 @@ static void punch(struct qcow2 *q, const struct qcow2_free *f)
 	}
 }
 
-static void settle(struct qcow2 *q, struct batch *b, bool failed)
+static void finish_batch(struct qcow2 *q, struct batch *b, bool failed)
 {
 	for (uint64_t i = 0; !failed && i < b->frees.count; i++)
 		punch(q, &b->frees.items[i]);
@@ -292,7 +292,7 @@ int qcow2_flush_locked(struct qcow2 *q, struct tide_error *err)
 		ret = tide_disk_flush(q->data, err);
 	if (ret == 0)
 		ret = write_batch(q, &b, err);
-	settle(q, &b, ret < 0);
+	finish_batch(q, &b, ret < 0);
 	free_batch(&b);
 	return ret;
 }

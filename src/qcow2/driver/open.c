@@ -375,7 +375,7 @@ int tide__qcow2_open(const char *path, const struct tide_disk_options *options,
 /* --- close --- */
 
 /* All to the file; twice, for what the first flush gave back. */
-static int settle_down(struct qcow2 *q, struct tide_error *err)
+static int flush_all(struct qcow2 *q, struct tide_error *err)
 {
 	int ret = 0;
 
@@ -393,7 +393,7 @@ static int settle_down(struct qcow2 *q, struct tide_error *err)
 static int qcow2_close(struct tide_disk *d, struct tide_error *err)
 {
 	struct qcow2 *q = qcow2_of(d);
-	int ret = settle_down(q, err);
+	int ret = flush_all(q, err);
 
 	destroy(q);
 	return ret;

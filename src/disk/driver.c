@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A disk of an embedder's: tidemark/disk_driver.h as a driver. What his table
- * lacks is made up for here, with what it has.
+ * A disk driver supplied by the embedder (tidemark/disk_driver.h), adapted to
+ * the internal one. Calls missing from the table are emulated by those it has.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -17,16 +17,16 @@
 #define FEW_PARTS 64u
 #define PIECE_BYTES 65536u
 
-struct foreign {
+struct custom {
 	struct tide_disk disk;
-	struct tide_disk_ops ops; /* ours, with his name */
+	struct tide_disk_ops ops; /* ours, under the driver's name */
 	struct tide_disk_calls calls;
 	void *opaque;
 };
 
-static struct foreign *foreign_of(struct tide_disk *d)
+static struct custom *custom_of(struct tide_disk *d)
 {
-	return (struct foreign *)d;
+	return (struct custom *)d;
 }
 
 static int cannot(const struct tide_disk *d, const char *what,
@@ -52,10 +52,10 @@ static const struct iovec *parts_of(const struct tide_vec *v,
 	return *many;
 }
 
-static int foreign_readv(struct tide_disk *d, uint64_t offset_bytes,
-			 const struct tide_vec *to, struct tide_error *err)
+static int custom_readv(struct tide_disk *d, uint64_t offset_bytes,
+			const struct tide_vec *to, struct tide_error *err)
 {
-	struct foreign *f = foreign_of(d);
+	struct custom *f = custom_of(d);
 	struct iovec few[FEW_PARTS], *many;
 	uint32_t count;
 	const struct iovec *parts = parts_of(to, few, &many, &count);
@@ -69,18 +69,18 @@ static int foreign_readv(struct tide_disk *d, uint64_t offset_bytes,
 	return ret;
 }
 
-static int foreign_flush(struct tide_disk *d, struct tide_error *err)
+static int custom_flush(struct tide_disk *d, struct tide_error *err)
 {
-	struct foreign *f = foreign_of(d);
+	struct custom *f = custom_of(d);
 
 	return f->calls.flush ? f->calls.flush(f->opaque, err) : 0;
 }
 
-static int foreign_writev(struct tide_disk *d, uint64_t offset_bytes,
-			  const struct tide_vec *from, uint32_t flags,
-			  struct tide_error *err)
+static int custom_writev(struct tide_disk *d, uint64_t offset_bytes,
+			 const struct tide_vec *from, uint32_t flags,
+			 struct tide_error *err)
 {
-	struct foreign *f = foreign_of(d);
+	struct custom *f = custom_of(d);
 	bool flush = flags & TIDE_FUA && !f->calls.fua;
 	struct iovec few[FEW_PARTS], *many;
 	uint32_t count;
@@ -92,7 +92,7 @@ static int foreign_writev(struct tide_disk *d, uint64_t offset_bytes,
 					 d->path);
 
 	free(many);
-	return ret || !flush ? ret : foreign_flush(d, err);
+	return ret || !flush ? ret : custom_flush(d, err);
 }
 
 static int write_zeroes(struct tide_disk *d, uint64_t offset, uint64_t length,
@@ -111,11 +111,11 @@ static int write_zeroes(struct tide_disk *d, uint64_t offset, uint64_t length,
 	return ret;
 }
 
-static int foreign_zero(struct tide_disk *d, uint64_t offset_bytes,
-			uint64_t length_bytes, uint32_t flags,
-			struct tide_error *err)
+static int custom_zero(struct tide_disk *d, uint64_t offset_bytes,
+		       uint64_t length_bytes, uint32_t flags,
+		       struct tide_error *err)
 {
-	struct foreign *f = foreign_of(d);
+	struct custom *f = custom_of(d);
 
 	if (f->calls.zero)
 		return f->calls.zero(f->opaque, offset_bytes, length_bytes,
@@ -125,22 +125,22 @@ static int foreign_zero(struct tide_disk *d, uint64_t offset_bytes,
 	return write_zeroes(d, offset_bytes, length_bytes, err);
 }
 
-static int foreign_discard(struct tide_disk *d, uint64_t offset_bytes,
-			   uint64_t length_bytes, struct tide_error *err)
+static int custom_discard(struct tide_disk *d, uint64_t offset_bytes,
+			  uint64_t length_bytes, struct tide_error *err)
 {
-	struct foreign *f = foreign_of(d);
+	struct custom *f = custom_of(d);
 
 	return f->calls.discard ? f->calls.discard(f->opaque, offset_bytes,
 						   length_bytes, err)
 				: cannot(d, "discard", err);
 }
 
-static int foreign_status(struct tide_disk *d, uint64_t offset_bytes,
-			  uint64_t length_bytes,
-			  struct tide_disk_extent *extent,
-			  struct tide_error *err)
+static int custom_status(struct tide_disk *d, uint64_t offset_bytes,
+			 uint64_t length_bytes,
+			 struct tide_disk_extent *extent,
+			 struct tide_error *err)
 {
-	struct foreign *f = foreign_of(d);
+	struct custom *f = custom_of(d);
 
 	if (f->calls.status)
 		return f->calls.status(f->opaque, offset_bytes, length_bytes,
@@ -149,10 +149,10 @@ static int foreign_status(struct tide_disk *d, uint64_t offset_bytes,
 	return 0;
 }
 
-static int foreign_resize(struct tide_disk *d, uint64_t size_bytes,
-			  struct tide_error *err)
+static int custom_resize(struct tide_disk *d, uint64_t size_bytes,
+			 struct tide_error *err)
 {
-	struct foreign *f = foreign_of(d);
+	struct custom *f = custom_of(d);
 	int ret = f->calls.resize ? f->calls.resize(f->opaque, size_bytes, err)
 				  : cannot(d, "change its size", err);
 
@@ -161,9 +161,9 @@ static int foreign_resize(struct tide_disk *d, uint64_t size_bytes,
 	return ret;
 }
 
-static int foreign_close(struct tide_disk *d, struct tide_error *err)
+static int custom_close(struct tide_disk *d, struct tide_error *err)
 {
-	struct foreign *f = foreign_of(d);
+	struct custom *f = custom_of(d);
 	int ret = tide_disk_flush(d, err), closed = 0;
 
 	if (f->calls.close)
@@ -173,25 +173,25 @@ static int foreign_close(struct tide_disk *d, struct tide_error *err)
 	return ret ? ret : closed;
 }
 
-static bool foreign_start(struct tide_disk *d, struct tide_io *io)
+static bool custom_start(struct tide_disk *d, struct tide_io *io)
 {
-	struct foreign *f = foreign_of(d);
+	struct custom *f = custom_of(d);
 
 	if (!f->calls.start || (io->flags & TIDE_FUA && !f->calls.fua))
 		return false;
 	return f->calls.start(f->opaque, io);
 }
 
-static const struct tide_disk_ops foreign_ops = {
-	.readv = foreign_readv,
-	.writev = foreign_writev,
-	.zero = foreign_zero,
-	.discard = foreign_discard,
-	.flush = foreign_flush,
-	.status = foreign_status,
-	.resize = foreign_resize,
-	.close = foreign_close,
-	.start = foreign_start,
+static const struct tide_disk_ops custom_ops = {
+	.readv = custom_readv,
+	.writev = custom_writev,
+	.zero = custom_zero,
+	.discard = custom_discard,
+	.flush = custom_flush,
+	.status = custom_status,
+	.resize = custom_resize,
+	.close = custom_close,
+	.start = custom_start,
 	.fua = true,
 };
 
@@ -206,7 +206,7 @@ int tide_disk_create(const struct tide_disk_calls *calls, void *opaque,
 		     const char *path, uint64_t size_bytes, bool writable,
 		     struct tide_disk **out, struct tide_error *err)
 {
-	struct foreign *f = calloc(1, sizeof(*f));
+	struct custom *f = calloc(1, sizeof(*f));
 	const char *fault = NULL;
 
 	if (!f || !(f->disk.path = strdup(path))) {
@@ -226,7 +226,7 @@ int tide_disk_create(const struct tide_disk_calls *calls, void *opaque,
 		free(f);
 		return refuse(err, -EINVAL, path, fault);
 	}
-	f->ops = foreign_ops;
+	f->ops = custom_ops;
 	f->ops.name = f->calls.name;
 	f->opaque = opaque;
 	f->disk.ops = &f->ops;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The rounds, at the receiver. The caller's thread reads the control channel,
- * one more thread each further channel. A round is a barrier: when every
- * channel has shown ROUND_END, all of the round is in memory, and the ack goes
- * out; the source sends nothing more before it has it. What if it does is
- * order.h's matter.
+ * and one more thread each further channel. A round is a barrier: once every
+ * channel has delivered ROUND_END, the whole round is in memory and is
+ * acknowledged; the source sends nothing more until then. order.h enforces
+ * that.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -19,7 +19,7 @@ static const char origin[] = "receive";
 
 /* The open round's frames on this channel, to its ROUND_END, or whatever else
  * is in order; that one's payload is received. */
-static int read_round(struct arrival *r, struct tide__channel *c, bool fresh,
+static int read_round(struct receiver *r, struct tide__channel *c, bool fresh,
 		      struct tide__frame *f, struct tide_error *err)
 {
 	for (;;) {
@@ -39,7 +39,7 @@ static int read_round(struct arrival *r, struct tide__channel *c, bool fresh,
 
 /* A further channel: round after round, until the stream ends or fails. */
 struct reader {
-	struct arrival *r;
+	struct receiver *r;
 	struct tide__channel *channel;
 	pthread_t thread;
 	bool started;
@@ -48,7 +48,7 @@ struct reader {
 static void *reader_main(void *arg)
 {
 	struct reader *reader = arg;
-	struct arrival *r = reader->r;
+	struct receiver *r = reader->r;
 	struct tide__frame f;
 	struct tide_error err;
 	bool fresh = true;
@@ -68,7 +68,7 @@ static void *reader_main(void *arg)
 	}
 }
 
-static uint64_t all_bytes(const struct arrival *r)
+static uint64_t all_bytes(const struct receiver *r)
 {
 	uint64_t bytes = 0;
 
@@ -80,7 +80,7 @@ static uint64_t all_bytes(const struct arrival *r)
 /* The readers notice silence themselves: this is the net below them. */
 static uint64_t deadline_ns(void *opaque)
 {
-	const struct arrival *r = opaque;
+	const struct receiver *r = opaque;
 	uint64_t last = tide__load_relaxed(&r->alive.last_ns);
 
 	if (last < r->round_start_ns)
@@ -88,7 +88,7 @@ static uint64_t deadline_ns(void *opaque)
 	return last + r->stall_ns + 2000000000u;
 }
 
-static void report(struct arrival *r, uint64_t pages_before)
+static void report(struct receiver *r, uint64_t pages_before)
 {
 	r->round.pages = tide__load_relaxed(&r->pages) - pages_before;
 	r->round.pages_total = r->round.pages;
@@ -99,7 +99,7 @@ static void report(struct arrival *r, uint64_t pages_before)
 		r->ops->progress(r->opaque, &r->round);
 }
 
-static int one_round(struct arrival *r, const struct tide__frame *begin,
+static int one_round(struct receiver *r, const struct tide__frame *begin,
 		     struct tide_error *err)
 {
 	struct tide__channel *c = &r->channel[0];
@@ -124,7 +124,7 @@ static int one_round(struct arrival *r, const struct tide__frame *begin,
 }
 
 /* The source's slots have changed. Between rounds: nobody writes to memory. */
-static int change_slots(struct arrival *r, const struct tide__frame *f,
+static int change_slots(struct receiver *r, const struct tide__frame *f,
 			struct tide_error *err)
 {
 	struct tide__channel *c = &r->channel[0];
@@ -151,7 +151,7 @@ static int change_slots(struct arrival *r, const struct tide__frame *f,
 }
 
 /* The order lets only SLOTS, ROUND and, after the last of them, STATE come. */
-static int rounds(struct arrival *r, struct tide__frame *f,
+static int rounds(struct receiver *r, struct tide__frame *f,
 		  struct tide_error *err)
 {
 	for (;;) {
@@ -168,7 +168,7 @@ static int rounds(struct arrival *r, struct tide__frame *f,
 	}
 }
 
-static int start_readers(struct arrival *r, struct reader *reader,
+static int start_readers(struct receiver *r, struct reader *reader,
 			 struct tide_error *err)
 {
 	for (unsigned int i = 1; i < r->channels; i++) {
@@ -187,7 +187,8 @@ static int start_readers(struct arrival *r, struct reader *reader,
 	return 0;
 }
 
-int tide__arrive(struct arrival *r, bool *running, struct tide_error *err)
+int tide__receive_rounds(struct receiver *r, bool *running,
+			 struct tide_error *err)
 {
 	struct reader *reader = calloc(r->channels, sizeof(*reader));
 	struct tide__frame f;
