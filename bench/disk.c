@@ -308,19 +308,19 @@ static int measure_made(const struct bench_options *o, const char *format)
 {
 	const char *dir = getenv("TMPDIR");
 	char path[4096];
-	int rc;
+	int ret;
 
 	snprintf(path, sizeof(path), "%s/tidemark-bench.%d.%s",
 		 dir ? dir : "/var/tmp", (int)getpid(), format);
-	rc = make_image(path, format, o->quick ? "128M" : "1G",
-			o->quick ? "128" : "1024");
-	if (rc)
+	ret = make_image(path, format, o->quick ? "128M" : "1G",
+			 o->quick ? "128" : "1024");
+	if (ret)
 		fprintf(stderr, "tidemark bench: disk: qemu-img could not make "
 			"%s\n", path);
 	else
-		rc = measure_image(o, path, format);
+		ret = measure_image(o, path, format);
 	unlink(path);
-	return rc;
+	return ret;
 }
 
 int bench_disk(const struct bench_options *options)
@@ -329,7 +329,7 @@ int bench_disk(const struct bench_options *options)
 	/* The work is done by threads and by other programs. */
 	struct bench_options by_clock = *options;
 	const struct bench_options *o = &by_clock;
-	int rc;
+	int ret;
 
 	by_clock.cpu = false;
 	if (command(rival)) {
@@ -340,6 +340,6 @@ int bench_disk(const struct bench_options *options)
 	if (o->image)
 		return measure_image(o, o->image,
 				     o->format ? o->format : "raw");
-	rc = measure_made(o, "raw");
-	return measure_made(o, "qcow2") || rc;
+	ret = measure_made(o, "raw");
+	return measure_made(o, "qcow2") || ret;
 }

@@ -79,7 +79,7 @@ static void make_plan(struct gap_world *w, struct plan *p)
 				    : sizeof(near) / sizeof(*near);
 	for (size_t i = 0; i < 2 + p->n; i++) {
 		p->map[i] = gap_map(w);
-		if (w->rc)
+		if (w->ret)
 			return;
 	}
 	every(p->map[0], w->pages, 1, APART);
@@ -257,13 +257,13 @@ static int model_and_truth(struct gap_world *w, const struct bench_options *o,
 	if (!p)
 		return -ENOMEM;
 	make_plan(w, p);
-	if (!w->rc)
+	if (!w->ret)
 		gap_measure(w, p->s, 2 + 2 * p->n, o->reps);
-	if (!w->rc && !solve(p->s, o->reps, m))
+	if (!w->ret && !solve(p->s, o->reps, m))
 		fprintf(stderr, "tidemark bench: gap: %s, %s: too noisy to "
 			"solve for the model\n", w->socket->name,
 			gap_way_names[w->way]);
-	else if (!w->rc) {
+	else if (!w->ret) {
 		truth = break_even(p, o->reps);
 		for (size_t i = 0; i < p->n; i++) {
 			print_pair(o, w, p, i);
@@ -281,20 +281,20 @@ static int contest(const struct bench_options *o, const struct gap_socket *s,
 {
 	struct gap_world w;
 	struct gap_model m = { 0 };
-	int rc = gap_world_open(&w, s, way, pages), closed;
+	int ret = gap_world_open(&w, s, way, pages), closed;
 
-	if (!rc) {
-		rc = model_and_truth(&w, o, &m);
+	if (!ret) {
+		ret = model_and_truth(&w, o, &m);
 		closed = gap_world_close(&w);
-		rc = rc ? rc : closed;
+		ret = ret ? ret : closed;
 	}
-	if (!rc && m.page_ns > 0)
-		rc = gap_choice(o, s, way, &m);
-	if (rc)
+	if (!ret && m.page_ns > 0)
+		ret = gap_choice(o, s, way, &m);
+	if (ret)
 		fprintf(stderr, "tidemark bench: gap: %s, %s: %s\n", s->name,
-			gap_way_names[way], strerror(-rc));
+			gap_way_names[way], strerror(-ret));
 	fflush(stdout);
-	return rc;
+	return ret;
 }
 
 int bench_gap(const struct bench_options *o)
@@ -305,7 +305,7 @@ int bench_gap(const struct bench_options *o)
 		{ .name = "tcp-4gbit", .tcp = 1,
 		  .pace_bytes_per_s = 500000000 },
 	};
-	int rc = 0;
+	int ret = 0;
 
 	for (size_t i = 0; i < sizeof(sockets) / sizeof(*sockets); i++) {
 		bool paced = sockets[i].pace_bytes_per_s;
@@ -314,7 +314,8 @@ int bench_gap(const struct bench_options *o)
 		if (paced && o->quick)
 			continue;
 		for (int way = 0; way < GAP_WAYS; way++)
-			rc |= contest(o, &sockets[i], (enum gap_way)way, pages);
+			ret |= contest(o, &sockets[i], (enum gap_way)way,
+				       pages);
 	}
-	return rc ? 1 : 0;
+	return ret ? 1 : 0;
 }

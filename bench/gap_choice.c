@@ -136,37 +136,37 @@ static int try_gaps(const struct bench_options *o,
 	struct gap_sending s[GAPS];
 	struct gap_world w;
 	uint64_t pages, *map = load(d, &pages);
-	int rc;
+	int ret;
 
 	if (!map) {
 		fprintf(stderr, "tidemark bench: gap: no %s here\n", d->trace);
 		return 0;
 	}
-	rc = gap_world_open(&w, socket, way, pages);
-	if (!rc) {
+	ret = gap_world_open(&w, socket, way, pages);
+	if (!ret) {
 		memset(s, 0, sizeof(s));
 		for (size_t i = 0; i < GAPS; i++) {
 			s[i].dirty = map;
 			s[i].gap = i < GAPS - 1 ? gaps[i] : model->gap_pages;
 		}
 		gap_measure(&w, s, GAPS, o->reps);
-		if (!w.rc)
+		if (!w.ret)
 			print(o, &w, d->name, s);
-		rc = gap_world_close(&w);
+		ret = gap_world_close(&w);
 	}
 	free(map);
-	return rc;
+	return ret;
 }
 
 int gap_choice(const struct bench_options *o, const struct gap_socket *socket,
 	       enum gap_way way, const struct gap_model *model)
 {
-	int rc = 0;
+	int ret = 0;
 
 	/* A paced wire would take minutes for these. */
 	for (size_t i = 0; i < DIRTS && !socket->pace_bytes_per_s; i++)
 		if (dirts[i].quick || !o->quick)
-			rc = rc ? rc : try_gaps(o, socket, way, &dirts[i],
-						model);
-	return rc;
+			ret = ret ? ret : try_gaps(o, socket, way, &dirts[i],
+						   model);
+	return ret;
 }

@@ -39,7 +39,7 @@ struct gap_wire {
 	uint64_t pages;
 	struct table table;		/* waits for being sent */
 	struct tide__channel channel;	/* of the sender, way "frame" */
-	int rc, far_rc;			/* far_rc: after the join only */
+	int ret, far_ret;		/* far_ret: after the join only */
 };
 
 static size_t batch(const struct gap_wire *w)
@@ -111,31 +111,31 @@ static int receive_table(struct gap_wire *w, struct report *got, bool *end)
 	struct iovec iov[BATCH];
 	struct table t;
 	char yes = 1;
-	int rc = move_one(w->far, &t, table_bytes(w), false);
+	int ret = move_one(w->far, &t, table_bytes(w), false);
 
-	if (!rc)
-		rc = pieces(w, &t, w->to, iov);
-	*end = !rc && !t.n;
-	if (rc || *end)
-		return rc;
+	if (!ret)
+		ret = pieces(w, &t, w->to, iov);
+	*end = !ret && !t.n;
+	if (ret || *end)
+		return ret;
 	for (size_t i = 0; i < t.n; i++)
 		got->pages += t.range[i].count;
 	got->ranges += t.n;
-	rc = move_all(w->far, iov, t.n, false);
-	if (!rc && w->way == GAP_ANSWER)
-		rc = move_one(w->far, &yes, 1, true);
-	return rc;
+	ret = move_all(w->far, iov, t.n, false);
+	if (!ret && w->way == GAP_ANSWER)
+		ret = move_one(w->far, &yes, 1, true);
+	return ret;
 }
 
 static int receive_frame(struct gap_wire *w, struct tide__channel *c,
 			 struct report *got, bool *end)
 {
 	struct tide__frame f;
-	int rc = tide__channel_receive_head(c, &f, NULL);
+	int ret = tide__channel_receive_head(c, &f, NULL);
 
-	*end = !rc && f.type == TIDE__FRAME_ROUND_END;
-	if (rc || *end)
-		return rc;
+	*end = !ret && f.type == TIDE__FRAME_ROUND_END;
+	if (ret || *end)
+		return ret;
 	if (!is_inside(w, (struct tide_range){ f.first, f.pages }) ||
 	    f.payload_bytes != f.pages * PAGE_BYTES)
 		return -EPROTO;
@@ -150,21 +150,22 @@ static void *receive(void *arg)
 	struct gap_wire *w = arg;
 	struct tide__channel channel;
 	struct report got = { 0, 0 };
-	int rc = 0;
+	int ret = 0;
 
 	tide__channel_init(&channel, w->far, 0);
-	while (!rc) {
+	while (!ret) {
 		bool end = false;
 
-		rc = w->way == GAP_FRAME ? receive_frame(w, &channel, &got, &end)
+		ret = w->way == GAP_FRAME ? receive_frame(w, &channel, &got, &end)
 					 : receive_table(w, &got, &end);
 		if (end) {
-			rc = move_one(w->far, &got, sizeof(got), true);
+			ret = move_one(w->far, &got, sizeof(got), true);
 			got = (struct report){ 0, 0 };
 		}
 	}
 	/* The sender closes between rounds: that is no error. */
-	w->far_rc = rc == -ENODATA || (rc == -EPIPE && !got.ranges) ? 0 : rc;
+	w->far_ret = ret == -ENODATA || (ret == -EPIPE && !got.ranges) ? 0 :
+									 ret;
 	shutdown(w->far, SHUT_RDWR);
 	tide__channel_fini(&channel);
 	return NULL;
@@ -175,30 +176,30 @@ static void flush(struct gap_wire *w)
 	struct iovec iov[BATCH + 1];
 	char yes;
 
-	if (w->rc)
+	if (w->ret)
 		return;
 	/* sendmsg does not write to what it sends. */
-	w->rc = pieces(w, &w->table, (unsigned char *)w->from, iov + 1);
+	w->ret = pieces(w, &w->table, (unsigned char *)w->from, iov + 1);
 	iov[0] = (struct iovec){ &w->table, table_bytes(w) };
-	if (!w->rc)
-		w->rc = move_all(w->near, iov, w->table.n + 1, true);
-	if (!w->rc && w->table.n && w->way == GAP_ANSWER)
-		w->rc = move_one(w->near, &yes, 1, false);
+	if (!w->ret)
+		w->ret = move_all(w->near, iov, w->table.n + 1, true);
+	if (!w->ret && w->table.n && w->way == GAP_ANSWER)
+		w->ret = move_one(w->near, &yes, 1, false);
 	w->table.n = 0;
 }
 
 static void send_frames(struct gap_wire *w, struct tide_range r)
 {
-	while (r.count && !w->rc) {
+	while (r.count && !w->ret) {
 		uint64_t n = r.count < TIDE__UNIT_PAGES ? r.count
 							: TIDE__UNIT_PAGES;
 		struct tide__frame f = { .type = TIDE__FRAME_PAGES,
 					 .first = r.first,
 					 .pages = (uint32_t)n };
 
-		w->rc = tide__channel_send(&w->channel, &f,
-					   w->from + r.first * PAGE_BYTES,
-					   n * PAGE_BYTES, NULL);
+		w->ret = tide__channel_send(&w->channel, &f,
+					    w->from + r.first * PAGE_BYTES,
+					    n * PAGE_BYTES, NULL);
 		r.first += n;
 		r.count -= n;
 	}
@@ -208,9 +209,9 @@ void gap_wire_send(struct gap_wire *w, const struct tide_range *ranges,
 		   size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (!is_inside(w, ranges[i]) && !w->rc)
-			w->rc = -EINVAL;
-		if (w->rc)
+		if (!is_inside(w, ranges[i]) && !w->ret)
+			w->ret = -EINVAL;
+		if (w->ret)
 			return;
 		if (w->way == GAP_FRAME) {
 			send_frames(w, ranges[i]);
@@ -227,27 +228,27 @@ int gap_wire_end(struct gap_wire *w, uint64_t *pages, uint64_t *ranges)
 	struct report got = { 0, 0 };
 
 	if (w->way == GAP_FRAME) {
-		if (!w->rc)
-			w->rc = tide__channel_say(&w->channel,
-						  TIDE__FRAME_ROUND_END, 0, 0,
-						  NULL, NULL);
+		if (!w->ret)
+			w->ret = tide__channel_say(&w->channel,
+						   TIDE__FRAME_ROUND_END, 0, 0,
+						   NULL, NULL);
 	} else {
 		if (w->table.n)
 			flush(w);
 		flush(w);
 	}
-	if (!w->rc)
-		w->rc = move_one(w->near, &got, sizeof(got), false);
+	if (!w->ret)
+		w->ret = move_one(w->near, &got, sizeof(got), false);
 	*pages = got.pages;
 	*ranges = got.ranges;
-	return w->rc;
+	return w->ret;
 }
 
 static int tcp_pair(int pair[2])
 {
 	struct sockaddr_in sin = { .sin_family = AF_INET };
 	socklen_t len = sizeof(sin);
-	int listener = socket(AF_INET, SOCK_STREAM, 0), one = 1, rc = 0;
+	int listener = socket(AF_INET, SOCK_STREAM, 0), one = 1, ret = 0;
 
 	sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	pair[0] = socket(AF_INET, SOCK_STREAM, 0);
@@ -258,38 +259,38 @@ static int tcp_pair(int pair[2])
 	    getsockname(listener, (struct sockaddr *)&sin, &len) ||
 	    connect(pair[0], (struct sockaddr *)&sin, sizeof(sin)) ||
 	    (pair[1] = accept(listener, NULL, NULL)) < 0)
-		rc = -errno;
-	for (int i = 0; i < 2 && !rc; i++)
+		ret = -errno;
+	for (int i = 0; i < 2 && !ret; i++)
 		setsockopt(pair[i], IPPROTO_TCP, TCP_NODELAY, &one,
 			   sizeof(one));
-	if (rc && pair[0] >= 0)
+	if (ret && pair[0] >= 0)
 		close(pair[0]);
 	if (listener >= 0)
 		close(listener);
-	return rc;
+	return ret;
 }
 
 static int connect_both(struct gap_wire *w, const struct gap_socket *s)
 {
-	int pair[2], rc;
+	int pair[2], ret;
 
 	if (s->tcp)
-		rc = tcp_pair(pair);
+		ret = tcp_pair(pair);
 	else
-		rc = socketpair(AF_UNIX, SOCK_STREAM, 0, pair) ? -errno : 0;
-	if (rc)
-		return rc;
+		ret = socketpair(AF_UNIX, SOCK_STREAM, 0, pair) ? -errno : 0;
+	if (ret)
+		return ret;
 	w->near = pair[0];
 	w->far = pair[1];
 	if (s->pace_bytes_per_s &&
 	    setsockopt(w->near, SOL_SOCKET, SO_MAX_PACING_RATE,
 		       &s->pace_bytes_per_s, sizeof(s->pace_bytes_per_s)))
-		rc = -errno;
-	if (rc) {
+		ret = -errno;
+	if (ret) {
 		close(w->near);
 		close(w->far);
 	}
-	return rc;
+	return ret;
 }
 
 int gap_wire_open(struct gap_wire **out, const struct gap_socket *s,
@@ -297,7 +298,7 @@ int gap_wire_open(struct gap_wire **out, const struct gap_socket *s,
 		  unsigned char *to, uint64_t pages)
 {
 	struct gap_wire *w = calloc(1, sizeof(*w));
-	int rc;
+	int ret;
 
 	if (!w)
 		return -ENOMEM;
@@ -305,18 +306,18 @@ int gap_wire_open(struct gap_wire **out, const struct gap_socket *s,
 	w->from = from;
 	w->to = to;
 	w->pages = pages;
-	rc = connect_both(w, s);
-	if (rc) {
+	ret = connect_both(w, s);
+	if (ret) {
 		free(w);
-		return rc;
+		return ret;
 	}
 	tide__channel_init(&w->channel, w->near, 0);
-	rc = -pthread_create(&w->receiver, NULL, receive, w);
-	if (rc) {
+	ret = -pthread_create(&w->receiver, NULL, receive, w);
+	if (ret) {
 		close(w->near);
 		close(w->far);
 		free(w);
-		return rc;
+		return ret;
 	}
 	*out = w;
 	return 0;
@@ -324,7 +325,7 @@ int gap_wire_open(struct gap_wire **out, const struct gap_socket *s,
 
 int gap_wire_close(struct gap_wire *w)
 {
-	int rc;
+	int ret;
 
 	if (!w)
 		return 0;
@@ -333,7 +334,7 @@ int gap_wire_close(struct gap_wire *w)
 	close(w->near);
 	close(w->far);
 	tide__channel_fini(&w->channel);
-	rc = w->rc ? w->rc : w->far_rc;
+	ret = w->ret ? w->ret : w->far_ret;
 	free(w);
-	return rc;
+	return ret;
 }

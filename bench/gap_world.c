@@ -31,7 +31,7 @@ static void fill(struct gap_world *w)
 int gap_world_open(struct gap_world *w, const struct gap_socket *socket,
 		   enum gap_way way, uint64_t pages)
 {
-	int rc;
+	int ret;
 
 	memset(w, 0, sizeof(*w));
 	w->socket = socket;
@@ -40,29 +40,29 @@ int gap_world_open(struct gap_world *w, const struct gap_socket *socket,
 	w->from = bench_memory(pages * PAGE_BYTES, true);
 	w->to = bench_memory(pages * PAGE_BYTES, true);
 	fill(w);
-	rc = gap_wire_open(&w->wire, socket, way, w->from, w->to, pages);
-	if (rc) {
+	ret = gap_wire_open(&w->wire, socket, way, w->from, w->to, pages);
+	if (ret) {
 		bench_free(w->from, pages * PAGE_BYTES);
 		bench_free(w->to, pages * PAGE_BYTES);
 	}
-	return rc;
+	return ret;
 }
 
 int gap_world_close(struct gap_world *w)
 {
-	int rc = gap_wire_close(w->wire);
+	int ret = gap_wire_close(w->wire);
 
 	bench_free(w->from, w->pages * PAGE_BYTES);
 	bench_free(w->to, w->pages * PAGE_BYTES);
-	return w->rc ? w->rc : rc;
+	return w->ret ? w->ret : ret;
 }
 
 uint64_t *gap_map(struct gap_world *w)
 {
 	uint64_t *map = calloc((w->pages + 63) / 64, sizeof(*map));
 
-	if (!map && !w->rc)
-		w->rc = -ENOMEM;
+	if (!map && !w->ret)
+		w->ret = -ENOMEM;
 	return map;
 }
 
@@ -83,7 +83,7 @@ static void check(struct gap_world *w, const struct gap_sending *s, bool whole)
 {
 	uint64_t came = 0;
 
-	for (uint64_t p = 0; p < w->pages && !w->rc; p++) {
+	for (uint64_t p = 0; p < w->pages && !w->ret; p++) {
 		const unsigned char *at = w->to + p * PAGE_BYTES;
 		uint64_t mark = *stamp(w->to, p);
 
@@ -91,10 +91,10 @@ static void check(struct gap_world *w, const struct gap_sending *s, bool whole)
 		if ((mark && mark != p + 1) || (!mark && is_dirty(s, p)) ||
 		    (mark && whole &&
 		     memcmp(at, w->from + p * PAGE_BYTES, PAGE_BYTES)))
-			w->rc = -EBADMSG;
+			w->ret = -EBADMSG;
 	}
-	if (!w->rc && came != s->pages)
-		w->rc = -EBADMSG;
+	if (!w->ret && came != s->pages)
+		w->ret = -EBADMSG;
 }
 
 static void send_one(struct gap_world *w, struct gap_sending *s)
@@ -104,16 +104,16 @@ static void send_one(struct gap_world *w, struct gap_sending *s)
 	struct tide_range ranges[SCAN_BATCH];
 	struct tide_scan *scan;
 	size_t n;
-	int rc = tide_scan_create(&scan, &o, NULL);
+	int ret = tide_scan_create(&scan, &o, NULL);
 
-	if (!rc) {
+	if (!ret) {
 		while ((n = tide_scan_next(scan, ranges, SCAN_BATCH)))
 			gap_wire_send(w->wire, ranges, n);
 		tide_scan_destroy(scan);
-		rc = gap_wire_end(w->wire, &s->pages, &s->ranges);
+		ret = gap_wire_end(w->wire, &s->pages, &s->ranges);
 	}
-	if (rc && !w->rc)
-		w->rc = rc;
+	if (ret && !w->ret)
+		w->ret = ret;
 }
 
 static int by_value(const void *x, const void *y)
@@ -148,7 +148,7 @@ void gap_measure(struct gap_world *w, struct gap_sending *sendings, size_t n,
 		 unsigned int reps)
 {
 	for (unsigned int rep = 0; rep <= reps; rep++)
-		for (size_t i = 0; i < n && !w->rc; i++) {
+		for (size_t i = 0; i < n && !w->ret; i++) {
 			/* Nobody always comes after the same one. */
 			struct gap_sending *s = &sendings[(i + rep) % n];
 			uint64_t start;

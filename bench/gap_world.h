@@ -17,7 +17,7 @@ struct gap_world {
 	struct gap_wire *wire;
 	uint64_t pages;
 	unsigned char *from, *to;	/* memory of the source, the receiver */
-	int rc;				/* first error; -EBADMSG: a page is wrong */
+	int ret;				/* first error; -EBADMSG: a page is wrong */
 };
 
 struct gap_spread {
@@ -47,7 +47,7 @@ int gap_world_open(struct gap_world *w, const struct gap_socket *socket,
 /* 0, or the first error there was. */
 int gap_world_close(struct gap_world *w);
 
-/* A bitmap of the world's pages, clean; for free(). NULL: no memory, in rc. */
+/* A bitmap of the world's pages, clean; for free(). NULL: no memory, in ret. */
 uint64_t *gap_map(struct gap_world *w);
 
 struct gap_spread gap_spread(const double *values, unsigned int n);

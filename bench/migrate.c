@@ -189,17 +189,17 @@ static void shake_hands(struct tls_streams *const side[2], const int fd[2])
 {
 	bool wants_write;
 	struct tide_error err;
-	int rc[2] = { -EAGAIN, -EAGAIN };
+	int ret[2] = { -EAGAIN, -EAGAIN };
 
 	for (int k = 0; k < 2; k++)
 		if (tls_streams_open(side[k], fd[k], &err))
 			exit(1);
-	while (rc[0] || rc[1])
+	while (ret[0] || ret[1])
 		for (int k = 0; k < 2; k++) {
-			if (rc[k])
-				rc[k] = tls_streams_shake(side[k], fd[k],
-							  &wants_write, &err);
-			if (rc[k] && rc[k] != -EAGAIN) {
+			if (ret[k])
+				ret[k] = tls_streams_shake(side[k], fd[k],
+							   &wants_write, &err);
+			if (ret[k] && ret[k] != -EAGAIN) {
 				fprintf(stderr, "bench: %s\n", err.text);
 				exit(1);
 			}
@@ -216,7 +216,7 @@ struct move {
 	struct tide_precopy_options options;
 	struct tide_precopy_result result;
 	uint64_t bulk_ns;
-	int rc;
+	int ret;
 };
 
 static int nothing(void *o, struct tide_error *err)
@@ -280,8 +280,8 @@ static void *far_main(void *o)
 		.resume = nothing };
 	struct move *m = o;
 
-	m->rc = tide_receive_run(far_accept, m->slots, &ops, m, &m->options,
-				 &m->result, NULL);
+	m->ret = tide_receive_run(far_accept, m->slots, &ops, m, &m->options,
+				  &m->result, NULL);
 	return NULL;
 }
 

@@ -162,7 +162,7 @@ int bench_travel(const struct bench_options *o)
 	static const uint64_t disks[] = { 100, 1024, 8192, 65536 };
 	static const uint32_t shifts[] = { 12, 16, 21 };
 	size_t some = o->quick ? 1 : 4;
-	int rc = 0;
+	int ret = 0;
 
 	if (!o->json)
 		printf("\ntravel: %u writes of 4 KiB before, %u a second "
@@ -175,7 +175,7 @@ int bench_travel(const struct bench_options *o)
 		for (size_t g = 0; g < 3; g++)
 			for (int p = 0; p < PATTERNS; p++)
 				for (size_t s = 0; s < SIZES; s++)
-					rc |= one(o, disks[d] << 30, shifts[g],
-						  (enum pattern)p, s);
-	return rc;
+					ret |= one(o, disks[d] << 30, shifts[g],
+						   (enum pattern)p, s);
+	return ret;
 }

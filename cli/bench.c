@@ -56,7 +56,7 @@ static bool is_table(const char *name)
 
 static int run_tables(const char *only, const struct bench_options *o)
 {
-	int rc = 0;
+	int ret = 0;
 
 	if (o->json)
 		printf("{\"table\":\"about\",\"kernels\":\"%s\",\"seed\":%"
@@ -68,8 +68,8 @@ static int run_tables(const char *only, const struct bench_options *o)
 		       "; built without rustc: no rivals in Rust");
 	for (size_t i = 0; i < TABLES; i++)
 		if (!only || !strcmp(only, tables[i].name))
-			rc |= tables[i].run(o);
-	return rc ? CLI_FAILED : CLI_OK;
+			ret |= tables[i].run(o);
+	return ret ? CLI_FAILED : CLI_OK;
 }
 
 /* Short, so that it is easily given again. */

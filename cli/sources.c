@@ -17,7 +17,7 @@ static const char *const watches[TIDE_SOURCE_KINDS] = {
 	[TIDE_SOURCE_FOREIGN] = "the same in another process, by ptrace",
 };
 
-static int print_json(const struct cli_parsed *p, const int rc[],
+static int print_json(const struct cli_parsed *p, const int ret[],
 		      const struct tide_error err[])
 {
 	struct cli_json j;
@@ -29,8 +29,8 @@ static int print_json(const struct cli_parsed *p, const int rc[],
 		cli_json_object(&j, NULL);
 		cli_json_text(&j, "source",
 			      tide_source_kind_name((enum tide_source_kind)i));
-		cli_json_bool(&j, "works", rc[i] == 0);
-		cli_json_text(&j, "reason", rc[i] ? err[i].text : "");
+		cli_json_bool(&j, "works", ret[i] == 0);
+		cli_json_text(&j, "reason", ret[i] ? err[i].text : "");
 		cli_json_close(&j);
 	}
 	cli_json_close(&j);
@@ -41,18 +41,18 @@ static int print_json(const struct cli_parsed *p, const int rc[],
 static int run(const struct cli_parsed *p)
 {
 	struct tide_error err[TIDE_SOURCE_KINDS];
-	int rc[TIDE_SOURCE_KINDS];
+	int ret[TIDE_SOURCE_KINDS];
 
 	for (int i = 0; i < TIDE_SOURCE_KINDS; i++) {
 		tide_error_clear(&err[i]);
-		rc[i] = tide_source_probe((enum tide_source_kind)i, &err[i]);
+		ret[i] = tide_source_probe((enum tide_source_kind)i, &err[i]);
 	}
 	if (cli_flag(p, "json"))
-		return print_json(p, rc, err);
+		return print_json(p, ret, err);
 	for (int i = 0; i < TIDE_SOURCE_KINDS; i++)
 		printf("%-11s %-5s %s\n",
 		       tide_source_kind_name((enum tide_source_kind)i),
-		       rc[i] ? "no" : "works", rc[i] ? err[i].text : watches[i]);
+		       ret[i] ? "no" : "works", ret[i] ? err[i].text : watches[i]);
 	return CLI_OK;
 }
 

@@ -24,23 +24,23 @@ static int fault(const char *address, int code, struct tide_error *err)
 static int open_tcp_at(const struct addrinfo *ai, uint64_t limit_ns)
 {
 	int fd = socket(ai->ai_family, ai->ai_socktype | SOCK_CLOEXEC,
-			ai->ai_protocol), one = 1, rc;
+			ai->ai_protocol), one = 1, ret;
 
 	if (fd < 0)
 		return -errno;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	if (!limit_ns) {
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-		rc = bind(fd, ai->ai_addr, ai->ai_addrlen) ||
+		ret = bind(fd, ai->ai_addr, ai->ai_addrlen) ||
 		     listen(fd, 64) ? -errno : 0;
 	} else {
-		rc = control_connect_within(fd, ai->ai_addr, ai->ai_addrlen,
-					    limit_ns);
+		ret = control_connect_within(fd, ai->ai_addr, ai->ai_addrlen,
+					     limit_ns);
 	}
-	if (!rc)
+	if (!ret)
 		return fd;
 	close(fd);
-	return rc;
+	return ret;
 }
 
 static int open_tcp(const char *address, const char *where, uint64_t limit_ns,
@@ -49,7 +49,7 @@ static int open_tcp(const char *address, const char *where, uint64_t limit_ns,
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *list;
 	char host[256];
 	const char *colon = strrchr(where, ':');
-	int fd = -EINVAL, rc;
+	int fd = -EINVAL, ret;
 
 	if (!colon || (size_t)(colon - where) >= sizeof(host))
 		return fault(address, -EINVAL, err);
@@ -58,11 +58,11 @@ static int open_tcp(const char *address, const char *where, uint64_t limit_ns,
 		host[strlen(host) - 1] = 0;
 		memmove(host, host + 1, strlen(host));
 	}
-	rc = getaddrinfo(host, colon + 1, &hints, &list);
-	if (rc)
+	ret = getaddrinfo(host, colon + 1, &hints, &list);
+	if (ret)
 		return tide_error_set(err, -EHOSTUNREACH, "socket",
 				      TIDE_NO_OFFSET, "%s: %s", address,
-				      gai_strerror(rc));
+				      gai_strerror(ret));
 	for (struct addrinfo *ai = list; ai && fd < 0; ai = ai->ai_next)
 		fd = open_tcp_at(ai, limit_ns);
 	freeaddrinfo(list);
@@ -123,20 +123,20 @@ int wire_put(int fd, json_t *object)
 {
 	char *text = json_dumps(object, JSON_COMPACT);
 	size_t len = text ? strlen(text) : 0, done = 0;
-	int rc = text ? 0 : -ENOMEM;
+	int ret = text ? 0 : -ENOMEM;
 
 	if (text)
 		text[len++] = '\n';	/* over the end: len is what counts */
-	while (!rc && done < len) {
+	while (!ret && done < len) {
 		ssize_t n = send(fd, text + done, len - done, MSG_NOSIGNAL);
 
 		if (n < 0 && errno != EINTR)
-			rc = -errno;
+			ret = -errno;
 		else if (n > 0)
 			done += (size_t)n;
 	}
 	free(text);
-	return rc;
+	return ret;
 }
 
 /* Take the first line out of the buffer, if there is a whole one. */

@@ -120,7 +120,7 @@ static int mem_open(void *opaque, const char *path,
 	};
 	uint64_t size = strtoull(path + strlen("mem:"), NULL, 10);
 	struct memory *m = calloc(1, sizeof(*m));
-	int rc;
+	int ret;
 
 	(void)opaque;
 	if (m)
@@ -132,18 +132,18 @@ static int mem_open(void *opaque, const char *path,
 	}
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_cond_init(&m->came, NULL);
-	rc = -pthread_create(&m->thread, NULL, serve, m);
-	if (rc) {
+	ret = -pthread_create(&m->thread, NULL, serve, m);
+	if (ret) {
 		free(m->bytes);
 		free(m);
-		return tide_error_set(err, rc, "mem", TIDE_NO_OFFSET,
+		return tide_error_set(err, ret, "mem", TIDE_NO_OFFSET,
 				      "%s: no thread", path);
 	}
-	rc = tide_disk_create(&calls, m, path, size, options->writable, out,
-			      err);
-	if (rc)
+	ret = tide_disk_create(&calls, m, path, size, options->writable, out,
+			       err);
+	if (ret)
 		mem_close(m, NULL);
-	return rc;
+	return ret;
 }
 
 static void on_done(struct tide_io *io)
@@ -160,28 +160,28 @@ static int try_it(struct tide_disk *disk, struct tide_error *err)
 				       { more, sizeof(more) } };
 	struct iovec whole = { back, strlen(text) + sizeof(more) };
 	struct tide_queue *queue;
-	int done = 0, rc;
+	int done = 0, ret;
 	struct tide_io io = {
 		.op = TIDE_IO_READ, .offset_bytes = 4096, .done = on_done,
 		.length_bytes = whole.iov_len, .buf = back, .opaque = &done,
 	};
 
-	rc = tide_disk_writev(disk, 4096, parts, 2, TIDE_FUA, err);
-	if (!rc)
-		rc = tide_queue_create(4, &queue, err);
-	if (rc)
-		return rc;
+	ret = tide_disk_writev(disk, 4096, parts, 2, TIDE_FUA, err);
+	if (!ret)
+		ret = tide_queue_create(4, &queue, err);
+	if (ret)
+		return ret;
 	tide_queue_submit(queue, disk, &io);
-	while (!done && rc >= 0)
-		rc = tide_queue_poll(queue, true);
+	while (!done && ret >= 0)
+		ret = tide_queue_poll(queue, true);
 	printf("%s, by a queue %s io_uring\n", back,
 	       tide_queue_uses_uring(queue) ? "on" : "without");
 	tide_queue_destroy(queue);
 	if (done != 1 || strcmp(back, "hello disk"))
 		return -EIO;
 	memset(back, 0, sizeof(back));
-	rc = tide_disk_readv(disk, 4096, &whole, 1, err);
-	return rc ? rc : strcmp(back, "hello disk") ? -EIO : 0;
+	ret = tide_disk_readv(disk, 4096, &whole, 1, err);
+	return ret ? ret : strcmp(back, "hello disk") ? -EIO : 0;
 }
 
 int main(void)
@@ -193,15 +193,15 @@ int main(void)
 	const struct tide_disk_options options = { .writable = true };
 	struct tide_disk *disk;
 	struct tide_error err = { .text = "" };
-	int rc = tide_disk_register(&driver, &err);
+	int ret = tide_disk_register(&driver, &err);
 
-	if (!rc)
-		rc = tide_disk_open("mem:1048576", &options, &disk, &err);
-	if (!rc) {
-		rc = try_it(disk, &err);
+	if (!ret)
+		ret = tide_disk_open("mem:1048576", &options, &disk, &err);
+	if (!ret) {
+		ret = try_it(disk, &err);
 		tide_disk_close(disk, NULL);
 	}
-	if (rc)
-		fprintf(stderr, "driver: %s (%d)\n", err.text, rc);
-	return rc ? 1 : 0;
+	if (ret)
+		fprintf(stderr, "driver: %s (%d)\n", err.text, ret);
+	return ret ? 1 : 0;
 }

@@ -154,7 +154,7 @@ static int sender(int socket, bool may_use_source)
 	struct tide_source *source = NULL;
 	struct tide_slots *slots;
 	struct tide_error err;
-	int rc;
+	int ret;
 
 	g.memory = slot.host = mmap(NULL, BYTES, PROT_READ | PROT_WRITE,
 				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -172,8 +172,8 @@ static int sender(int socket, bool may_use_source)
 	move.source = source;
 	move.set = g.marks;
 	resume(&g, NULL);
-	rc = tide_move_send(&move, &socket, 1, NULL, &result, &err);
-	if (rc)
+	ret = tide_move_send(&move, &socket, 1, NULL, &result, &err);
+	if (ret)
 		fprintf(stderr, "sender: %s\n", err.text);
 	else
 		printf("moved: %u rounds, %" PRIu64 " pages, %" PRIu64
@@ -183,7 +183,7 @@ static int sender(int socket, bool may_use_source)
 	tide_set_destroy(g.marks);
 	tide_slots_destroy(slots);
 	munmap(g.memory, BYTES);
-	return rc ? 1 : 0;
+	return ret ? 1 : 0;
 }
 
 /* With an argument: as if there were no userfaultfd here. */

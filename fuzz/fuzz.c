@@ -55,13 +55,13 @@ static uint64_t dangers(const struct qcow2_check *c)
 static int ask(struct qcow2_reader *r, struct qcow2_check *c)
 {
 	struct qcow2_header h;
-	int rc = qcow2_header_read(r, 1, &h, NULL);
+	int ret = qcow2_header_read(r, 1, &h, NULL);
 
-	if (rc)
-		return rc;
-	rc = qcow2_check(r, &h, NULL, NULL, c, NULL, NULL);
+	if (ret)
+		return ret;
+	ret = qcow2_check(r, &h, NULL, NULL, c, NULL, NULL);
 	qcow2_header_fini(&h);
-	return rc;
+	return ret;
 }
 
 static void ask_repair(const uint8_t *bytes, size_t size,
@@ -73,17 +73,17 @@ static void ask_repair(const uint8_t *bytes, size_t size,
 	struct qcow2_repair_options o = { accept_loss };
 	struct qcow2_reader r;
 	struct qcow2_check after;
-	int rc;
+	int ret;
 
 	if (!d.bytes)
 		return;
 	memcpy(d.bytes, bytes, size);
 	d.m = (struct qcow2_memory){ d.bytes, size };
 	qcow2_reader_memory(&r, &d.m, "fuzz");
-	rc = qcow2_repair(&r, &w, &o, NULL, NULL, NULL);
+	ret = qcow2_repair(&r, &w, &o, NULL, NULL, NULL);
 	if (ask(&r, &after))
 		__builtin_trap(); /* it could be checked before */
-	if (!rc && dangers(&after) > dangers(before))
+	if (!ret && dangers(&after) > dangers(before))
 		__builtin_trap();
 	free(d.bytes);
 }

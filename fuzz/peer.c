@@ -290,29 +290,29 @@ static int add_slot(struct attempt *a, const struct tide_slot *wanted,
 		    struct tide_error *err)
 {
 	struct tide_slot slot = *wanted;
-	int rc;
+	int ret;
 
 	if (slot.gpa_bytes > ARENA || slot.len_bytes > ARENA - slot.gpa_bytes)
 		return tide_error_set(err, -ENOMEM, "fuzz", slot.gpa_bytes,
 				      "too large for this test");
 	slot.host = a->arena + slot.gpa_bytes;
-	rc = tide_slots_insert(a->slots, &slot, err);
-	if (!rc && mmap(slot.host, slot.len_bytes, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED |
-			MAP_NORESERVE, -1, 0) == MAP_FAILED)
+	ret = tide_slots_insert(a->slots, &slot, err);
+	if (!ret && mmap(slot.host, slot.len_bytes, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED |
+			 MAP_NORESERVE, -1, 0) == MAP_FAILED)
 		abort();
-	return rc;
+	return ret;
 }
 
 static int prepare(void *opaque, const struct tide_slot *wanted, size_t count,
 		   struct tide_slots *slots, struct tide_error *err)
 {
-	int rc = 0;
+	int ret = 0;
 
 	(void)slots;
-	for (size_t i = 0; i < count && !rc; i++)
-		rc = add_slot(opaque, &wanted[i], err);
-	return rc;
+	for (size_t i = 0; i < count && !ret; i++)
+		ret = add_slot(opaque, &wanted[i], err);
+	return ret;
 }
 
 static bool is_wanted(const struct tide_slot *slot,
@@ -332,7 +332,7 @@ static int change(void *opaque, const struct tide_slot *wanted, size_t count,
 	struct attempt *a = opaque;
 	struct tide_slot slot;
 	uint64_t from = 0;
-	int rc = 0;
+	int ret = 0;
 
 	while (tide_slots_next(slots, from, &slot)) {
 		from = slot.gpa_bytes + slot.len_bytes;
@@ -342,10 +342,10 @@ static int change(void *opaque, const struct tide_slot *wanted, size_t count,
 		mmap(slot.host, slot.len_bytes, PROT_NONE, MAP_PRIVATE |
 		     MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
 	}
-	for (size_t i = 0; i < count && !rc; i++)
+	for (size_t i = 0; i < count && !ret; i++)
 		if (!tide_slots_find_id(slots, wanted[i].id, NULL))
-			rc = add_slot(a, &wanted[i], err);
-	return rc;
+			ret = add_slot(a, &wanted[i], err);
+	return ret;
 }
 
 static int load_state(void *opaque, const void *state, size_t len,
@@ -379,16 +379,16 @@ static void receive(struct attempt *a)
 	struct tide_precopy_options options;
 	struct tide_precopy_result result;
 	struct tide_error err;
-	int rc;
+	int ret;
 
 	tide_precopy_defaults(&options);
 	options.stall_timeout_ns = STALL_NS;
-	rc = tide_receive_run(next_channel, a->slots, &ops, a, &options,
-			      &result, &err);
-	if (rc)
+	ret = tide_receive_run(next_channel, a->slots, &ops, a, &options,
+			       &result, &err);
+	if (ret)
 		must_be_printable(err.text, strlen(err.text));
-	if (!rc != (a->resumed == 1) ||
-	    !rc != (result.outcome == TIDE_PRECOPY_MOVED))
+	if (!ret != (a->resumed == 1) ||
+	    !ret != (result.outcome == TIDE_PRECOPY_MOVED))
 		abort();
 	if (a->how & STREAM_DOOR)
 		tide__door_done(door);

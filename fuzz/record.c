@@ -171,17 +171,17 @@ static int land(void *opaque, const struct tide_slot *wanted, size_t count,
 		struct tide_slots *slots, struct tide_error *err)
 {
 	struct scene *s = opaque;
-	int rc = 0;
+	int ret = 0;
 
-	for (size_t i = 0; i < count && !rc; i++) {
+	for (size_t i = 0; i < count && !ret; i++) {
 		struct tide_slot slot = wanted[i];
 
 		if (tide_slots_find_id(slots, slot.id, NULL))
 			continue;
 		slot.host = s->landed + slot.gpa_bytes;
-		rc = tide_slots_insert(slots, &slot, err);
+		ret = tide_slots_insert(slots, &slot, err);
 	}
-	return rc;
+	return ret;
 }
 
 static int load(void *opaque, const void *state, size_t len,

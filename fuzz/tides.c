@@ -69,7 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct tide_error err;
 	uint8_t *copy;
 	char path[64];
-	int fd, rc;
+	int fd, ret;
 
 	if (size < SNAP_HEADER + SNAP_AREA + SNAP_FOOTER)
 		return 0;
@@ -83,10 +83,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	tide_error_clear(&err);
-	rc = snap_file_open(&f, path, &err);
-	if (rc && !err.text[0])
+	ret = snap_file_open(&f, path, &err);
+	if (ret && !err.text[0])
 		__builtin_trap(); /* refused without a word */
-	if (!rc) {
+	if (!ret) {
 		uint64_t end = 0;
 
 		for (size_t i = 0; i < f.layer.count; i++) {

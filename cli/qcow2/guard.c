@@ -271,15 +271,15 @@ static int prepare(struct guard *g)
 {
 	const struct qcow2_header *h = &g->image.header;
 	struct tide_error err;
-	int rc;
+	int ret;
 
 	tide_error_clear(&err);
-	rc = tide_kinds_create(&g->kinds, h->cluster_bits, &err);
-	if (!rc)
-		rc = qcow2_kinds_load(&g->image.reader, h, g->kinds, &err);
-	if (!rc && !g->in_file)
-		rc = qcow2_guest_walk(&g->image.reader, h, keep_run, g, &err);
-	if (!rc)
+	ret = tide_kinds_create(&g->kinds, h->cluster_bits, &err);
+	if (!ret)
+		ret = qcow2_kinds_load(&g->image.reader, h, g->kinds, &err);
+	if (!ret && !g->in_file)
+		ret = qcow2_guest_walk(&g->image.reader, h, keep_run, g, &err);
+	if (!ret)
 		return CLI_OK;
 	return cli_fail(g->p->command, CLI_FAILED, "%s",
 			err.code ? err.text : "no memory");

@@ -61,19 +61,19 @@ static int lock(const struct cli_parsed *p, struct qcow2_image *image,
 int qcow2_image_open_path(const struct cli_parsed *p, const char *path,
 			  bool writable, struct qcow2_image *image)
 {
-	int rc;
+	int ret;
 
 	memset(image, 0, sizeof(*image));
 	image->path = path;
-	rc = open_file(p, path, writable, &image->fd);
-	if (rc)
-		return rc;
-	rc = lock(p, image, writable);
-	if (rc == CLI_OK)
-		rc = qcow2_image_reread(p, image);
-	if (rc)
+	ret = open_file(p, path, writable, &image->fd);
+	if (ret)
+		return ret;
+	ret = lock(p, image, writable);
+	if (ret == CLI_OK)
+		ret = qcow2_image_reread(p, image);
+	if (ret)
 		close(image->fd);
-	return rc;
+	return ret;
 }
 
 int qcow2_image_open(const struct cli_parsed *p, bool writable,

@@ -62,12 +62,12 @@ static int one_round(struct recording *r, uint32_t n, bool keep,
 	struct tide_epoch *epoch;
 	uint64_t cursor = 0, t0 = tide__now_ns(), pages;
 	size_t got;
-	int rc = tide_source_harvest(r->vm.source, r->vm.set, &r->err);
+	int ret = tide_source_harvest(r->vm.source, r->vm.set, &r->err);
 
-	if (!rc)
-		rc = tide_set_cut(r->vm.set, &epoch, &r->err);
-	if (rc)
-		return rc;
+	if (!ret)
+		ret = tide_set_cut(r->vm.set, &epoch, &r->err);
+	if (ret)
+		return ret;
 	memset(r->words, 0, (r->vm.pages + 63) / 64 * 8);
 	while ((got = tide_epoch_next(epoch, &cursor, range, 256)))
 		for (size_t i = 0; i < got; i++)
@@ -88,14 +88,14 @@ static int one_round(struct recording *r, uint32_t n, bool keep,
 static int all_rounds(struct recording *r, uint32_t rounds)
 {
 	uint64_t start = tide__now_ns();
-	int rc = one_round(r, 0, false, start);
+	int ret = one_round(r, 0, false, start);
 
 	start = tide__now_ns();
-	for (uint32_t i = 0; !rc && i < rounds; i++) {
+	for (uint32_t i = 0; !ret && i < rounds; i++) {
 		sleep_until(start + (i + 1) * r->interval_ns);
-		rc = one_round(r, i, true, start);
+		ret = one_round(r, i, true, start);
 	}
-	return rc;
+	return ret;
 }
 
 static int write_manifest(struct recording *r)
@@ -108,20 +108,20 @@ static int write_manifest(struct recording *r)
 	    (json_int_t)(r->interval_ns / 1000), "source",
 	    tide_source_kind_name(TIDE_SOURCE_FOREIGN), "per_round",
 	    r->rounds);
-	int rc = m ? trace_write_manifest(r->folder, m, &r->err)
+	int ret = m ? trace_write_manifest(r->folder, m, &r->err)
 		   : tide_error_set(&r->err, -EINVAL, "trace", TIDE_NO_OFFSET,
 				    "its name is no text");
 
 	json_decref(m);
-	return rc;
+	return ret;
 }
 
 static int record(struct recording *r, int pid, const struct cli_parsed *p)
 {
-	int rc = trace_clear(r->folder, cli_flag(p, "force"), &r->err);
+	int ret = trace_clear(r->folder, cli_flag(p, "force"), &r->err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	top_vm_open(&r->vm, pid, 0);
 	if (r->vm.err.code) {
 		r->err = r->vm.err;
@@ -132,8 +132,8 @@ static int record(struct recording *r, int pid, const struct cli_parsed *p)
 	if (!r->words || !r->rounds)
 		return tide_error_set(&r->err, -ENOMEM, "trace",
 				      TIDE_NO_OFFSET, "no memory");
-	rc = all_rounds(r, (uint32_t)cli_number(p, "rounds"));
-	return rc ? rc : write_manifest(r);
+	ret = all_rounds(r, (uint32_t)cli_number(p, "rounds"));
+	return ret ? ret : write_manifest(r);
 }
 
 int trace_record_pid(const struct cli_parsed *p, const char *folder)

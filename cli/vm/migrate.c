@@ -93,18 +93,18 @@ static int connect_all(const char *to, struct secure *secure, int *fds,
 		       const struct tide_precopy_options *o,
 		       struct tide_error *err)
 {
-	int rc = 0;
+	int ret = 0;
 
-	for (unsigned int i = 0; i < count && !rc; i++) {
+	for (unsigned int i = 0; i < count && !ret; i++) {
 		fds[i] = wire_connect(to, err);
-		rc = fds[i] < 0 ? fds[i]
+		ret = fds[i] < 0 ? fds[i]
 				: secure_connected(secure, fds[i], to,
 						   o->stall_timeout_ns,
 						   o->cancel, err);
-		if (rc)
+		if (ret)
 			close_all(secure, fds, fds[i] < 0 ? i : i + 1);
 	}
-	return rc;
+	return ret;
 }
 
 /* The name that the receiver's certificate must bear, if none was given. */
@@ -126,16 +126,16 @@ static int open_secure(const json_t *request, const char *to,
 {
 	struct secure_wishes w;
 	char *host;
-	int rc = secure_from_request(request, &w, err);
+	int ret = secure_from_request(request, &w, err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	host = host_of(to);
 	if (w.tls && !w.tls_name)
 		w.tls_name = host;
-	rc = secure_open(out, &w, TLS_CLIENT, err);
+	ret = secure_open(out, &w, TLS_CLIENT, err);
 	free(host);
-	return rc;
+	return ret;
 }
 
 static int options_from(const json_t *request, struct tide_precopy_options *o,
@@ -173,7 +173,7 @@ static const char *outcome_name(enum tide_precopy_outcome outcome)
 }
 
 static json_t *result_json(const struct moving *m,
-			   const struct tide_precopy_result *r, int rc,
+			   const struct tide_precopy_result *r, int ret,
 			   const struct tide_error *err)
 {
 	json_t *j = json_pack(
@@ -186,7 +186,7 @@ static json_t *result_json(const struct moving *m,
 	    (double)r->total_ns / 1e6, "reports_dropped",
 	    (json_int_t)m->client->dropped);
 
-	if (rc)
+	if (ret)
 		json_object_update_new(j, control_error(err));
 	return json_pack("{s:o}", "result", j);
 }
@@ -199,36 +199,36 @@ static int run(struct daemon *d, struct moving *m, const json_t *request,
 	struct vm_migration migration = { .vm = d->vm, .progress = progress,
 					  .opaque = m };
 	struct tide_precopy_options options;
-	int fds[TIDE_PRECOPY_MAX_CHANNELS], rc;
+	int fds[TIDE_PRECOPY_MAX_CHANNELS], ret;
 	struct secure *secure = NULL;
 
 	migration.want_hash = json_is_true(json_object_get(request, "hash"));
 	if (!to)
 		return tide_error_set(err, -EINVAL, "vm", TIDE_NO_OFFSET,
 				      "migrate needs \"to\"");
-	rc = options_from(request, &options, &channels, err);
-	if (rc)
-		return rc;
+	ret = options_from(request, &options, &channels, err);
+	if (ret)
+		return ret;
 	options.cancel = &m->cancel;
-	rc = open_secure(request, to, &secure, err);
-	if (!rc)
-		rc = connect_all(to, secure, fds, (unsigned int)channels,
-				 &options, err);
-	if (rc) {
+	ret = open_secure(request, to, &secure, err);
+	if (!ret)
+		ret = connect_all(to, secure, fds, (unsigned int)channels,
+				  &options, err);
+	if (ret) {
 		secure_close(secure);
-		return rc;
+		return ret;
 	}
 	secure_channels(secure, &options);
-	rc = vm_migrate(&migration, fds, (unsigned int)channels, &options,
-			result, err);
-	if (rc && !result->pages)
-		secure_explain(secure, rc, err);
+	ret = vm_migrate(&migration, fds, (unsigned int)channels, &options,
+			 result, err);
+	if (ret && !result->pages)
+		secure_explain(secure, ret, err);
 	close_all(secure, fds, (unsigned int)channels);
 	secure_close(secure);
 	pthread_mutex_lock(&d->lock);
 	d->hash = migration.hash;
 	pthread_mutex_unlock(&d->lock);
-	return rc;
+	return ret;
 }
 
 json_t *daemon_migrate(const struct control_request *request)
@@ -240,14 +240,14 @@ json_t *daemon_migrate(const struct control_request *request)
 	struct tide_error err;
 	pthread_t watcher;
 	bool watched;
-	int rc;
+	int ret;
 
 	tide_error_clear(&err);
 	request->lines->dropped = 0;
 	if (!daemon_claim(d, DAEMON_MIGRATING, &err))
 		return result_json(&m, &result, err.code, &err);
 	watched = !pthread_create(&watcher, NULL, watch_client, &m);
-	rc = run(d, &m, request->object, &result, &err);
+	ret = run(d, &m, request->object, &result, &err);
 	tide__store_relaxed(&m.done, true);
 	if (watched)
 		pthread_join(watcher, NULL);
@@ -256,5 +256,5 @@ json_t *daemon_migrate(const struct control_request *request)
 			    : result.outcome == TIDE_PRECOPY_UNKNOWN
 				? DAEMON_UNKNOWN : DAEMON_RUNNING,
 			 &err);
-	return result_json(&m, &result, rc, &err);
+	return result_json(&m, &result, ret, &err);
 }

@@ -52,18 +52,18 @@ static int receive_once(struct receiving *r, struct tide_error *err)
 {
 	struct daemon *d = r->d;
 	struct tide_precopy_result result;
-	int rc;
+	int ret;
 
 	tide_error_clear(err);
 	r->greeted = false;
-	rc = vm_receive(&r->migration, &r->options, &result, err);
+	ret = vm_receive(&r->migration, &r->options, &result, err);
 	tide__door_done(r->door);
 	pthread_mutex_lock(&d->lock);
 	d->hash = r->migration.hash;
 	d->hash_ns = r->migration.hash_ns;
 	d->last = result;
 	pthread_mutex_unlock(&d->lock);
-	return rc;
+	return ret;
 }
 
 static void *receive(void *opaque)
@@ -71,21 +71,21 @@ static void *receive(void *opaque)
 	struct receiving *r = opaque;
 	struct tide_error err;
 	char text[400];
-	int rc;
+	int ret;
 
-	while ((rc = receive_once(r, &err)) && !r->once &&
+	while ((ret = receive_once(r, &err)) && !r->once &&
 	       !tide__load_relaxed(&r->d->quit)) {
 		struct tide_error why = err;
 
-		rc = vm_forget_incoming(r->d->vm, &err);
-		if (rc)
+		ret = vm_forget_incoming(r->d->vm, &err);
+		if (ret)
 			break;
 		snprintf(text, sizeof(text), "a guest did not arrive: %s: %s; "
 			 "waiting for the next one", why.origin, why.text);
 		log_line(NULL, text);
 	}
-	daemon_set_state(r->d, rc ? DAEMON_FAILED : DAEMON_RUNNING,
-			 rc ? &err : NULL);
+	daemon_set_state(r->d, ret ? DAEMON_FAILED : DAEMON_RUNNING,
+			 ret ? &err : NULL);
 	return NULL;
 }
 
@@ -97,7 +97,7 @@ static int serve(const struct cli_parsed *p, struct vm *vm,
 	struct tide_error err;
 	struct daemon d;
 	pthread_t thread;
-	int rc;
+	int ret;
 
 	daemon_init(&d, vm, DAEMON_INCOMING);
 	r.d = &d;
@@ -114,13 +114,13 @@ static int serve(const struct cli_parsed *p, struct vm *vm,
 		return cli_fail(p->command, CLI_FAILED, "%s", err.text);
 	if (pthread_create(&thread, NULL, receive, &r))
 		return cli_fail(p->command, CLI_FAILED, "no thread");
-	rc = daemon_serve(&d, cli_text(p, "control"), &err);
+	ret = daemon_serve(&d, cli_text(p, "control"), &err);
 	/* Whatever it waits for: told to stop, or the control socket failed. */
 	tide__store_relaxed(&d.quit, true);
 	tide__door_stop(r.door);
 	pthread_join(thread, NULL);
 	tide__door_close(r.door);
-	if (rc)
+	if (ret)
 		return cli_fail(p->command, CLI_FAILED, "%s: %s", err.origin,
 				err.text);
 	if (vm_failed(vm, &err))
@@ -154,9 +154,9 @@ static int open_secure(const struct cli_parsed *p, struct secure **secure)
 		.plain = cli_flag(p, "plain"),
 	};
 	struct tide_error err;
-	int rc = secure_open(secure, &w, TLS_SERVER, &err);
+	int ret = secure_open(secure, &w, TLS_SERVER, &err);
 
-	if (!rc)
+	if (!ret)
 		return CLI_OK;
 	return cli_fail(p->command, !strcmp(err.origin, "options")
 					    ? CLI_USAGE : CLI_FAILED,

@@ -42,13 +42,13 @@ static int read_token(const char *path, struct tide__token *token,
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	ssize_t n = fd < 0 ? -1 : read(fd, bytes, sizeof(bytes));
 	struct stat st;
-	int rc = n < 0 || fstat(fd, &st) ? -errno : 0;
+	int ret = n < 0 || fstat(fd, &st) ? -errno : 0;
 
 	if (fd >= 0)
 		close(fd);
-	if (rc)
-		return tide_error_set(err, rc, "token", TIDE_NO_OFFSET,
-				      "%s: %s", path, strerror(-rc));
+	if (ret)
+		return tide_error_set(err, ret, "token", TIDE_NO_OFFSET,
+				      "%s: %s", path, strerror(-ret));
 	if (st.st_mode & (S_IROTH | S_IWOTH))
 		return tide_error_set(err, -EPERM, "token", TIDE_NO_OFFSET,
 				      "%s: a secret that everybody may read; "
@@ -99,11 +99,11 @@ static int load_creds(struct secure *s, const struct secure_wishes *w,
 int secure_open(struct secure **out, const struct secure_wishes *w,
 		enum tls_role role, struct tide_error *err)
 {
-	int rc = check_wishes(w, err);
+	int ret = check_wishes(w, err);
 	struct secure *s;
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return tide_error_set(err, -ENOMEM, "tls", TIDE_NO_OFFSET,
@@ -111,17 +111,17 @@ int secure_open(struct secure **out, const struct secure_wishes *w,
 	s->role = role;
 	s->plain = w->plain;
 	s->certificates = w->tls;
-	rc = load_creds(s, w, err);
-	if (!rc && s->creds)
-		rc = tls_streams_create(&s->streams, s->creds,
-					w->tls ? w->tls_name : NULL, err);
-	if (!rc && w->token_file)
-		rc = read_token(w->token_file, &s->token, err);
-	if (rc)
+	ret = load_creds(s, w, err);
+	if (!ret && s->creds)
+		ret = tls_streams_create(&s->streams, s->creds,
+					 w->tls ? w->tls_name : NULL, err);
+	if (!ret && w->token_file)
+		ret = read_token(w->token_file, &s->token, err);
+	if (ret)
 		secure_close(s);
 	else
 		*out = s;
-	return rc;
+	return ret;
 }
 
 void secure_close(struct secure *s)
@@ -208,7 +208,7 @@ static int put_path(const struct cli_parsed *p, const char *option,
 {
 	const char *given = cli_text(p, option);
 	char *path;
-	int rc;
+	int ret;
 
 	if (!given)
 		return 0;
@@ -217,28 +217,28 @@ static int put_path(const struct cli_parsed *p, const char *option,
 		return tide_error_set(err, -errno, "options", TIDE_NO_OFFSET,
 				      "--%s=%s: %s", option, given,
 				      strerror(errno));
-	rc = json_object_set_new(request, member, json_string(path));
+	ret = json_object_set_new(request, member, json_string(path));
 	free(path);
-	return rc ? wrong(err, "a path that is not UTF-8") : 0;
+	return ret ? wrong(err, "a path that is not UTF-8") : 0;
 }
 
 int secure_to_request(const struct cli_parsed *p, json_t *request,
 		      struct tide_error *err)
 {
 	const char *name = cli_text(p, "tls-name");
-	int rc = put_path(p, "tls", "tls", request, err);
+	int ret = put_path(p, "tls", "tls", request, err);
 
-	if (!rc)
-		rc = put_path(p, "tls-psk", "tls_psk", request, err);
-	if (!rc)
-		rc = put_path(p, "token-file", "token_file", request, err);
-	if (!rc && name &&
+	if (!ret)
+		ret = put_path(p, "tls-psk", "tls_psk", request, err);
+	if (!ret)
+		ret = put_path(p, "token-file", "token_file", request, err);
+	if (!ret && name &&
 	    json_object_set_new(request, "tls_name", json_string(name)))
-		rc = wrong(err, "--tls-name is not UTF-8");
-	if (!rc && cli_flag(p, "plain") &&
+		ret = wrong(err, "--tls-name is not UTF-8");
+	if (!ret && cli_flag(p, "plain") &&
 	    json_object_set_new(request, "plain", json_true()))
-		rc = wrong(err, "no memory");
-	return rc;
+		ret = wrong(err, "no memory");
+	return ret;
 }
 
 /* A wish that is not understood is none that may be passed over. */
@@ -257,24 +257,24 @@ int secure_from_request(const json_t *request, struct secure_wishes *w,
 			struct tide_error *err)
 {
 	const json_t *plain = json_object_get(request, "plain");
-	int rc;
+	int ret;
 
 	*w = (struct secure_wishes){ .plain = json_is_true(plain) };
-	if ((rc = take_text(request, "tls", &w->tls, err)) ||
-	    (rc = take_text(request, "tls_psk", &w->tls_psk, err)) ||
-	    (rc = take_text(request, "tls_name", &w->tls_name, err)) ||
-	    (rc = take_text(request, "token_file", &w->token_file, err)))
-		return rc;
+	if ((ret = take_text(request, "tls", &w->tls, err)) ||
+	    (ret = take_text(request, "tls_psk", &w->tls_psk, err)) ||
+	    (ret = take_text(request, "tls_name", &w->tls_name, err)) ||
+	    (ret = take_text(request, "token_file", &w->token_file, err)))
+		return ret;
 	return !plain || json_is_boolean(plain)
 		       ? 0 : tide_error_set(err, -EINVAL, "vm", TIDE_NO_OFFSET,
 					    "plain is true or false");
 }
 
-static int no_handshake(int rc, const char *address, const char *why,
+static int no_handshake(int ret, const char *address, const char *why,
 			struct tide_error *err)
 {
-	return tide_error_set(err, rc, "tls", TIDE_NO_OFFSET, "%s: %s%s",
-			      address, why, rc == -EACCES ? "" :
+	return tide_error_set(err, ret, "tls", TIDE_NO_OFFSET, "%s: %s%s",
+			      address, why, ret == -EACCES ? "" :
 			      "; was the receiver given --tls, or --tls-psk, as "
 			      "well?");
 }
@@ -286,11 +286,11 @@ static int shake_hands(struct secure *s, int fd, const char *address,
 	uint64_t until = tide__now_ns() + limit_ns;
 	bool wants_write = false;
 	struct tide_error why;
-	int rc = tls_streams_open(s->streams, fd, err);
+	int ret = tls_streams_open(s->streams, fd, err);
 
-	if (rc)
-		return rc;
-	while ((rc = tls_streams_shake(s->streams, fd, &wants_write, &why)) ==
+	if (ret)
+		return ret;
+	while ((ret = tls_streams_shake(s->streams, fd, &wants_write, &why)) ==
 	       -EAGAIN) {
 		struct pollfd p = { .fd = fd, .events = wants_write ? POLLOUT
 								    : POLLIN };
@@ -305,7 +305,7 @@ static int shake_hands(struct secure *s, int fd, const char *address,
 					    err);
 		poll(&p, 1, SLICE_MS);
 	}
-	return rc ? no_handshake(rc, address, why.text, err) : 0;
+	return ret ? no_handshake(ret, address, why.text, err) : 0;
 }
 
 int secure_connected(struct secure *s, int fd, const char *address,
@@ -315,24 +315,24 @@ int secure_connected(struct secure *s, int fd, const char *address,
 	struct sockaddr_storage ss = { 0 };
 	socklen_t len = sizeof(ss);
 	int failed = getpeername(fd, (struct sockaddr *)&ss, &len);
-	int rc = check_clear(s, failed, &ss, address, err);
+	int ret = check_clear(s, failed, &ss, address, err);
 
-	if (!rc && s->creds)
-		rc = shake_hands(s, fd, address, limit_ns, cancel, err);
-	if (!rc && s->token.len)
-		rc = tide__token_send(&s->token, fd,
-				      s->creds ? &tls_stream_ops : NULL,
-				      s->streams, limit_ns, err);
-	return rc;
+	if (!ret && s->creds)
+		ret = shake_hands(s, fd, address, limit_ns, cancel, err);
+	if (!ret && s->token.len)
+		ret = tide__token_send(&s->token, fd,
+				       s->creds ? &tls_stream_ops : NULL,
+				       s->streams, limit_ns, err);
+	return ret;
 }
 
-void secure_explain(const struct secure *s, int rc, struct tide_error *err)
+void secure_explain(const struct secure *s, int ret, struct tide_error *err)
 {
 	struct tide_error was = *err;
 
-	if (s->certificates && (rc == -EPIPE || rc == -ECONNRESET ||
-				rc == -EACCES || rc == -ENODATA))
-		tide_error_set(err, rc, "tls", TIDE_NO_OFFSET, "%s; the "
+	if (s->certificates && (ret == -EPIPE || ret == -ECONNRESET ||
+				ret == -EACCES || ret == -ENODATA))
+		tide_error_set(err, ret, "tls", TIDE_NO_OFFSET, "%s; the "
 			       "receiver may ask for a certificate of ours that "
 			       "its CA signed: client-cert.pem and "
 			       "client-key.pem beside ca-cert.pem", was.text);

@@ -55,10 +55,10 @@ int secure_connected(struct secure *s, int fd, const char *address,
 		     uint64_t limit_ns, const bool *cancel,
 		     struct tide_error *err);
 /*
- * A migration ended with @rc before a page had moved: with TLS 1.3 that may be
+ * A migration ended with @ret before a page had moved: with TLS 1.3 that may be
  * the answer to our certificate, which *@err then says.
  */
-void secure_explain(const struct secure *s, int rc, struct tide_error *err);
+void secure_explain(const struct secure *s, int ret, struct tide_error *err);
 /* It does not become a channel: before it is closed. */
 void secure_forget(struct secure *s, int fd);
 

@@ -63,10 +63,10 @@ int tide_scan_create(struct tide_scan **out,
 	unsigned int parts = o->parts ? o->parts : 1;
 	struct tide_scan *scan;
 	uint64_t first;
-	int rc = check(o, err);
+	int ret = check(o, err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	scan = calloc(1, sizeof(*scan));
 	if (!scan)
 		return tide_error_set(err, -ENOMEM, "scan", TIDE_NO_OFFSET,

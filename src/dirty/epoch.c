@@ -100,10 +100,10 @@ void tide_set_cut_finish(struct tide_set *set, struct tide_epoch **out)
 int tide_set_cut(struct tide_set *set, struct tide_epoch **out,
 		 struct tide_error *err)
 {
-	int rc = tide_set_cut_begin(set, err);
+	int ret = tide_set_cut_begin(set, err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	tide_set_cut_part(set, 0, 1);
 	tide_set_cut_finish(set, out);
 	return 0;

@@ -60,17 +60,17 @@ static int add_one(struct tide_ranges *t, struct batches *b, size_t most,
 		   bool *more)
 {
 	struct tide_range one;
-	int rc;
+	int ret;
 
 	*more = next(b, &one, 1);
 	if (!*more || join(t, &one))
 		return 0;
 	if (most && t->count >= most)
 		return -E2BIG;
-	rc = grow(t);
-	if (!rc)
+	ret = grow(t);
+	if (!ret)
 		t->range[t->count++] = one;
-	return rc;
+	return ret;
 }
 
 /* Into the table itself, as many as it has places for: nothing is copied. */
@@ -93,12 +93,12 @@ static int add_many(struct tide_ranges *t, struct batches *b, size_t most,
 	return 0;
 }
 
-static int fail(int rc, size_t most, struct tide_error *err)
+static int fail(int ret, size_t most, struct tide_error *err)
 {
-	if (rc == -E2BIG)
-		return tide_error_set(err, rc, "ranges", TIDE_NO_OFFSET,
+	if (ret == -E2BIG)
+		return tide_error_set(err, ret, "ranges", TIDE_NO_OFFSET,
 				      "there are more than %zu ranges", most);
-	return tide_error_set(err, rc, "ranges", TIDE_NO_OFFSET,
+	return tide_error_set(err, ret, "ranges", TIDE_NO_OFFSET,
 			      "no memory for more ranges");
 }
 
@@ -108,17 +108,17 @@ static int add(struct tide_ranges *t, struct batches b, size_t most,
 	size_t count = t->count;
 	uint64_t last_pages = count ? t->range[count - 1].count : 0;
 	bool more = true;
-	int rc = 0;
+	int ret = 0;
 
-	while (!rc && more)
-		rc = t->count == t->room ? add_one(t, &b, most, &more) :
+	while (!ret && more)
+		ret = t->count == t->room ? add_one(t, &b, most, &more) :
 					   add_many(t, &b, most, &more);
-	if (!rc)
+	if (!ret)
 		return 0;
 	t->count = count;
 	if (count)
 		t->range[count - 1].count = last_pages;
-	return fail(rc, most, err);
+	return fail(ret, most, err);
 }
 
 int tide_ranges_add_scan(struct tide_ranges *ranges, struct tide_scan *scan,

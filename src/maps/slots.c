@@ -246,26 +246,26 @@ int tide_slots_insert_many(struct tide_slots *slots,
 {
 	struct tide__slot_view *view;
 	struct tide__change change;
-	int rc = 0;
+	int ret = 0;
 
-	for (uint32_t i = 0; i < count && !rc; i++)
-		rc = check_shape(&more[i], err);
-	if (rc || !count)
-		return rc;
+	for (uint32_t i = 0; i < count && !ret; i++)
+		ret = check_shape(&more[i], err);
+	if (ret || !count)
+		return ret;
 	pthread_mutex_lock(&slots->lock);
 	view = begin_change(slots, &change);
-	for (uint32_t i = 0; i < count && !rc && !change.failed; i++) {
+	for (uint32_t i = 0; i < count && !ret && !change.failed; i++) {
 		/* Also against those before it. */
-		rc = check_free(view, &more[i], NULL, err);
-		if (!rc)
+		ret = check_free(view, &more[i], NULL, err);
+		if (!ret)
 			put(&change, view, &more[i]);
 	}
-	if (rc)
+	if (ret)
 		tide__change_undo(&change);
 	else
-		rc = publish(slots, view, &change, err);
+		ret = publish(slots, view, &change, err);
 	pthread_mutex_unlock(&slots->lock);
-	return rc;
+	return ret;
 }
 
 int tide_slots_insert(struct tide_slots *slots, const struct tide_slot *slot,
@@ -280,12 +280,12 @@ static int replace(struct tide_slots *slots, const struct tide__record *r,
 {
 	struct tide__slot_view *view;
 	struct tide__change change;
-	int rc = slot ? check_shape(slot, err) : 0;
+	int ret = slot ? check_shape(slot, err) : 0;
 
-	if (!rc && slot)
-		rc = check_free(slots->current, slot, r, err);
-	if (rc)
-		return rc;
+	if (!ret && slot)
+		ret = check_free(slots->current, slot, r, err);
+	if (ret)
+		return ret;
 	view = begin_change(slots, &change);
 	if (view)
 		take(&change, view, r);
@@ -311,14 +311,14 @@ int tide_slots_remove(struct tide_slots *slots, uint32_t id,
 		      struct tide_error *err)
 {
 	const struct tide__record *r;
-	int rc = -ENOENT;
+	int ret = -ENOENT;
 
 	pthread_mutex_lock(&slots->lock);
 	r = record_of(slots, id, err);
 	if (r)
-		rc = replace(slots, r, NULL, err);
+		ret = replace(slots, r, NULL, err);
 	pthread_mutex_unlock(&slots->lock);
-	return rc;
+	return ret;
 }
 
 /* The slot @id as it is, with one thing @set, in its place. */
@@ -328,17 +328,17 @@ static int alter(struct tide_slots *slots, uint32_t id,
 {
 	const struct tide__record *r;
 	struct tide_slot slot;
-	int rc = -ENOENT;
+	int ret = -ENOENT;
 
 	pthread_mutex_lock(&slots->lock);
 	r = record_of(slots, id, err);
 	if (r) {
 		slot = r->slot;
 		set(&slot, value);
-		rc = replace(slots, r, &slot, err);
+		ret = replace(slots, r, &slot, err);
 	}
 	pthread_mutex_unlock(&slots->lock);
-	return rc;
+	return ret;
 }
 
 static void set_length(struct tide_slot *slot, uint64_t len_bytes)

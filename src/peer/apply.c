@@ -41,10 +41,10 @@ static int apply_packed(struct receiver *r, struct tide__channel *c,
 			struct tide_error *err)
 {
 	size_t len = (size_t)f->pages * TIDE_PAGE_BYTES, n;
-	int rc = tide__channel_receive_payload(c, f, err);
+	int ret = tide__channel_receive_payload(c, f, err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	if (!(r->hello.features & TIDE__FEATURE_ZSTD))
 		return tide_error_set(err, -EPROTO, origin, f->sequence,
 				      "compressed pages were not agreed on");

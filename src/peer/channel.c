@@ -173,10 +173,10 @@ static ssize_t get_some(struct tide__channel *c, void *to, size_t len)
  * rest; and a stream may hold on to bytes that it could not send, which would
  * go out with the next ones. After GO was given up that must not be.
  */
-static int tear(struct tide__channel *c, size_t left, size_t whole, int rc)
+static int tear(struct tide__channel *c, size_t left, size_t whole, int ret)
 {
 	c->torn = left < whole || c->stream_ops;
-	return rc;
+	return ret;
 }
 
 static int send_all(struct tide__channel *c, struct iovec iov[2],
@@ -190,7 +190,7 @@ static int send_all(struct tide__channel *c, struct iovec iov[2],
 		return lost(c, -EPIPE, "sending after a failure", err);
 	while (left) {
 		ssize_t n = put_some(c, iov);
-		int rc;
+		int ret;
 
 		if (n >= 0) {
 			advance(iov, (size_t)n);
@@ -204,10 +204,10 @@ static int send_all(struct tide__channel *c, struct iovec iov[2],
 		if (n != -EAGAIN && n != -EINTR && n != -ENOBUFS)
 			return tear(c, left, whole,
 				    lost(c, (int)n, "sending", err));
-		rc = await(c, POLLOUT, last, again, "sending", err);
+		ret = await(c, POLLOUT, last, again, "sending", err);
 		again = true;
-		if (rc)
-			return tear(c, left, whole, rc);
+		if (ret)
+			return tear(c, left, whole, ret);
 	}
 	return 0;
 }
@@ -218,19 +218,19 @@ int tide__channel_send(struct tide__channel *c, struct tide__frame *frame,
 	unsigned char head[TIDE__FRAME_BYTES];
 	struct iovec iov[2] = { { head, sizeof(head) },
 				{ (void *)payload, len } };
-	int rc;
+	int ret;
 
 	frame->sequence = c->sent;
 	frame->payload_bytes = (uint32_t)len;
 	frame->payload_sum = len && c->checksum
 				 ? tide__frame_sum(payload, len) : 0;
 	tide__frame_put(frame, head);
-	rc = send_all(c, iov, err);
-	if (!rc) {
+	ret = send_all(c, iov, err);
+	if (!ret) {
 		c->sent++;
 		c->said_ns = tide__now_ns();
 	}
-	return rc;
+	return ret;
 }
 
 int tide__channel_say(struct tide__channel *c, unsigned int type,
@@ -261,7 +261,7 @@ static int receive_all(struct tide__channel *c, void *buffer, size_t len,
 
 	while (done < len) {
 		ssize_t n = get_some(c, (char *)buffer + done, len - done);
-		int rc;
+		int ret;
 
 		if (n > 0) {
 			done += (size_t)n;
@@ -280,10 +280,10 @@ static int receive_all(struct tide__channel *c, void *buffer, size_t len,
 					      done ? " inside a frame" : "");
 		if (n != -EAGAIN && n != -EINTR)
 			return lost(c, (int)n, "receiving", err);
-		rc = await(c, POLLIN, last, again, "receiving", err);
+		ret = await(c, POLLIN, last, again, "receiving", err);
 		again = true;
-		if (rc)
-			return rc;
+		if (ret)
+			return ret;
 	}
 	return 0;
 }
@@ -310,27 +310,27 @@ int tide__channel_receive_head(struct tide__channel *c,
 			       struct tide_error *err)
 {
 	unsigned char head[TIDE__FRAME_BYTES];
-	int rc;
+	int ret;
 
 	do {
-		rc = receive_all(c, head, sizeof(head), err);
-		if (!rc)
-			rc = tide__frame_get(frame, head, c->received, err);
-		if (!rc)
+		ret = receive_all(c, head, sizeof(head), err);
+		if (!ret)
+			ret = tide__frame_get(frame, head, c->received, err);
+		if (!ret)
 			c->received++;
-	} while (!rc && c->keeps_alive && frame->type == TIDE__FRAME_ALIVE &&
+	} while (!ret && c->keeps_alive && frame->type == TIDE__FRAME_ALIVE &&
 		 !frame->payload_bytes);
-	return rc;
+	return ret;
 }
 
 int tide__channel_receive_into(struct tide__channel *c,
 			       const struct tide__frame *f, void *to,
 			       struct tide_error *err)
 {
-	int rc = receive_all(c, to, f->payload_bytes, err);
+	int ret = receive_all(c, to, f->payload_bytes, err);
 
-	if (rc)
-		return rc == -ENODATA ? -EPIPE : rc;
+	if (ret)
+		return ret == -ENODATA ? -EPIPE : ret;
 	if (f->payload_bytes && c->checksum &&
 	    tide__frame_sum(to, f->payload_bytes) != f->payload_sum)
 		return tide_error_set(err, -EPROTO, origin, f->sequence,
@@ -346,26 +346,26 @@ int tide__channel_receive_payload(struct tide__channel *c,
 				  struct tide_error *err)
 {
 	/* One byte more: a text payload can be ended there. */
-	int rc = make_room(c, (size_t)f->payload_bytes + 1, err);
+	int ret = make_room(c, (size_t)f->payload_bytes + 1, err);
 
-	if (!rc)
-		rc = tide__channel_receive_into(c, f, c->payload, err);
-	if (!rc)
+	if (!ret)
+		ret = tide__channel_receive_into(c, f, c->payload, err);
+	if (!ret)
 		((char *)c->payload)[f->payload_bytes] = 0;
-	return rc;
+	return ret;
 }
 
 int tide__channel_receive(struct tide__channel *c, struct tide__frame *frame,
 			  struct tide_error *err)
 {
 	struct tide__frame f;
-	int rc = tide__channel_receive_head(c, &f, err);
+	int ret = tide__channel_receive_head(c, &f, err);
 
-	if (!rc)
-		rc = tide__channel_receive_payload(c, &f, err);
-	if (!rc)
+	if (!ret)
+		ret = tide__channel_receive_payload(c, &f, err);
+	if (!ret)
 		*frame = f;
-	return rc;
+	return ret;
 }
 
 bool tide__channel_has_input(const struct tide__channel *c)

@@ -160,7 +160,7 @@ int tide__door_join(struct tide__door *d, uint64_t timeout_ns,
 		    struct tide_error *err)
 {
 	struct timespec until;
-	int fd = -1, rc = 0;
+	int fd = -1, ret = 0;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += (time_t)(timeout_ns / 1000000000);
@@ -170,17 +170,17 @@ int tide__door_join(struct tide__door *d, uint64_t timeout_ns,
 		until.tv_nsec -= 1000000000;
 	}
 	pthread_mutex_lock(&d->lock);
-	while (!d->stop && !d->joins && !rc)
-		rc = pthread_cond_timedwait(&d->came, &d->lock, &until);
+	while (!d->stop && !d->joins && !ret)
+		ret = pthread_cond_timedwait(&d->came, &d->lock, &until);
 	if (!d->stop && d->joins) {
 		fd = d->join[0];
 		memmove(d->join, d->join + 1, --d->joins * sizeof(*d->join));
 	}
-	rc = d->stop ? -ECANCELED : -ETIMEDOUT;
+	ret = d->stop ? -ECANCELED : -ETIMEDOUT;
 	pthread_mutex_unlock(&d->lock);
 	return fd >= 0 ? fd :
-			 tide_error_set(err, rc, origin, TIDE_NO_OFFSET, "%s",
-					rc == -ECANCELED ?
+			 tide_error_set(err, ret, origin, TIDE_NO_OFFSET, "%s",
+					ret == -ECANCELED ?
 						"told to stop" :
 						"a channel that was announced "
 						"did not connect");

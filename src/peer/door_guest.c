@@ -252,7 +252,7 @@ static bool shake(struct tide__door *d, struct tide__guest *g)
 	unsigned char bytes[4];
 	struct tide_error err;
 	ssize_t n = peek(d, g, bytes, sizeof(bytes));
-	int rc;
+	int ret;
 
 	/* One of ours that was not told: it can be. */
 	if (n > 0 && may_be_ours(bytes, (size_t)n)) {
@@ -264,10 +264,10 @@ static bool shake(struct tide__door *d, struct tide__guest *g)
 			g->partial = true;
 		return false;
 	}
-	rc = s->shake(s->opaque, g->fd, &g->wants_write, &err);
-	if (rc == -EAGAIN)
+	ret = s->shake(s->opaque, g->fd, &g->wants_write, &err);
+	if (ret == -EAGAIN)
 		return false;
-	if (rc) {
+	if (ret) {
 		tide__door_turn_away(d, g, err.text);
 		return false;
 	}

@@ -95,7 +95,7 @@ int tide__frame_get(struct tide__frame *frame,
 		.payload_bytes = (uint32_t)tide__get_le(bytes + 28, 4),
 		.payload_sum = tide__get_le(bytes + 32, 8),
 	};
-	int rc;
+	int ret;
 
 	if (tide__get_le(bytes, 4) != TIDE__WIRE_MAGIC)
 		return tide_error_set(err, -EPROTO, origin, sequence,
@@ -105,8 +105,8 @@ int tide__frame_get(struct tide__frame *frame,
 		return tide_error_set(err, -EPROTO, origin, sequence,
 				      "the head of frame %" PRIu64
 				      " is damaged (checksum)", sequence);
-	rc = check(&f, sequence, err);
-	if (!rc)
+	ret = check(&f, sequence, err);
+	if (!ret)
 		*frame = f;
-	return rc;
+	return ret;
 }

@@ -36,10 +36,10 @@ static int join(struct receiver *r, struct tide__channel *c,
 		struct tide_error *err)
 {
 	struct tide__frame f;
-	int rc = tide__next_frame(r, c, &f, err);
+	int ret = tide__next_frame(r, c, &f, err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	if (f.payload_bytes != TIDE__ID_BYTES ||
 	    memcmp(c->payload, r->hello.id, TIDE__ID_BYTES))
 		return tide_error_set(err, -EPROTO, "receive", f.sequence,
@@ -76,30 +76,30 @@ int tide__greet(struct receiver *r,
 {
 	struct tide__channel *c = &r->channel[0];
 	struct tide__frame f;
-	int rc = take_channel(r, accept, err);
+	int ret = take_channel(r, accept, err);
 
-	if (!rc)
-		rc = tide__next_frame(r, c, &f, err);
-	if (!rc)
-		rc = tide__hello_get(&r->hello, c->payload, f.payload_bytes,
-				     err);
-	if (rc)
-		return rc;
+	if (!ret)
+		ret = tide__next_frame(r, c, &f, err);
+	if (!ret)
+		ret = tide__hello_get(&r->hello, c->payload, f.payload_bytes,
+				      err);
+	if (ret)
+		return ret;
 	agree(r, &f);
 	tide__pulse_begin(r->pulse);
-	rc = tide__called(r->ops->prepare(r->opaque, r->hello.slot,
-					  r->hello.slots, r->slots, err),
-			  "prepare", err);
+	ret = tide__called(r->ops->prepare(r->opaque, r->hello.slot,
+					   r->hello.slots, r->slots, err),
+			   "prepare", err);
 	tide__pulse_end(r->pulse);
-	if (!rc)
-		rc = welcome(r, err);
+	if (!ret)
+		ret = welcome(r, err);
 	c->checksum = r->hello.features & TIDE__FEATURE_CHECKSUM;
-	while (!rc && r->channels < r->hello.channels) {
-		rc = take_channel(r, accept, err);
-		if (!rc)
-			rc = join(r, &r->channel[r->channels - 1], err);
+	while (!ret && r->channels < r->hello.channels) {
+		ret = take_channel(r, accept, err);
+		if (!ret)
+			ret = join(r, &r->channel[r->channels - 1], err);
 	}
-	if (!rc)
+	if (!ret)
 		tide__order_joined(&r->order, r->channels);
-	return rc;
+	return ret;
 }

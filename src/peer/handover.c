@@ -33,30 +33,30 @@ static int send_state(struct session *s, struct tide_error *err)
 	struct tide__channel *c = &s->channel[0];
 	char *state = NULL;
 	size_t len = 0, at = 0;
-	int rc;
+	int ret;
 
 	tide__pulse_begin(s->pulse);
-	rc = tide__called(e->ops->save_state(e->opaque, (void **)&state, &len,
-					     err), "save_state", err);
+	ret = tide__called(e->ops->save_state(e->opaque, (void **)&state, &len,
+					      err), "save_state", err);
 	tide__pulse_end(s->pulse);
-	if (!rc && len > TIDE_PRECOPY_MAX_STATE_BYTES)
-		rc = tide_error_set(err, -EFBIG, "handover", TIDE_NO_OFFSET,
-				    "%zu bytes of device state are too many",
-				    len);
-	while (!rc && at < len) {
+	if (!ret && len > TIDE_PRECOPY_MAX_STATE_BYTES)
+		ret = tide_error_set(err, -EFBIG, "handover", TIDE_NO_OFFSET,
+				     "%zu bytes of device state are too many",
+				     len);
+	while (!ret && at < len) {
 		struct tide__frame f = { .type = TIDE__FRAME_STATE,
 					 .first = at };
 		size_t n = len - at < STATE_PIECE_BYTES ? len - at
 							: STATE_PIECE_BYTES;
 
-		rc = tide__channel_send(c, &f, state + at, n, err);
+		ret = tide__channel_send(c, &f, state + at, n, err);
 		at += n;
 	}
 	free(state);
-	if (!rc)
-		rc = tide__channel_say(c, TIDE__FRAME_STATE_END, len, 0, NULL,
-				       err);
-	return rc;
+	if (!ret)
+		ret = tide__channel_say(c, TIDE__FRAME_STATE_END, len, 0, NULL,
+					err);
+	return ret;
 }
 
 /* The receiver's limit by our clock, if the two run apart by an eighth. */
@@ -81,10 +81,10 @@ static void outwait(const struct session *s, uint64_t sent_ns)
 	}
 }
 
-static int unknown(const struct session *s, int rc,
+static int unknown(const struct session *s, int ret,
 		   const struct tide_error *why, struct tide_error *err)
 {
-	return tide_error_set(err, rc, "handover", why->offset,
+	return tide_error_set(err, ret, "handover", why->offset,
 			      "GO was sent and no answer came (%s): the guest "
 			      "may run there, so it stays paused here; look "
 			      "there, and resume by force only if it does not%s",
@@ -100,34 +100,34 @@ static int go(struct session *s, enum tide_precopy_outcome *outcome,
 	uint64_t before = c->bytes_sent, sent_ns;
 	struct tide_error why;
 	struct tide__frame f;
-	int rc;
+	int ret;
 
 	tide_error_clear(&why);
 	/* From here on a wish to cancel comes too late. */
 	c->cancel = NULL;
 	if (c->stall_ns < go_limit_ns(s))
 		c->stall_ns = go_limit_ns(s);
-	rc = tide__channel_say(c, TIDE__FRAME_GO, 0, 0, NULL, &why);
+	ret = tide__channel_say(c, TIDE__FRAME_GO, 0, 0, NULL, &why);
 	sent_ns = tide__now_ns();
-	if (rc && c->bytes_sent - before < TIDE__FRAME_BYTES) {
+	if (ret && c->bytes_sent - before < TIDE__FRAME_BYTES) {
 		if (err)
 			*err = why;
-		return rc;		/* it cannot have heard GO */
+		return ret;		/* it cannot have heard GO */
 	}
-	if (!rc)
-		rc = tide__expect(s, TIDE__FRAME_DONE, &f, &why);
-	if (!rc) {
+	if (!ret)
+		ret = tide__expect(s, TIDE__FRAME_DONE, &f, &why);
+	if (!ret) {
 		*outcome = TIDE_PRECOPY_MOVED;
 		return 0;
 	}
-	if (rc == -EREMOTEIO) {		/* a clear REFUSED */
+	if (ret == -EREMOTEIO) {		/* a clear REFUSED */
 		if (err)
 			*err = why;
-		return rc;
+		return ret;
 	}
 	*outcome = TIDE_PRECOPY_UNKNOWN;
 	outwait(s, sent_ns);
-	return unknown(s, rc, &why, err);
+	return unknown(s, ret, &why, err);
 }
 
 int tide__handover(struct session *s, enum tide_precopy_outcome *outcome,
@@ -135,19 +135,19 @@ int tide__handover(struct session *s, enum tide_precopy_outcome *outcome,
 {
 	struct tide__engine *e = &s->engine;
 	struct tide__frame f;
-	int rc = tide__engine_stop(e, err);
+	int ret = tide__engine_stop(e, err);
 
-	if (!rc)
-		rc = send_state(s, err);
-	if (!rc)
-		rc = tide__expect(s, TIDE__FRAME_READY, &f, err);
-	if (!rc)
-		rc = tide__engine_check_still(e, err);
-	if (!rc) {
+	if (!ret)
+		ret = send_state(s, err);
+	if (!ret)
+		ret = tide__expect(s, TIDE__FRAME_READY, &f, err);
+	if (!ret)
+		ret = tide__engine_check_still(e, err);
+	if (!ret) {
 		s->go_limit_ms = f.first;
-		rc = go(s, outcome, err);
+		ret = go(s, outcome, err);
 	}
-	if (!rc)
+	if (!ret)
 		tide__engine_report(e);
-	return rc;
+	return ret;
 }

@@ -86,7 +86,7 @@ int tide__hello_get(struct tide__hello *hello, const unsigned char *bytes,
 		    size_t len, struct tide_error *err)
 {
 	struct tide__hello h = { 0 };
-	int rc;
+	int ret;
 
 	if (len < HEAD_BYTES)
 		return tide_error_set(err, -EPROTO, "hello", TIDE_NO_OFFSET,
@@ -98,9 +98,9 @@ int tide__hello_get(struct tide__hello *hello, const unsigned char *bytes,
 	h.channels = (uint32_t)tide__get_le(bytes + 16, 4);
 	h.slots = (uint32_t)tide__get_le(bytes + 20, 4);
 	memcpy(h.id, bytes + 24, TIDE__ID_BYTES);
-	rc = check_head(&h, len, err);
-	if (rc)
-		return rc;
+	ret = check_head(&h, len, err);
+	if (ret)
+		return ret;
 	h.slot = calloc(h.slots, sizeof(*h.slot));
 	if (!h.slot)
 		return tide_error_set(err, -ENOMEM, "hello", TIDE_NO_OFFSET,

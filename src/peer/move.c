@@ -60,7 +60,7 @@ static void throttle(void *opaque, unsigned int percent)
 static int start(const struct tide_move_guest *g, struct tide_set **set,
 		 struct tide_error *err)
 {
-	int rc = 0;
+	int ret = 0;
 
 	if (!g->slots || !g->pause || !g->resume || !g->save_state ||
 	    (!g->source && !g->set))
@@ -68,11 +68,11 @@ static int start(const struct tide_move_guest *g, struct tide_set **set,
 				      "a guest needs slots, a source or a set, "
 				      "pause, resume and save_state");
 	if (!g->set)
-		rc = tide_set_create(set, tide_slots_top_bytes(g->slots) /
-				     TIDE_PAGE_BYTES, err);
-	if (!rc && g->source)
-		rc = tide_source_start(g->source, g->slots, err);
-	return rc;
+		ret = tide_set_create(set, tide_slots_top_bytes(g->slots) /
+				      TIDE_PAGE_BYTES, err);
+	if (!ret && g->source)
+		ret = tide_source_start(g->source, g->slots, err);
+	return ret;
 }
 
 int tide_move_send(const struct tide_move_guest *guest, const int *sockets,
@@ -91,24 +91,24 @@ int tide_move_send(const struct tide_move_guest *guest, const int *sockets,
 	struct tide_precopy_options defaults;
 	struct tide_precopy_result ignored;
 	struct tide_set *own = NULL;
-	int rc;
+	int ret;
 
 	tide_precopy_defaults(&defaults);
 	result = result ? result : &ignored;
 	*result = (struct tide_precopy_result){
 		.outcome = TIDE_PRECOPY_ROLLED_BACK };
-	rc = start(guest, &own, err);
-	if (!rc) {
-		rc = tide_precopy_run(sockets, count, guest->slots,
-				      own ? own : guest->set, &ops,
-				      (void *)guest,
-				      options ? options : &defaults, result,
-				      err);
+	ret = start(guest, &own, err);
+	if (!ret) {
+		ret = tide_precopy_run(sockets, count, guest->slots,
+				       own ? own : guest->set, &ops,
+				       (void *)guest,
+				       options ? options : &defaults, result,
+				       err);
 		if (guest->source)
 			tide_source_stop(guest->source, NULL);
 	}
 	tide_set_destroy(own);
-	return rc;
+	return ret;
 }
 
 struct arriving {
@@ -133,7 +133,7 @@ static int map_slot(struct tide_slots *slots, const struct tide_slot *wanted,
 		    struct tide_error *err)
 {
 	struct tide_slot slot = *wanted;
-	int rc;
+	int ret;
 
 	slot.host = mmap(NULL, slot.len_bytes, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -142,21 +142,21 @@ static int map_slot(struct tide_slots *slots, const struct tide_slot *wanted,
 				      "no memory for slot %" PRIu32 " of 0x%"
 				      PRIx64 " bytes", slot.id,
 				      slot.len_bytes);
-	rc = tide_slots_insert(slots, &slot, err);
-	if (rc)
+	ret = tide_slots_insert(slots, &slot, err);
+	if (ret)
 		munmap(slot.host, slot.len_bytes);
-	return rc;
+	return ret;
 }
 
 static int prepare(void *opaque, const struct tide_slot *wanted, size_t count,
 		   struct tide_slots *slots, struct tide_error *err)
 {
-	int rc = 0;
+	int ret = 0;
 
 	(void)opaque;
-	for (size_t i = 0; i < count && !rc; i++)
-		rc = map_slot(slots, &wanted[i], err);
-	return rc;
+	for (size_t i = 0; i < count && !ret; i++)
+		ret = map_slot(slots, &wanted[i], err);
+	return ret;
 }
 
 static int load_state(void *opaque, const void *state, size_t len,
@@ -190,17 +190,17 @@ int tide_move_receive(const struct tide_move_target *target,
 	struct arriving a = { target, slots, sockets, count, 0 };
 	struct tide_precopy_options defaults;
 	struct tide_precopy_result ignored;
-	int rc;
+	int ret;
 
 	tide_precopy_defaults(&defaults);
-	rc = tide_receive_run(next_socket, slots, &ops, &a,
-			      options ? options : &defaults,
-			      result ? result : &ignored, err);
+	ret = tide_receive_run(next_socket, slots, &ops, &a,
+			       options ? options : &defaults,
+			       result ? result : &ignored, err);
 	while (a.taken < count)
 		close(sockets[a.taken++]);
-	if (rc)
+	if (ret)
 		tide_move_unmap(slots);
-	return rc;
+	return ret;
 }
 
 void tide_move_unmap(struct tide_slots *slots)

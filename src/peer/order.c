@@ -183,38 +183,39 @@ int tide__order_await_round(struct tide__order *o,
 			    uint64_t (*deadline_ns)(void *), void *opaque,
 			    struct tide_error *err)
 {
-	int rc = 0;
+	int ret = 0;
 
 	pthread_mutex_lock(&o->lock);
-	while (!all_ended(o) && !o->rc && !rc) {
+	while (!all_ended(o) && !o->ret && !ret) {
 		struct timespec ts;
 
 		clock_gettime(CLOCK_MONOTONIC, &ts);
 		ts.tv_sec++;
 		pthread_cond_timedwait(&o->changed, &o->lock, &ts);
 		if (!all_ended(o) && tide__now_ns() > deadline_ns(opaque))
-			rc = tide_error_set(err, -ETIMEDOUT, origin,
-					    TIDE_NO_OFFSET, "a channel did not "
-					    "reach the end of the round");
+			ret = tide_error_set(err, -ETIMEDOUT, origin,
+					     TIDE_NO_OFFSET,
+					     "a channel did not reach the end "
+					     "of the round");
 	}
-	if (o->rc) {
-		rc = o->rc;
+	if (o->ret) {
+		ret = o->ret;
 		*err = o->err;
 	}
-	if (!rc) {
+	if (!ret) {
 		o->rounds++;
 		o->phase = o->last ? TIDE__STOPPED : TIDE__BETWEEN;
 	}
 	pthread_mutex_unlock(&o->lock);
-	return rc;
+	return ret;
 }
 
-void tide__order_fail(struct tide__order *o, int rc,
+void tide__order_fail(struct tide__order *o, int ret,
 		      const struct tide_error *err)
 {
 	pthread_mutex_lock(&o->lock);
-	if (!o->rc) {
-		o->rc = rc;
+	if (!o->ret) {
+		o->ret = ret;
 		o->err = *err;
 	}
 	tide__store_relaxed(&o->stop, true);
@@ -222,11 +223,11 @@ void tide__order_fail(struct tide__order *o, int rc,
 	pthread_mutex_unlock(&o->lock);
 }
 
-void tide__order_stop(struct tide__order *o, int *rc, struct tide_error *err)
+void tide__order_stop(struct tide__order *o, int *ret, struct tide_error *err)
 {
 	pthread_mutex_lock(&o->lock);
-	if (*rc == -ECONNABORTED && o->rc) {
-		*rc = o->rc;
+	if (*ret == -ECONNABORTED && o->ret) {
+		*ret = o->ret;
 		*err = o->err;
 	}
 	tide__store_relaxed(&o->stop, true);

@@ -55,7 +55,7 @@ struct tide__order {
 	uint64_t ended[TIDE_PRECOPY_MAX_CHANNELS];	/* rounds */
 	bool inside[TIDE_PRECOPY_MAX_CHANNELS];
 	bool stop;			/* also read without the lock */
-	int rc;				/* the first failure */
+	int ret;				/* the first failure */
 	struct tide_error err;
 };
 
@@ -84,11 +84,11 @@ int tide__order_await_round(struct tide__order *order,
 			    struct tide_error *err);
 
 /* A channel failed: all end. The first reason is kept. */
-void tide__order_fail(struct tide__order *order, int rc,
+void tide__order_fail(struct tide__order *order, int ret,
 		      const struct tide_error *err);
-/* Readers shall end. *@rc and *@err become the first failure, if they only
+/* Readers shall end. *@ret and *@err become the first failure, if they only
  * say that another part failed. */
-void tide__order_stop(struct tide__order *order, int *rc,
+void tide__order_stop(struct tide__order *order, int *ret,
 		      struct tide_error *err);
 /* Has the stop round been acknowledged? Then a source may close channels. */
 bool tide__order_is_whole(struct tide__order *order);

@@ -23,25 +23,25 @@ static const char origin[] = "receive";
 int tide__next_head(struct receiver *r, struct tide__channel *c,
 		    struct tide__frame *f, struct tide_error *err)
 {
-	int rc = tide__channel_receive_head(c, f, err);
+	int ret = tide__channel_receive_head(c, f, err);
 
-	if (!rc)
-		rc = tide__order_take(&r->order, c->number, f, err);
-	if (rc || f->type != TIDE__FRAME_CANCEL)
-		return rc;
-	rc = tide__channel_receive_payload(c, f, err);
-	return rc ? rc : tide_error_set(err, -ECANCELED, "source",
-					TIDE_NO_OFFSET,
-					"the source called it off: %s",
-					(const char *)c->payload);
+	if (!ret)
+		ret = tide__order_take(&r->order, c->number, f, err);
+	if (ret || f->type != TIDE__FRAME_CANCEL)
+		return ret;
+	ret = tide__channel_receive_payload(c, f, err);
+	return ret ? ret : tide_error_set(err, -ECANCELED, "source",
+					  TIDE_NO_OFFSET,
+					  "the source called it off: %s",
+					  (const char *)c->payload);
 }
 
 int tide__next_frame(struct receiver *r, struct tide__channel *c,
 		     struct tide__frame *f, struct tide_error *err)
 {
-	int rc = tide__next_head(r, c, f, err);
+	int ret = tide__next_head(r, c, f, err);
 
-	return rc ? rc : tide__channel_receive_payload(c, f, err);
+	return ret ? ret : tide__channel_receive_payload(c, f, err);
 }
 
 /*
@@ -119,23 +119,23 @@ int tide_receive_run(int (*accept)(void *opaque, struct tide_error *err),
 	struct tide_error own;
 	bool running = false;
 	struct receiver *r;
-	int rc;
+	int ret;
 
 	memset(result, 0, sizeof(*result));
 	result->outcome = TIDE_PRECOPY_ROLLED_BACK;
-	rc = tide__options_take(&own_options, options, err);
-	if (rc)
-		return rc;
+	ret = tide__options_take(&own_options, options, err);
+	if (ret)
+		return ret;
 	r = new_receiver(slots, ops, opaque, &own_options);
 	if (!r)
 		return tide_error_set(err, -ENOMEM, origin, TIDE_NO_OFFSET,
 				      "no memory for a migration");
 	tide_error_clear(&own);
-	rc = tide__greet(r, accept, &own);
-	if (!rc)
-		rc = tide__receive_rounds(r, &running, &own);
+	ret = tide__greet(r, accept, &own);
+	if (!ret)
+		ret = tide__receive_rounds(r, &running, &own);
 	if (running) {
-		rc = 0;
+		ret = 0;
 		result->outcome = TIDE_PRECOPY_MOVED;
 	} else {
 		refuse(r, &own);
@@ -146,5 +146,5 @@ int tide_receive_run(int (*accept)(void *opaque, struct tide_error *err),
 	result->pages = r->pages;
 	result->total_ns = tide__now_ns() - start;
 	fini(r);
-	return rc;
+	return ret;
 }

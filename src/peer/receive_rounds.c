@@ -23,16 +23,16 @@ static int read_round(struct receiver *r, struct tide__channel *c, bool fresh,
 		      struct tide__frame *f, struct tide_error *err)
 {
 	for (;;) {
-		int rc = tide__next_head(r, c, f, err);
+		int ret = tide__next_head(r, c, f, err);
 
-		if (rc)
-			return rc;
+		if (ret)
+			return ret;
 		if (f->type != TIDE__FRAME_PAGES &&
 		    f->type != TIDE__FRAME_ZERO)
 			return tide__channel_receive_payload(c, f, err);
-		rc = tide__apply(r, c, f, fresh, err);
-		if (rc)
-			return rc;
+		ret = tide__apply(r, c, f, fresh, err);
+		if (ret)
+			return ret;
 		tide__add_relaxed(&r->pages, f->pages);
 	}
 }
@@ -55,13 +55,13 @@ static void *reader_main(void *arg)
 
 	tide_error_clear(&err);
 	for (;;) {
-		int rc = read_round(r, reader->channel, fresh, &f, &err);
+		int ret = read_round(r, reader->channel, fresh, &f, &err);
 
 		/* The source may close a channel once the guest is whole. */
-		if (rc == -ENODATA && tide__order_is_whole(&r->order))
+		if (ret == -ENODATA && tide__order_is_whole(&r->order))
 			return NULL;
-		if (rc) {
-			tide__order_fail(&r->order, rc, &err);
+		if (ret) {
+			tide__order_fail(&r->order, ret, &err);
 			return NULL;
 		}
 		fresh = false;
@@ -105,7 +105,7 @@ static int one_round(struct receiver *r, const struct tide__frame *begin,
 	struct tide__channel *c = &r->channel[0];
 	uint64_t pages = tide__load_relaxed(&r->pages);
 	struct tide__frame f;
-	int rc;
+	int ret;
 
 	memset(&r->round, 0, sizeof(r->round));
 	r->round.number = (unsigned int)begin->first;
@@ -113,11 +113,11 @@ static int one_round(struct receiver *r, const struct tide__frame *begin,
 				     : TIDE_ROUND_BULK;
 	r->round_start_ns = tide__now_ns();
 	r->round_start_bytes = all_bytes(r);
-	rc = read_round(r, c, begin->first == 0, &f, err);
-	if (!rc)
-		rc = tide__order_await_round(&r->order, deadline_ns, r, err);
-	if (rc)
-		return rc;
+	ret = read_round(r, c, begin->first == 0, &f, err);
+	if (!ret)
+		ret = tide__order_await_round(&r->order, deadline_ns, r, err);
+	if (ret)
+		return ret;
 	report(r, pages);
 	return tide__channel_say(c, TIDE__FRAME_ROUND_ACK, begin->first, 0,
 				 NULL, err);
@@ -129,25 +129,26 @@ static int change_slots(struct receiver *r, const struct tide__frame *f,
 {
 	struct tide__channel *c = &r->channel[0];
 	struct tide__hello h;
-	int rc = tide__hello_get(&h, c->payload, f->payload_bytes, err);
+	int ret = tide__hello_get(&h, c->payload, f->payload_bytes, err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	tide__pulse_begin(r->pulse);
 	if (!r->ops->change)
-		rc = tide_error_set(err, -EOPNOTSUPP, origin, f->sequence,
-				    "memory slots changed, and this receiver "
-				    "cannot follow");
+		ret = tide_error_set(err, -EOPNOTSUPP, origin, f->sequence,
+				     "memory slots changed, and this receiver "
+				     "cannot follow");
 	else
-		rc = tide__called(r->ops->change(r->opaque, h.slot, h.slots,
-						 r->slots, err), "change", err);
+		ret = tide__called(r->ops->change(r->opaque, h.slot, h.slots,
+						  r->slots, err),
+				   "change", err);
 	tide__pulse_end(r->pulse);
 	free(h.slot);
 	/* After memory is as it shall be, before the source may go on. */
-	if (!rc)
+	if (!ret)
 		tide__order_changed(&r->order);
-	return rc ? rc : tide__channel_say(c, TIDE__FRAME_WELCOME, 0, 0, NULL,
-					   err);
+	return ret ? ret : tide__channel_say(c, TIDE__FRAME_WELCOME, 0, 0, NULL,
+					     err);
 }
 
 /* The order lets only SLOTS, ROUND and, after the last of them, STATE come. */
@@ -155,16 +156,16 @@ static int rounds(struct receiver *r, struct tide__frame *f,
 		  struct tide_error *err)
 {
 	for (;;) {
-		int rc = tide__next_frame(r, &r->channel[0], f, err);
+		int ret = tide__next_frame(r, &r->channel[0], f, err);
 
-		if (!rc && f->type == TIDE__FRAME_STATE)
+		if (!ret && f->type == TIDE__FRAME_STATE)
 			return 0;
-		if (!rc)
-			rc = f->type == TIDE__FRAME_SLOTS
+		if (!ret)
+			ret = f->type == TIDE__FRAME_SLOTS
 				 ? change_slots(r, f, err)
 				 : one_round(r, f, err);
-		if (rc)
-			return rc;
+		if (ret)
+			return ret;
 	}
 }
 
@@ -172,16 +173,16 @@ static int start_readers(struct receiver *r, struct reader *reader,
 			 struct tide_error *err)
 {
 	for (unsigned int i = 1; i < r->channels; i++) {
-		int rc;
+		int ret;
 
 		reader[i].r = r;
 		reader[i].channel = &r->channel[i];
-		rc = -pthread_create(&reader[i].thread, NULL, reader_main,
-				     &reader[i]);
-		if (rc)
-			return tide_error_set(err, rc, origin, TIDE_NO_OFFSET,
+		ret = -pthread_create(&reader[i].thread, NULL, reader_main,
+				      &reader[i]);
+		if (ret)
+			return tide_error_set(err, ret, origin, TIDE_NO_OFFSET,
 					      "cannot start a reader: %s",
-					      strerror(-rc));
+					      strerror(-ret));
 		reader[i].started = true;
 	}
 	return 0;
@@ -192,24 +193,24 @@ int tide__receive_rounds(struct receiver *r, bool *running,
 {
 	struct reader *reader = calloc(r->channels, sizeof(*reader));
 	struct tide__frame f;
-	int rc;
+	int ret;
 
 	if (!reader)
 		return tide_error_set(err, -ENOMEM, origin, TIDE_NO_OFFSET,
 				      "no memory for the readers");
-	rc = start_readers(r, reader, err);
-	if (!rc)
-		rc = rounds(r, &f, err);
-	if (!rc)
-		rc = tide__take_over(r, &f, running, err);
+	ret = start_readers(r, reader, err);
+	if (!ret)
+		ret = rounds(r, &f, err);
+	if (!ret)
+		ret = tide__take_over(r, &f, running, err);
 	/*
 	 * Only now, since to end them takes longer than a guest may wait.
 	 * Theirs may be the first reason.
 	 */
-	tide__order_stop(&r->order, &rc, err);
+	tide__order_stop(&r->order, &ret, err);
 	for (unsigned int i = 1; i < r->channels; i++)
 		if (reader[i].started)
 			pthread_join(reader[i].thread, NULL);
 	free(reader);
-	return rc;
+	return ret;
 }

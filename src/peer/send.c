@@ -59,7 +59,7 @@ static int open_channels(struct session *s, const int *fds, unsigned int count,
 			 struct tide_error *err)
 {
 	const struct tide_precopy_options *o = &s->engine.options;
-	int rc = 0;
+	int failed = 0;
 
 	s->channels = count;
 	s->alive.channel = s->channel;
@@ -75,9 +75,9 @@ static int open_channels(struct session *s, const int *fds, unsigned int count,
 		c->stop = &s->engine.stop;
 		ret = tide__channel_wrap(c, o->stream_ops, o->stream_opaque,
 					 err);
-		rc = rc ? rc : ret;
+		failed = failed ? failed : ret;
 	}
-	return rc;
+	return failed;
 }
 
 static void fini(struct session *s)
@@ -94,17 +94,17 @@ static int run(struct session *s, enum tide_precopy_outcome *outcome,
 	       struct tide_error *err)
 {
 	struct tide__engine *e = &s->engine;
-	int rc = tide__engine_rounds(e, err);
+	int ret = tide__engine_rounds(e, err);
 
-	if (!rc)
-		rc = tide__handover(s, outcome, err);
-	else if (rc == -ELOOP)
+	if (!ret)
+		ret = tide__handover(s, outcome, err);
+	else if (ret == -ELOOP)
 		*outcome = TIDE_PRECOPY_NOT_CONVERGING;
 	if (e->policy.throttle_percent)
 		e->ops->throttle(e->opaque, 0);
-	if (rc && *outcome != TIDE_PRECOPY_UNKNOWN)
+	if (ret && *outcome != TIDE_PRECOPY_UNKNOWN)
 		undo(s, err);
-	return rc;
+	return ret;
 }
 
 static void fill_result(const struct session *s, bool moved, uint64_t start_ns,
@@ -135,13 +135,13 @@ int tide_precopy_run(const int *channels, unsigned int count,
 	struct tide_precopy_options own_options;
 	struct tide_error own;
 	struct session *s;
-	int rc;
+	int ret;
 
 	memset(result, 0, sizeof(*result));
 	result->outcome = TIDE_PRECOPY_ROLLED_BACK;
-	rc = tide__options_take(&own_options, options, err);
-	if (rc)
-		return rc;
+	ret = tide__options_take(&own_options, options, err);
+	if (ret)
+		return ret;
 	if (!count || count > TIDE_PRECOPY_MAX_CHANNELS)
 		return tide_error_set(err, -EINVAL, "precopy", TIDE_NO_OFFSET,
 				      "there are 1 to %d channels, not %u",
@@ -155,12 +155,12 @@ int tide_precopy_run(const int *channels, unsigned int count,
 	tide__engine_init(&s->engine, &s->space.space, &s->sink, set, ops,
 			  opaque, &own_options);
 	tide_error_clear(&own);
-	rc = open_channels(s, channels, count, &own);
-	if (!rc)
-		rc = run(s, &result->outcome, &own);
-	if (rc && err)
+	ret = open_channels(s, channels, count, &own);
+	if (!ret)
+		ret = run(s, &result->outcome, &own);
+	if (ret && err)
 		*err = own;
-	fill_result(s, !rc, start, result);
+	fill_result(s, !ret, start, result);
 	fini(s);
-	return rc;
+	return ret;
 }

@@ -53,28 +53,28 @@ static int take_state(struct receiver *r, const struct tide__frame *f,
 static int read_state(struct receiver *r, struct tide__frame *f,
 		      struct tide_error *err)
 {
-	int rc = 0;
+	int ret = 0;
 
-	while (!rc && f->type == TIDE__FRAME_STATE) {
-		rc = take_state(r, f, err);
-		if (!rc)
-			rc = tide__next_frame(r, &r->channel[0], f, err);
+	while (!ret && f->type == TIDE__FRAME_STATE) {
+		ret = take_state(r, f, err);
+		if (!ret)
+			ret = tide__next_frame(r, &r->channel[0], f, err);
 	}
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	if (f->first != r->state_bytes)
 		return tide_error_set(err, -EPROTO, origin, f->sequence,
 				      "STATE_END says %" PRIu64 " bytes of "
 				      "state, and %zu came", f->first,
 				      r->state_bytes);
 	tide__pulse_begin(r->pulse);
-	rc = tide__called(r->ops->load_state(r->opaque, r->state,
-					     r->state_bytes, err),
-			  "load_state", err);
+	ret = tide__called(r->ops->load_state(r->opaque, r->state,
+					      r->state_bytes, err),
+			   "load_state", err);
 	tide__pulse_end(r->pulse);
-	if (!rc)
+	if (!ret)
 		tide__order_loaded(&r->order);
-	return rc;
+	return ret;
 }
 
 /* Half of the silence that is borne, but time for a slow host. */
@@ -91,25 +91,25 @@ static int await_go(struct receiver *r, uint64_t *until_ns,
 	struct tide__channel *c = &r->channel[0];
 	uint64_t limit_ms = go_limit_ms(r);
 	struct tide__frame f;
-	int rc;
+	int ret;
 
 	*until_ns = tide__boot_ns() + limit_ms * 1000000u;
-	rc = tide__channel_say(c, TIDE__FRAME_READY, limit_ms, 0, NULL, err);
-	if (!rc)
-		rc = tide__next_frame(r, c, &f, err);
-	return rc;
+	ret = tide__channel_say(c, TIDE__FRAME_READY, limit_ms, 0, NULL, err);
+	if (!ret)
+		ret = tide__next_frame(r, c, &f, err);
+	return ret;
 }
 
 int tide__take_over(struct receiver *r, struct tide__frame *f, bool *running,
 		    struct tide_error *err)
 {
 	uint64_t until_ns;
-	int rc = read_state(r, f, err);
+	int ret = read_state(r, f, err);
 
-	if (!rc)
-		rc = await_go(r, &until_ns, err);
-	if (rc)
-		return rc;
+	if (!ret)
+		ret = await_go(r, &until_ns, err);
+	if (ret)
+		return ret;
 	/* The last look at the clock, right before the guest runs. */
 	if (tide__boot_ns() >= until_ns)
 		return tide_error_set(err, -ETIMEDOUT, origin, TIDE_NO_OFFSET,
@@ -118,10 +118,10 @@ int tide__take_over(struct receiver *r, struct tide__frame *f, bool *running,
 				      "given up, so the guest is not run here",
 				      go_limit_ms(r));
 	tide__pulse_begin(r->pulse);
-	rc = tide__called(r->ops->resume(r->opaque, err), "resume", err);
+	ret = tide__called(r->ops->resume(r->opaque, err), "resume", err);
 	tide__pulse_end(r->pulse);
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	*running = true;
 	/* The guest runs here whether or not the source hears of it. */
 	tide__channel_say(&r->channel[0], TIDE__FRAME_DONE, 0, 0, NULL, NULL);

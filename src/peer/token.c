@@ -11,14 +11,14 @@ int tide__token_send(const struct tide__token *token, int fd,
 {
 	struct tide__frame f = { .type = TIDE__FRAME_TOKEN };
 	struct tide__channel c;
-	int rc;
+	int ret;
 
 	/* Not to be ended: the channel proper comes after it. */
 	tide__channel_init(&c, fd, 0);
 	c.stall_ns = timeout_ns;
-	rc = tide__channel_wrap(&c, ops, opaque, err);
-	return rc ? rc : tide__channel_send(&c, &f, token->bytes, token->len,
-					    err);
+	ret = tide__channel_wrap(&c, ops, opaque, err);
+	return ret ? ret : tide__channel_send(&c, &f, token->bytes, token->len,
+					      err);
 }
 
 bool tide__token_is(const struct tide__token *token,

@@ -27,10 +27,10 @@ int tide__expect(struct session *s, unsigned int type, struct tide__frame *f,
 		 struct tide_error *err)
 {
 	struct tide__channel *c = &s->channel[0];
-	int rc = tide__channel_receive(c, f, err);
+	int ret = tide__channel_receive(c, f, err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	if (f->type == type)
 		return 0;
 	if (f->type == TIDE__FRAME_REFUSED)
@@ -63,17 +63,17 @@ static int send_hello(struct session *s, struct tide__frame *f,
 {
 	size_t len;
 	unsigned char *bytes = tide__hello_put(h, &len);
-	int rc;
+	int ret;
 
 	if (!bytes)
 		return tide_error_set(err, -ENOMEM, "precopy", TIDE_NO_OFFSET,
 				      "no memory for a list of slots");
-	rc = tide__channel_send(&s->channel[0], f, bytes, len, err);
+	ret = tide__channel_send(&s->channel[0], f, bytes, len, err);
 	free(bytes);
 	/* Who offers to hear signs of life hears them from here on. */
 	if (f->type == TIDE__FRAME_HELLO)
 		s->channel[0].keeps_alive = true;
-	return rc ? rc : tide__expect(s, TIDE__FRAME_WELCOME, f, err);
+	return ret ? ret : tide__expect(s, TIDE__FRAME_WELCOME, f, err);
 }
 
 /* What the receiver accepted of what HELLO offered. */
@@ -90,25 +90,26 @@ static void agree(struct session *s, const struct tide__frame *welcome)
 static int join_channels(struct session *s, const struct tide__hello *h,
 			 struct tide_error *err)
 {
-	int rc = 0;
+	int ret = 0;
 
-	for (unsigned int i = 1; i < s->channels && !rc; i++) {
+	for (unsigned int i = 1; i < s->channels && !ret; i++) {
 		struct tide__frame f = { .type = TIDE__FRAME_JOIN, .first = i };
 
-		rc = tide__channel_send(&s->channel[i], &f, h->id,
-					sizeof(h->id), err);
-		if (!rc)
-			rc = tide__channel_receive(&s->channel[i], &f, err);
-		if (!rc && f.type == TIDE__FRAME_REFUSED)
-			rc = tide_error_set(err, -EREMOTEIO, "receiver",
-					    TIDE_NO_OFFSET, "%s", (const char *)
-					    s->channel[i].payload);
-		if (!rc && f.type != TIDE__FRAME_JOINED)
-			rc = tide_error_set(err, -EPROTO, "precopy", i,
-					    "channel %u was answered with %s",
-					    i, tide__frame_name(f.type));
+		ret = tide__channel_send(&s->channel[i], &f, h->id,
+					 sizeof(h->id), err);
+		if (!ret)
+			ret = tide__channel_receive(&s->channel[i], &f, err);
+		if (!ret && f.type == TIDE__FRAME_REFUSED)
+			ret = tide_error_set(err, -EREMOTEIO, "receiver",
+					     TIDE_NO_OFFSET, "%s",
+					     (const char *)
+						     s->channel[i].payload);
+		if (!ret && f.type != TIDE__FRAME_JOINED)
+			ret = tide_error_set(err, -EPROTO, "precopy", i,
+					     "channel %u was answered with %s",
+					     i, tide__frame_name(f.type));
 	}
-	return rc;
+	return ret;
 }
 
 static int make_packers(struct session *s, struct tide_error *err)
@@ -145,7 +146,7 @@ static int greet(struct tide__sink *sink, const struct tide__layout *layout,
 		.pages = tide__stall_ms(o->stall_timeout_ns),
 	};
 	struct tide__hello h;
-	int rc;
+	int ret;
 
 	fill_hello(s, &h, layout);
 	h.features = (o->checksum ? TIDE__FEATURE_CHECKSUM : 0) |
@@ -154,17 +155,17 @@ static int greet(struct tide__sink *sink, const struct tide__layout *layout,
 	if (getrandom(h.id, sizeof(h.id), 0) != sizeof(h.id))
 		return tide_error_set(err, -EIO, "precopy", TIDE_NO_OFFSET,
 				      "the kernel gave no random bytes");
-	rc = o->zstd_level ? make_packers(s, err) : 0;
-	if (!rc)
-		rc = send_hello(s, &f, &h, err);
-	if (!rc)
+	ret = o->zstd_level ? make_packers(s, err) : 0;
+	if (!ret)
+		ret = send_hello(s, &f, &h, err);
+	if (!ret)
 		agree(s, &f);
-	if (!rc)
-		rc = join_channels(s, &h, err);
+	if (!ret)
+		ret = join_channels(s, &h, err);
 	/* The greeting itself is always checked. */
 	for (unsigned int i = 0; i < s->channels; i++)
 		s->channel[i].checksum = o->checksum;
-	return rc;
+	return ret;
 }
 
 static int change(struct tide__sink *sink, const struct tide__layout *layout,
@@ -226,13 +227,13 @@ static int await_ack(struct tide__sink *sink, unsigned int round,
 		     struct tide_error *err)
 {
 	struct tide__frame f;
-	int rc = tide__expect(of(sink), TIDE__FRAME_ROUND_ACK, &f, err);
+	int ret = tide__expect(of(sink), TIDE__FRAME_ROUND_ACK, &f, err);
 
-	if (!rc && f.first != round)
-		rc = tide_error_set(err, -EPROTO, "round", TIDE_NO_OFFSET,
-				    "the receiver acknowledged round %" PRIu64
-				    " instead of %u", f.first, round);
-	return rc;
+	if (!ret && f.first != round)
+		ret = tide_error_set(err, -EPROTO, "round", TIDE_NO_OFFSET,
+				     "the receiver acknowledged round %" PRIu64
+				     " instead of %u", f.first, round);
+	return ret;
 }
 
 /*

@@ -17,17 +17,17 @@
 
 static const char origin[] = "precopy";
 
-int tide__called(int rc, const char *name, struct tide_error *err)
+int tide__called(int ret, const char *name, struct tide_error *err)
 {
-	if (!rc)
+	if (!ret)
 		return 0;
-	if (rc > 0)
-		rc = -EIO;
-	if (err && err->code != rc)
-		tide_error_set(err, rc, origin, TIDE_NO_OFFSET,
+	if (ret > 0)
+		ret = -EIO;
+	if (err && err->code != ret)
+		tide_error_set(err, ret, origin, TIDE_NO_OFFSET,
 			       "the caller's %s failed: %s", name,
-			       strerror(-rc));
-	return rc;
+			       strerror(-ret));
+	return ret;
 }
 
 void tide__engine_init(struct tide__engine *e, struct tide__space *space,
@@ -87,11 +87,11 @@ static int check_set(const struct tide__engine *e, struct tide_error *err)
 static int renew_layout(struct tide__engine *e, struct tide_error *err)
 {
 	bool changed = false;
-	int rc = e->space->ops->renew(e->space, e->set, &changed, err);
+	int ret = e->space->ops->renew(e->space, e->set, &changed, err);
 
-	if (!rc && changed)
-		rc = e->sink->ops->change(e->sink, &e->space->layout, err);
-	return rc ? rc : check_set(e, err);
+	if (!ret && changed)
+		ret = e->sink->ops->change(e->sink, &e->space->layout, err);
+	return ret ? ret : check_set(e, err);
 }
 
 /* The other side hears signs of life while the guest takes its time. */
@@ -110,17 +110,17 @@ static void wait_end(struct tide__engine *e)
 static int harvest_and_cut(struct tide__engine *e, struct tide_error *err)
 {
 	uint64_t start = tide__now_ns(), since;
-	int rc;
+	int ret;
 
 	wait_begin(e);
-	rc = e->space->ops->harvest(e->space, e->set, err);
+	ret = e->space->ops->harvest(e->space, e->set, err);
 	wait_end(e);
-	if (!rc)
-		rc = renew_layout(e, err);
-	if (!rc)
-		rc = tide_set_cut(e->set, &e->epoch, err);
-	if (rc)
-		return rc;
+	if (!ret)
+		ret = renew_layout(e, err);
+	if (!ret)
+		ret = tide_set_cut(e->set, &e->epoch, err);
+	if (ret)
+		return ret;
 	since = start - e->last_harvest_ns;
 	e->round.harvest_ns = tide__now_ns() - start;
 	e->round.dirty_pages_per_s =
@@ -204,31 +204,31 @@ static int judge(struct tide__engine *e, uint64_t pages_before,
 
 int tide__engine_rounds(struct tide__engine *e, struct tide_error *err)
 {
-	int rc = e->space->ops->open(e->space, err);
+	int ret = e->space->ops->open(e->space, err);
 
-	if (!rc)
-		rc = e->sink->ops->open(e->sink, &e->space->layout, err);
-	if (rc)
-		return rc;
+	if (!ret)
+		ret = e->sink->ops->open(e->sink, &e->space->layout, err);
+	if (ret)
+		return ret;
 	e->space->ops->mark_all(e->space, e->set);
-	rc = harvest_and_cut(e, err);
+	ret = harvest_and_cut(e, err);
 	e->last_harvest_ns = tide__now_ns();
 	e->round.dirty_pages_per_s = 0;
 	e->round.kind = TIDE_ROUND_BULK;
-	while (!rc) {
+	while (!ret) {
 		uint64_t pages = tide_epoch_count(e->epoch);
 
-		rc = tide__round_send(e, err);
-		if (rc)
-			return rc;
+		ret = tide__round_send(e, err);
+		if (ret)
+			return ret;
 		e->round.number++;
 		e->round.kind = TIDE_ROUND_DIRTY;
-		rc = harvest_and_cut(e, err);
-		if (!rc)
-			rc = judge(e, pages, err);
+		ret = harvest_and_cut(e, err);
+		if (!ret)
+			ret = judge(e, pages, err);
 	}
-	if (rc < 0)
-		return rc;
+	if (ret < 0)
+		return ret;
 	/* The last cut is made when nothing writes: give this one back. */
 	tide_epoch_rollback(e->epoch);
 	e->epoch = NULL;
@@ -238,27 +238,27 @@ int tide__engine_rounds(struct tide__engine *e, struct tide_error *err)
 int tide__engine_stop(struct tide__engine *e, struct tide_error *err)
 {
 	uint64_t rate = e->round.dirty_pages_per_s;
-	int rc;
+	int ret;
 
 	e->paused_ns = tide__now_ns();
 	wait_begin(e);
-	rc = tide__called(e->ops->pause(e->opaque, err), "pause", err);
+	ret = tide__called(e->ops->pause(e->opaque, err), "pause", err);
 	wait_end(e);
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	e->paused = true;
-	rc = harvest_and_cut(e, err);
+	ret = harvest_and_cut(e, err);
 	e->round.kind = TIDE_ROUND_STOP;
 	/* The harvest before was a moment ago: no time to measure a rate. */
 	e->round.dirty_pages_per_s = rate;
-	if (!rc)
-		rc = tide__round_send(e, err);
-	if (!rc && e->space->ops->is_stale(e->space))
-		rc = tide_error_set(err, -ESTALE, origin, TIDE_NO_OFFSET,
-				    "memory slots changed while the guest "
-				    "stood still; try again");
+	if (!ret)
+		ret = tide__round_send(e, err);
+	if (!ret && e->space->ops->is_stale(e->space))
+		ret = tide_error_set(err, -ESTALE, origin, TIDE_NO_OFFSET,
+				     "memory slots changed while the guest "
+				     "stood still; try again");
 	e->done.predicted_downtime_ns = 0;
-	return rc;
+	return ret;
 }
 
 /*

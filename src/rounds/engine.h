@@ -140,7 +140,7 @@ struct tide__engine {
 	unsigned int sending;		/* lanes still busy */
 	bool draining;			/* all work was given out */
 	bool stop;			/* a lane failed; read without the lock */
-	int rc;
+	int ret;
 	struct tide_error err;
 };
 
@@ -166,7 +166,7 @@ void tide__engine_resume(struct tide__engine *e);
 /* Tell the caller that the round before has ended. */
 void tide__engine_report(struct tide__engine *e);
 /* What a callback @name of the caller returned, with an error in any case. */
-int tide__called(int rc, const char *name, struct tide_error *err);
+int tide__called(int ret, const char *name, struct tide_error *err);
 
 /* round.c: the open epoch into the sink, and its commit. */
 int tide__round_send(struct tide__engine *e, struct tide_error *err);

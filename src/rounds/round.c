@@ -75,9 +75,9 @@ static int send_piece(struct lane *l, const struct tide__piece *piece,
 {
 	struct tide__sink *sink = l->e->sink;
 	uint32_t count = (uint32_t)piece->count, i = 0;
-	int rc = 0;
+	int ret = 0;
 
-	while (i < count && !rc) {
+	while (i < count && !ret) {
 		uint32_t from = i;
 		const unsigned char *at = l->buffer + from * TIDE_PAGE_BYTES;
 		bool zero = is_zero(at);
@@ -88,16 +88,16 @@ static int send_piece(struct lane *l, const struct tide__piece *piece,
 					      TIDE_PAGE_BYTES) == zero);
 		if (zero) {
 			l->zero_pages += i - from;
-			rc = sink->ops->zeros(sink, l->number,
-					      piece->first + from, i - from,
-					      err);
+			ret = sink->ops->zeros(sink, l->number,
+					       piece->first + from, i - from,
+					       err);
 		} else {
-			rc = sink->ops->data(sink, l->number,
-					     piece->first + from, i - from, at,
-					     err);
+			ret = sink->ops->data(sink, l->number,
+					      piece->first + from, i - from, at,
+					      err);
 		}
 	}
-	return rc;
+	return ret;
 }
 
 /* Next piece of the epoch; false when there is none. */
@@ -123,33 +123,33 @@ static int next_piece(struct lane *l, struct tide__piece *piece,
 {
 	struct tide__engine *e = l->e;
 	const struct tide__space_ops *ops = e->space->ops;
-	int rc = 0;
+	int ret = 0;
 
 	ops->hold(e->space);
 	pthread_mutex_lock(&e->lock);
 	if (!e->stop && !take_piece(e, piece, &l->ranges)) {
 		e->draining = true;	/* the sink may answer from now on */
 	} else if (!e->stop) {
-		rc = ops->rearm(e->space, piece, err);
-		rc = rc ? rc : 1;
+		ret = ops->rearm(e->space, piece, err);
+		ret = ret ? ret : 1;
 		e->round.pages += piece->count;
 	}
 	pthread_mutex_unlock(&e->lock);
-	if (rc > 0) {
-		rc = ops->read(e->space, piece, l->buffer, err);
-		rc = rc ? rc : 1;
+	if (ret > 0) {
+		ret = ops->read(e->space, piece, l->buffer, err);
+		ret = ret ? ret : 1;
 	}
 	ops->release(e->space);
-	return rc;
+	return ret;
 }
 
-static void finish(struct lane *l, int rc, const struct tide_error *err)
+static void finish(struct lane *l, int ret, const struct tide_error *err)
 {
 	struct tide__engine *e = l->e;
 
 	pthread_mutex_lock(&e->lock);
-	if (rc && !e->rc) {
-		e->rc = rc;
+	if (ret && !e->ret) {
+		e->ret = ret;
 		e->err = *err;
 		tide__store_relaxed(&e->stop, true);
 	}
@@ -166,17 +166,17 @@ static void *lane_main(void *arg)
 	struct tide__sink *sink = l->e->sink;
 	struct tide__piece piece;
 	struct tide_error err;
-	int rc;
+	int ret;
 
 	tide_error_clear(&err);
-	while ((rc = next_piece(l, &piece, &err)) > 0) {
-		rc = send_piece(l, &piece, &err);
-		if (rc)
+	while ((ret = next_piece(l, &piece, &err)) > 0) {
+		ret = send_piece(l, &piece, &err);
+		if (ret)
 			break;
 	}
-	if (!rc)
-		rc = sink->ops->end(sink, l->number, l->e->round.number, &err);
-	finish(l, rc, &err);
+	if (!ret)
+		ret = sink->ops->end(sink, l->number, l->e->round.number, &err);
+	finish(l, ret, &err);
 	return NULL;
 }
 
@@ -253,8 +253,8 @@ static void wait_for_lanes(struct tide__engine *e, uint64_t bytes_before)
 		    e->sink->ops->has_ended &&
 		    e->sink->ops->has_ended(e->sink)) {
 			tide__store_relaxed(&e->stop, true);
-			if (!e->rc)
-				e->rc = tide_error_set(
+			if (!e->ret)
+				e->ret = tide_error_set(
 				    &e->err, -ECONNABORTED, "round",
 				    TIDE_NO_OFFSET, "the receiver ended round "
 				    "%u before it was sent", e->round.number);
@@ -274,7 +274,7 @@ static int run_lanes(struct tide__engine *e, uint64_t bytes_before,
 {
 	struct lane *l = make_lanes(e);
 	unsigned int started;
-	int rc = 0;
+	int ret = 0;
 
 	if (!l)
 		return tide_error_set(err, -ENOMEM, "round", TIDE_NO_OFFSET,
@@ -283,44 +283,44 @@ static int run_lanes(struct tide__engine *e, uint64_t bytes_before,
 	e->left.count = 0;
 	e->draining = false;
 	e->sending = e->sink->lanes;
-	for (started = 0; started < e->sink->lanes && !rc; started++)
-		rc = -pthread_create(&l[started].thread, NULL, lane_main,
-				     &l[started]);
-	if (rc) {
+	for (started = 0; started < e->sink->lanes && !ret; started++)
+		ret = -pthread_create(&l[started].thread, NULL, lane_main,
+				      &l[started]);
+	if (ret) {
 		started--;
 		pthread_mutex_lock(&e->lock);
 		e->sending -= e->sink->lanes - started;
 		tide__store_relaxed(&e->stop, true);
-		e->rc = tide_error_set(&e->err, rc, "round", TIDE_NO_OFFSET,
-				       "cannot start a lane: %s",
-				       strerror(-rc));
+		e->ret = tide_error_set(&e->err, ret, "round", TIDE_NO_OFFSET,
+					"cannot start a lane: %s",
+					strerror(-ret));
 		pthread_mutex_unlock(&e->lock);
 	}
 	wait_for_lanes(e, bytes_before);
 	for (unsigned int i = 0; i < started; i++)
 		pthread_join(l[i].thread, NULL);
 	free_lanes(l, e->sink->lanes);
-	if (e->rc && err)
+	if (e->ret && err)
 		*err = e->err;
-	return e->rc;
+	return e->ret;
 }
 
 int tide__round_send(struct tide__engine *e, struct tide_error *err)
 {
 	struct tide__sink *sink = e->sink;
 	uint64_t before = all_bytes(e), sent_ns;
-	int rc;
+	int ret;
 
 	e->round.pages = e->round.zero_pages = e->round.ranges = 0;
 	e->round.pages_total = tide_epoch_count(e->epoch);
-	rc = sink->ops->begin(sink, e->round.number, e->round.kind, err);
-	if (!rc)
-		rc = run_lanes(e, before, err);
+	ret = sink->ops->begin(sink, e->round.number, e->round.kind, err);
+	if (!ret)
+		ret = run_lanes(e, before, err);
 	sent_ns = tide__now_ns();
-	if (!rc)
-		rc = sink->ops->commit(sink, e->round.number, err);
-	if (rc)
-		return rc;
+	if (!ret)
+		ret = sink->ops->commit(sink, e->round.number, err);
+	if (ret)
+		return ret;
 	/* Only now is anything clean. */
 	tide_epoch_commit(e->epoch);
 	e->epoch = NULL;

@@ -53,13 +53,13 @@ static int walk(const struct tide_slots *slots, struct tide__layout *layout)
 static int collect(const struct tide_slots *slots, struct tide__layout *layout,
 		   struct tide_error *err)
 {
-	int rc = -EAGAIN;
+	int ret = -EAGAIN;
 
-	for (int i = 0; i < TRIES && rc == -EAGAIN; i++)
-		rc = walk(slots, layout);
-	if (rc)
-		return tide_error_set(err, rc, "precopy", TIDE_NO_OFFSET,
-				      rc == -EAGAIN
+	for (int i = 0; i < TRIES && ret == -EAGAIN; i++)
+		ret = walk(slots, layout);
+	if (ret)
+		return tide_error_set(err, ret, "precopy", TIDE_NO_OFFSET,
+				      ret == -EAGAIN
 					  ? "the memory slots do not stand still"
 					  : "no memory for a list of slots");
 	return 0;
@@ -222,12 +222,12 @@ static int renew(struct tide__space *space, struct tide_set *set, bool *changed,
 {
 	struct tide__slot_space *s = of(space);
 	struct tide__layout now;
-	int rc = 0;
+	int ret = 0;
 
 	if (is_stale(space)) {
-		rc = collect(s->slots, &now, err);
-		if (rc)
-			return rc;
+		ret = collect(s->slots, &now, err);
+		if (ret)
+			return ret;
 		*changed = now.count != space->layout.count;
 		for (uint32_t i = 0; i < now.count; i++) {
 			*changed = *changed || !same(&now.slot[i],

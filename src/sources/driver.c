@@ -23,18 +23,18 @@ struct theirs {
 };
 
 /* What a call @name returned, with an error in any case. */
-static int called(const struct theirs *t, int rc, const char *name,
+static int called(const struct theirs *t, int ret, const char *name,
 		  struct tide_error *err)
 {
-	if (!rc)
+	if (!ret)
 		return 0;
-	if (rc > 0)
-		rc = -EIO;
-	if (err && err->code != rc)
-		tide_error_set(err, rc, "source", TIDE_NO_OFFSET,
+	if (ret > 0)
+		ret = -EIO;
+	if (err && err->code != ret)
+		tide_error_set(err, ret, "source", TIDE_NO_OFFSET,
 			       "%s of source %s failed: %s", name,
-			       t->driver.name, strerror(-rc));
-	return rc;
+			       t->driver.name, strerror(-ret));
+	return ret;
 }
 
 static void fini(struct tide_source *source)
@@ -71,17 +71,18 @@ static int harvest(struct tide_source *source, struct tide_set *set,
 	const struct theirs *t = source->impl;
 	const struct tide_source_driver *d = &t->driver;
 	uint64_t pages = 0;
-	int rc = 0;
+	int ret = 0;
 
 	if (d->harvest)
-		rc = called(t, d->harvest(t->opaque, set, &pages, err),
-			    "harvest", err);
+		ret = called(t, d->harvest(t->opaque, set, &pages, err),
+			     "harvest", err);
 	for (struct tide__watched *w = source->watched;
-	     w && !rc && d->harvest_slot; w = w->next)
-		rc = called(t, d->harvest_slot(t->opaque, &w->slot, set, &pages,
-					       err), "harvest_slot", err);
+	     w && !ret && d->harvest_slot; w = w->next)
+		ret = called(t, d->harvest_slot(t->opaque, &w->slot, set, &pages,
+						err),
+			     "harvest_slot", err);
 	source->stats.pages += pages;
-	return rc;
+	return ret;
 }
 
 static int rearm(struct tide_source *source, struct tide__watched *w,
@@ -124,7 +125,7 @@ int tide_source_create_driver(struct tide_source **out,
 	struct tide_source_driver own = { 0 };
 	const char *fault = fault_of(driver, &own);
 	struct theirs *t;
-	int rc;
+	int ret;
 
 	if (fault)
 		return tide_error_set(err, -EINVAL, "source", TIDE_NO_OFFSET,
@@ -134,8 +135,8 @@ int tide_source_create_driver(struct tide_source **out,
 		return tide_error_set(err, -ENOMEM, "source", TIDE_NO_OFFSET,
 				      "no memory for a source");
 	*t = (struct theirs){ own, opaque };
-	rc = tide__source_new(out, TIDE_SOURCE_DRIVER, &driver_ops, t, err);
-	if (rc)
+	ret = tide__source_new(out, TIDE_SOURCE_DRIVER, &driver_ops, t, err);
+	if (ret)
 		free(t);
-	return rc;
+	return ret;
 }

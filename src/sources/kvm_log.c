@@ -52,26 +52,26 @@ static void fini(struct tide_source *source)
 static int watch(struct tide_source *source, struct tide__watched *w,
 		 struct tide_error *err)
 {
-	int rc = source->vm.set_logging(source->vm.opaque, &w->slot, true);
+	int ret = source->vm.set_logging(source->vm.opaque, &w->slot, true);
 
-	if (rc)
-		return tide_error_set(err, rc, origin, w->slot.gpa_bytes,
+	if (ret)
+		return tide_error_set(err, ret, origin, w->slot.gpa_bytes,
 				      "cannot switch on the log of slot %" PRIu32
 				      ": %s",
-				      w->slot.id, strerror(-rc));
+				      w->slot.id, strerror(-ret));
 	return 0;
 }
 
 static int unwatch(struct tide_source *source, struct tide__watched *w,
 		   struct tide_error *err)
 {
-	int rc = source->vm.set_logging(source->vm.opaque, &w->slot, false);
+	int ret = source->vm.set_logging(source->vm.opaque, &w->slot, false);
 
-	if (rc)
-		return tide_error_set(err, rc, origin, w->slot.gpa_bytes,
+	if (ret)
+		return tide_error_set(err, ret, origin, w->slot.gpa_bytes,
 				      "cannot switch off the log of slot %"
 				      PRIu32 ": %s",
-				      w->slot.id, strerror(-rc));
+				      w->slot.id, strerror(-ret));
 	return 0;
 }
 
@@ -99,10 +99,10 @@ static int harvest_legacy(struct tide_source *source, struct tide_set *set,
 			  struct tide_error *err)
 {
 	for (struct tide__watched *w = source->watched; w; w = w->next) {
-		int rc = read_log(source, w, set, err);
+		int ret = read_log(source, w, set, err);
 
-		if (rc)
-			return rc;
+		if (ret)
+			return ret;
 	}
 	return 0;
 }
@@ -111,10 +111,10 @@ static int harvest_manual(struct tide_source *source, struct tide_set *set,
 			  struct tide_error *err)
 {
 	for (struct tide__watched *w = source->watched; w; w = w->next) {
-		int rc = read_log(source, w, set, err);
+		int ret = read_log(source, w, set, err);
 
-		if (rc)
-			return rc;
+		if (ret)
+			return ret;
 		for (uint64_t i = 0; i < w->words; i++)
 			w->pending[i] |= w->log[i];
 	}
@@ -158,10 +158,10 @@ static int rearm_manual(struct tide_source *source, struct tide__watched *w,
 	uint64_t last = (first + count - 1) / CHUNK_PAGES;
 
 	for (; chunk <= last; chunk++) {
-		int rc = clear_chunk(source, w, chunk * CHUNK_WORDS, err);
+		int ret = clear_chunk(source, w, chunk * CHUNK_WORDS, err);
 
-		if (rc)
-			return rc;
+		if (ret)
+			return ret;
 	}
 	return 0;
 }

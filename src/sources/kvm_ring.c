@@ -95,11 +95,11 @@ static int init(struct tide_source *source, struct tide_error *err)
 	if (!r->ring || !r->pages)
 		goto no_memory;
 	for (unsigned int i = 0; i < r->count; i++) {
-		int rc = map_ring(source, r, i, err);
+		int ret = map_ring(source, r, i, err);
 
-		if (rc) {
+		if (ret) {
 			fini(source);
-			return rc;
+			return ret;
 		}
 	}
 	return 0;
@@ -113,13 +113,13 @@ no_memory:
 static int set_logging(struct tide_source *source, struct tide__watched *w,
 		       bool on, struct tide_error *err)
 {
-	int rc = source->vm.set_logging(source->vm.opaque, &w->slot, on);
+	int ret = source->vm.set_logging(source->vm.opaque, &w->slot, on);
 
-	if (rc)
-		return tide_error_set(err, rc, origin, w->slot.gpa_bytes,
+	if (ret)
+		return tide_error_set(err, ret, origin, w->slot.gpa_bytes,
 				      "cannot switch logging of slot %" PRIu32
 				      " %s: %s", w->slot.id, on ? "on" : "off",
-				      strerror(-rc));
+				      strerror(-ret));
 	return 0;
 }
 
@@ -181,19 +181,19 @@ static int harvest(struct tide_source *source, struct tide_set *set,
 		   struct tide_error *err)
 {
 	struct rings *r = source->impl;
-	int rc = 0;
+	int ret = 0;
 
 	r->collected = 0;
 	for (unsigned int i = 0; i < r->count; i++)
 		collect_ring(source, r, &r->ring[i]);
 	if (ioctl(source->vm.vm_fd, KVM_RESET_DIRTY_RINGS, 0) < 0)
-		rc = tide_error_set(err, -errno, origin, TIDE_NO_OFFSET,
-				    "KVM_RESET_DIRTY_RINGS: %s",
-				    strerror(errno));
+		ret = tide_error_set(err, -errno, origin, TIDE_NO_OFFSET,
+				     "KVM_RESET_DIRTY_RINGS: %s",
+				     strerror(errno));
 	for (uint64_t i = 0; i < r->collected; i++)
 		tide_set_mark(set, r->pages[i]);
 	source->stats.pages += r->collected;
-	return rc;
+	return ret;
 }
 
 const struct tide__source_ops tide__kvm_ring_ops = {

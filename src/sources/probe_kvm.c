@@ -126,12 +126,12 @@ static int get_log(struct probe_vm *p, uint64_t bits[2])
 static int write_is_logged(struct probe_vm *p)
 {
 	uint64_t bits[2];
-	int rc = run_guest(p);
+	int ret = run_guest(p);
 
-	if (!rc)
-		rc = get_log(p, bits);
-	if (rc)
-		return rc;
+	if (!ret)
+		ret = get_log(p, bits);
+	if (ret)
+		return ret;
 	if (!(bits[0] >> TARGET & 1))
 		return wrong(p, "the log does not show a page that the guest "
 				"wrote");
@@ -141,20 +141,20 @@ static int write_is_logged(struct probe_vm *p)
 static int check_legacy(struct probe_vm *p)
 {
 	uint64_t bits[2];
-	int rc;
+	int ret;
 
 	if (set_slot(p, KVM_MEM_LOG_DIRTY_PAGES) < 0)
 		return failed(p, "switching the log on");
-	rc = open_vcpu(p);
-	if (!rc)
-		rc = write_is_logged(p);
-	if (!rc)
-		rc = get_log(p, bits);
-	if (!rc && (bits[0] | bits[1]))
-		rc = wrong(p, "reading the log did not clear it");
-	if (!rc)
-		rc = write_is_logged(p);	/* protected again? */
-	return rc;
+	ret = open_vcpu(p);
+	if (!ret)
+		ret = write_is_logged(p);
+	if (!ret)
+		ret = get_log(p, bits);
+	if (!ret && (bits[0] | bits[1]))
+		ret = wrong(p, "reading the log did not clear it");
+	if (!ret)
+		ret = write_is_logged(p);	/* protected again? */
+	return ret;
 }
 
 static int clear_log(struct probe_vm *p, uint64_t bits[2])
@@ -170,43 +170,43 @@ static int clear_log(struct probe_vm *p, uint64_t bits[2])
 static int check_manual(struct probe_vm *p)
 {
 	uint64_t bits[2];
-	int rc = tide_kvm_manual_enable(p->vm, p->err);
+	int ret = tide_kvm_manual_enable(p->vm, p->err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	if (set_slot(p, KVM_MEM_LOG_DIRTY_PAGES) < 0)
 		return failed(p, "switching the log on");
-	rc = open_vcpu(p);
-	if (!rc)
-		rc = get_log(p, bits);
-	if (!rc && (bits[0] != ~0ull || bits[1] != (1ull << (PAGES - 64)) - 1))
-		rc = wrong(p, "the first log is not all ones");
-	if (!rc)
-		rc = clear_log(p, bits);
-	if (!rc)
-		rc = get_log(p, bits);
-	if (!rc && (bits[0] | bits[1]))
-		rc = wrong(p, "clearing the log left bits behind");
-	for (int i = 0; !rc && i < 2; i++) {
-		rc = write_is_logged(p);
-		if (!rc)
-			rc = get_log(p, bits);
-		if (!rc && !bits[0])
-			rc = wrong(p, "reading cleared the log");
-		if (!rc)
-			rc = clear_log(p, bits);
+	ret = open_vcpu(p);
+	if (!ret)
+		ret = get_log(p, bits);
+	if (!ret && (bits[0] != ~0ull || bits[1] != (1ull << (PAGES - 64)) - 1))
+		ret = wrong(p, "the first log is not all ones");
+	if (!ret)
+		ret = clear_log(p, bits);
+	if (!ret)
+		ret = get_log(p, bits);
+	if (!ret && (bits[0] | bits[1]))
+		ret = wrong(p, "clearing the log left bits behind");
+	for (int i = 0; !ret && i < 2; i++) {
+		ret = write_is_logged(p);
+		if (!ret)
+			ret = get_log(p, bits);
+		if (!ret && !bits[0])
+			ret = wrong(p, "reading cleared the log");
+		if (!ret)
+			ret = clear_log(p, bits);
 	}
-	return rc;
+	return ret;
 }
 
 /* One write through the ring source's own code path: entry, reset, entry. */
 static int write_is_in_ring(struct probe_vm *p, struct kvm_dirty_gfn *ring,
 			    uint32_t *next)
 {
-	int rc = run_guest(p), found = 0;
+	int ret = run_guest(p), found = 0;
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	while (tide__load_acquire(&ring[*next].flags) &
 	       KVM_DIRTY_GFN_F_DIRTY) {
 		found |= ring[*next].offset == TARGET;
@@ -226,23 +226,23 @@ static int check_ring(struct probe_vm *p)
 	size_t bytes = RING_ENTRIES * sizeof(struct kvm_dirty_gfn);
 	struct kvm_dirty_gfn *ring;
 	uint32_t next = 0;
-	int rc = tide_kvm_ring_enable(p->vm, RING_ENTRIES, p->err);
+	int ret = tide_kvm_ring_enable(p->vm, RING_ENTRIES, p->err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	if (set_slot(p, KVM_MEM_LOG_DIRTY_PAGES) < 0)
 		return failed(p, "switching the log on");
-	rc = open_vcpu(p);
-	if (rc)
-		return rc;
+	ret = open_vcpu(p);
+	if (ret)
+		return ret;
 	ring = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, p->vcpu,
 		    (off_t)(KVM_DIRTY_LOG_PAGE_OFFSET * TIDE__PAGE_BYTES));
 	if (ring == MAP_FAILED)
 		return failed(p, "mapping the ring");
-	for (int i = 0; !rc && i < 2; i++)
-		rc = write_is_in_ring(p, ring, &next);
+	for (int i = 0; !ret && i < 2; i++)
+		ret = write_is_in_ring(p, ring, &next);
 	munmap(ring, bytes);
-	return rc;
+	return ret;
 }
 
 static void close_vm(struct probe_vm *p)
@@ -263,14 +263,14 @@ static int probe(int (*check)(struct probe_vm *), struct tide_error *err)
 {
 	struct probe_vm p = { .kvm = -1, .vm = -1, .vcpu = -1, .err = err,
 			      .memory = MAP_FAILED, .run = MAP_FAILED };
-	int rc;
+	int ret;
 
 	errno = 0;
-	rc = open_vm(&p);
-	if (!rc)
-		rc = check(&p);
+	ret = open_vm(&p);
+	if (!ret)
+		ret = check(&p);
 	close_vm(&p);
-	return rc;
+	return ret;
 }
 
 int tide__probe_log_manual(struct tide_error *err)

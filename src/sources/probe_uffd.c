@@ -61,21 +61,21 @@ static uint64_t seen(const struct probe *p, uint64_t first, uint64_t count)
 
 static int writes_are_reported_once(struct probe *p)
 {
-	int rc;
+	int ret;
 
 	p->map[5 * TIDE__PAGE_BYTES] = 1;
 	p->map[700 * TIDE__PAGE_BYTES + 9] = 1;
-	rc = scan(p);
-	if (rc)
-		return rc;
+	ret = scan(p);
+	if (ret)
+		return ret;
 	if (!p->seen[5] || !p->seen[700])
 		return wrong(p, "a write was not reported");
 	/* A huge page may report its 512 together; more is a lie. */
 	if (seen(p, 0, PAGES) > 2)
 		return wrong(p, "pages were reported that nobody wrote");
-	rc = scan(p);
-	if (rc)
-		return rc;
+	ret = scan(p);
+	if (ret)
+		return ret;
 	if (seen(p, 0, PAGES))
 		return wrong(p, "a write was reported twice");
 	return 0;
@@ -83,35 +83,35 @@ static int writes_are_reported_once(struct probe *p)
 
 static int dontneed_is_reported(struct probe *p)
 {
-	int rc;
+	int ret;
 
 	p->map[5 * TIDE__PAGE_BYTES] = 2;
-	rc = scan(p);
-	if (rc)
-		return rc;
+	ret = scan(p);
+	if (ret)
+		return ret;
 	if (madvise(p->map + 5 * TIDE__PAGE_BYTES, TIDE__PAGE_BYTES,
 		    MADV_DONTNEED))
 		return wrong(p, "MADV_DONTNEED is refused on armed memory");
-	rc = scan(p);
-	if (rc)
-		return rc;
+	ret = scan(p);
+	if (ret)
+		return ret;
 	return p->seen[5] ? 0 : wrong(p, "MADV_DONTNEED of a page was lost");
 }
 
 static int huge_dontneed_is_reported(struct probe *p)
 {
-	int rc;
+	int ret;
 
 	memset(p->map, 3, HUGE);
-	rc = scan(p);
-	if (!rc)
-		rc = scan(p);
-	if (rc)
-		return rc;
+	ret = scan(p);
+	if (!ret)
+		ret = scan(p);
+	if (ret)
+		return ret;
 	madvise(p->map, HUGE, MADV_DONTNEED);
-	rc = scan(p);
-	if (rc)
-		return rc;
+	ret = scan(p);
+	if (ret)
+		return ret;
 	if (seen(p, 0, HUGE / TIDE__PAGE_BYTES) != HUGE / TIDE__PAGE_BYTES)
 		return wrong(p, "MADV_DONTNEED of a huge page was lost (a "
 				"kernel from before July 2026)");
@@ -123,14 +123,14 @@ static int new_mapping_is_refused(struct probe *p)
 	void *again = mmap(p->map, HUGE, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 	struct tide_error *keep = p->err;
-	int rc;
+	int ret;
 
 	if (again == MAP_FAILED)
 		return wrong(p, "cannot map memory");
 	p->err = NULL;
-	rc = scan(p);
+	ret = scan(p);
 	p->err = keep;
-	if (rc != -EPERM)
+	if (ret != -EPERM)
 		return wrong(p, "memory mapped anew is passed over in silence");
 	return 0;
 }
@@ -143,40 +143,40 @@ static int run(struct probe *p)
 		huge_dontneed_is_reported,
 		new_mapping_is_refused,
 	};
-	int rc = tide__uffd_arm(p->uffd, p->pagemap, p->map, SPAN, p->err);
+	int ret = tide__uffd_arm(p->uffd, p->pagemap, p->map, SPAN, p->err);
 
-	for (size_t i = 0; !rc && i < sizeof(checks) / sizeof(*checks); i++)
-		rc = checks[i](p);
-	return rc;
+	for (size_t i = 0; !ret && i < sizeof(checks) / sizeof(*checks); i++)
+		ret = checks[i](p);
+	return ret;
 }
 
 int tide__probe_uffd(struct tide_error *err)
 {
 	struct probe p = { .pagemap = -1, .err = err };
 	char *area = MAP_FAILED;
-	int rc;
+	int ret;
 
 	if (sysconf(_SC_PAGESIZE) != TIDE__PAGE_BYTES)
 		return tide_error_set(err, -EOPNOTSUPP, "uffd", TIDE_NO_OFFSET,
 				      "host pages are not of 4 KiB");
-	rc = p.uffd = tide__uffd_open(err);
-	if (rc < 0)
-		return rc;
+	ret = p.uffd = tide__uffd_open(err);
+	if (ret < 0)
+		return ret;
 	p.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	area = mmap(NULL, SPAN + HUGE, PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p.pagemap < 0 || area == MAP_FAILED) {
-		rc = tide_error_set(err, -errno, "uffd", TIDE_NO_OFFSET,
-				    "self-test: %s", strerror(errno));
+		ret = tide_error_set(err, -errno, "uffd", TIDE_NO_OFFSET,
+				     "self-test: %s", strerror(errno));
 	} else {
 		p.map = area + (-(uintptr_t)area & (HUGE - 1));
 		madvise(p.map, SPAN, MADV_HUGEPAGE);
-		rc = run(&p);
+		ret = run(&p);
 	}
 	if (area != MAP_FAILED)
 		munmap(area, SPAN + HUGE);
 	if (p.pagemap >= 0)
 		close(p.pagemap);
 	close(p.uffd);
-	return rc;
+	return ret;
 }

@@ -112,21 +112,21 @@ int tide_source_create(struct tide_source **out, enum tide_source_kind kind,
 {
 	struct tide_source_vm own = { .vm_fd = -1 };
 	struct tide_source *source;
-	int rc = take_vm(&own, vm, err);
+	int ret = take_vm(&own, vm, err);
 
-	if (!rc)
-		rc = tide_source_probe(kind, err);
-	if (!rc)
-		rc = tide__source_new(&source, kind, kinds[kind].ops, NULL, err);
-	if (rc)
-		return rc;
+	if (!ret)
+		ret = tide_source_probe(kind, err);
+	if (!ret)
+		ret = tide__source_new(&source, kind, kinds[kind].ops, NULL, err);
+	if (ret)
+		return ret;
 	source->vm = own;
-	rc = source->ops->init(source, err);
-	if (rc)
+	ret = source->ops->init(source, err);
+	if (ret)
 		free_source(source);
 	else
 		*out = source;
-	return rc;
+	return ret;
 }
 
 static void free_watched(struct tide__watched *w)
@@ -206,14 +206,14 @@ static struct tide__watched *unlink_at(struct tide_source *source, size_t at)
 /* 0, or -ENOMEM. */
 static int link_under_lock(struct tide_source *source, struct tide__watched *w)
 {
-	int rc;
+	int ret;
 
 	pthread_mutex_lock(&source->lock);
-	rc = make_room(source);
-	if (!rc)
+	ret = make_room(source);
+	if (!ret)
 		link_in(source, w);
 	pthread_mutex_unlock(&source->lock);
-	return rc;
+	return ret;
 }
 
 /* Under `changes`: watch one slot, then let harvests see it. */
@@ -221,7 +221,7 @@ static int add_slot(struct tide_source *source, const struct tide_slot *slot,
 		    struct tide_error *err)
 {
 	struct tide__watched *w = calloc(1, sizeof(*w));
-	int rc;
+	int ret;
 
 	if (!w)
 		goto no_memory;
@@ -235,10 +235,10 @@ static int add_slot(struct tide_source *source, const struct tide_slot *slot,
 		free_watched(w);
 		goto no_memory;
 	}
-	rc = source->ops->watch(source, w, err);
-	if (rc) {
+	ret = source->ops->watch(source, w, err);
+	if (ret) {
 		free_watched(w);
-		return rc;
+		return ret;
 	}
 	if (!link_under_lock(source, w))
 		return 0;
@@ -255,14 +255,14 @@ static int remove_at(struct tide_source *source, size_t at,
 		     struct tide_error *err)
 {
 	struct tide__watched *w;
-	int rc;
+	int ret;
 
 	pthread_mutex_lock(&source->lock);
 	w = unlink_at(source, at);
 	pthread_mutex_unlock(&source->lock);
-	rc = source->ops->unwatch(source, w, err);
+	ret = source->ops->unwatch(source, w, err);
 	free_watched(w);
-	return rc;
+	return ret;
 }
 
 /* Under `changes`. */
@@ -271,11 +271,11 @@ static int remove_all(struct tide_source *source, struct tide_error *err)
 	int first = 0;
 
 	while (source->count) {
-		int rc = remove_at(source, source->count - 1,
-				   first ? NULL : err);
+		int ret = remove_at(source, source->count - 1,
+				    first ? NULL : err);
 
-		if (rc && !first)
-			first = rc;
+		if (ret && !first)
+			first = ret;
 	}
 	return first;
 }
@@ -285,22 +285,22 @@ int tide_source_start(struct tide_source *source,
 {
 	struct tide_slot slot;
 	uint64_t from = 0;
-	int rc = 0;
+	int ret = 0;
 
 	pthread_mutex_lock(&source->changes);
 	if (source->watched)
-		rc = tide_error_set(err, -EBUSY, "source", TIDE_NO_OFFSET,
-				    "the source is started already");
-	while (!rc && tide_slots_next(slots, from, &slot)) {
-		rc = add_slot(source, &slot, err);
+		ret = tide_error_set(err, -EBUSY, "source", TIDE_NO_OFFSET,
+				     "the source is started already");
+	while (!ret && tide_slots_next(slots, from, &slot)) {
+		ret = add_slot(source, &slot, err);
 		from = slot.gpa_bytes + slot.len_bytes;
 		if (from == 0)
 			break;		/* it ended at 2^64 */
 	}
-	if (rc && rc != -EBUSY)
+	if (ret && ret != -EBUSY)
 		remove_all(source, NULL);
 	pthread_mutex_unlock(&source->changes);
-	return rc;
+	return ret;
 }
 
 static void mark_all(struct tide_source *source, struct tide_set *set)
@@ -315,17 +315,17 @@ int tide_source_harvest(struct tide_source *source, struct tide_set *set,
 			struct tide_error *err)
 {
 	uint64_t start;
-	int rc;
+	int ret;
 
 	pthread_mutex_lock(&source->lock);
 	start = tide__now_ns();
-	rc = source->ops->harvest(source, set, err);
-	if (rc)
+	ret = source->ops->harvest(source, set, err);
+	if (ret)
 		mark_all(source, set);
 	source->stats.harvests++;
 	source->stats.last_harvest_ns = tide__now_ns() - start;
 	pthread_mutex_unlock(&source->lock);
-	return rc;
+	return ret;
 }
 
 int tide_source_ring_full(struct tide_source *source, struct tide_set *set,
@@ -342,13 +342,13 @@ int tide_source_rearm(struct tide_source *source, uint64_t first,
 		      uint64_t count, struct tide_error *err)
 {
 	uint64_t start, end = first + count;
-	int rc = 0;
+	int ret = 0;
 
 	if (!source->ops->rearm)
 		return 0;
 	start = tide__now_ns();
 	pthread_mutex_lock(&source->lock);
-	for (size_t i = find_slot(source, first); i < source->count && !rc;
+	for (size_t i = find_slot(source, first); i < source->count && !ret;
 	     i++) {
 		struct tide__watched *w = source->by_address[i];
 		uint64_t from = first > w->first ? first : w->first;
@@ -358,12 +358,12 @@ int tide_source_rearm(struct tide_source *source, uint64_t first,
 			break;
 		if (to > end)
 			to = end;
-		rc = source->ops->rearm(source, w, from - w->first, to - from,
-					err);
+		ret = source->ops->rearm(source, w, from - w->first, to - from,
+					 err);
 	}
 	source->stats.last_rearm_ns = tide__now_ns() - start;
 	pthread_mutex_unlock(&source->lock);
-	return rc;
+	return ret;
 }
 
 static void mark_slot(struct tide_set *set, const struct tide_slot *slot)
@@ -376,13 +376,13 @@ int tide_source_slot_added(struct tide_source *source,
 			   const struct tide_slot *slot, struct tide_set *set,
 			   struct tide_error *err)
 {
-	int rc;
+	int ret;
 
 	pthread_mutex_lock(&source->changes);
-	rc = add_slot(source, slot, err);
+	ret = add_slot(source, slot, err);
 	pthread_mutex_unlock(&source->changes);
 	mark_slot(set, slot);
-	return rc;
+	return ret;
 }
 
 /* Under `changes`: where slot @id is in the array, or count. */
@@ -400,30 +400,30 @@ int tide_source_slot_removing(struct tide_source *source,
 			      struct tide_set *set, struct tide_error *err)
 {
 	size_t at;
-	int rc;
+	int ret;
 
 	pthread_mutex_lock(&source->changes);
 	at = find_id(source, slot->id);
 	if (at < source->count)
-		rc = remove_at(source, at, err);
+		ret = remove_at(source, at, err);
 	else
-		rc = tide_error_set(err, -ENOENT, "source", slot->gpa_bytes,
-				    "slot %" PRIu32 " is not watched",
-				    slot->id);
+		ret = tide_error_set(err, -ENOENT, "source", slot->gpa_bytes,
+				     "slot %" PRIu32 " is not watched",
+				     slot->id);
 	pthread_mutex_unlock(&source->changes);
 	/* What was not harvested before, and what is written until it goes. */
 	mark_slot(set, slot);
-	return rc;
+	return ret;
 }
 
 int tide_source_stop(struct tide_source *source, struct tide_error *err)
 {
-	int rc;
+	int ret;
 
 	pthread_mutex_lock(&source->changes);
-	rc = remove_all(source, err);
+	ret = remove_all(source, err);
 	pthread_mutex_unlock(&source->changes);
-	return rc;
+	return ret;
 }
 
 void tide_source_get_stats(const struct tide_source *source,

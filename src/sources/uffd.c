@@ -41,24 +41,24 @@ static void fini(struct tide_source *source)
 static int init(struct tide_source *source, struct tide_error *err)
 {
 	struct fds *fds = malloc(sizeof(*fds));
-	int rc;
+	int ret;
 
 	if (!fds)
 		return tide_error_set(err, -ENOMEM, "uffd", TIDE_NO_OFFSET,
 				      "no memory for the source");
 	fds->uffd = tide__uffd_open(err);
 	if (fds->uffd < 0) {
-		rc = fds->uffd;
+		ret = fds->uffd;
 		free(fds);
-		return rc;
+		return ret;
 	}
 	fds->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	if (fds->pagemap < 0) {
-		rc = tide_error_set(err, -errno, "uffd", TIDE_NO_OFFSET,
-				    "/proc/self/pagemap: %s", strerror(errno));
+		ret = tide_error_set(err, -errno, "uffd", TIDE_NO_OFFSET,
+				     "/proc/self/pagemap: %s", strerror(errno));
 		close(fds->uffd);
 		free(fds);
-		return rc;
+		return ret;
 	}
 	source->impl = fds;
 	return 0;
@@ -77,12 +77,12 @@ static int unwatch(struct tide_source *source, struct tide__watched *w,
 		   struct tide_error *err)
 {
 	struct fds *fds = source->impl;
-	int rc = tide__uffd_disarm(fds->uffd, w->slot.host, w->slot.len_bytes);
+	int ret = tide__uffd_disarm(fds->uffd, w->slot.host, w->slot.len_bytes);
 
-	if (rc)
-		return tide_error_set(err, rc, "uffd", w->slot.gpa_bytes,
+	if (ret)
+		return tide_error_set(err, ret, "uffd", w->slot.gpa_bytes,
 				      "cannot unregister a slot: %s",
-				      strerror(-rc));
+				      strerror(-ret));
 	return 0;
 }
 

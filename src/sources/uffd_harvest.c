@@ -22,13 +22,14 @@ static void report(void *opaque, uint64_t offset_bytes, uint64_t len_bytes)
 int tide__uffd_harvest(struct tide_source *source, struct tide_set *set,
 		       int pagemap, struct tide_error *err)
 {
-	int rc = 0;
+	int ret = 0;
 
-	for (struct tide__watched *w = source->watched; !rc && w; w = w->next) {
+	for (struct tide__watched *w = source->watched; !ret && w;
+	     w = w->next) {
 		struct reporting r = { source, set, w->first };
 
-		rc = tide__uffd_scan(pagemap, w->slot.host, w->slot.len_bytes,
-				     report, &r, err);
+		ret = tide__uffd_scan(pagemap, w->slot.host, w->slot.len_bytes,
+				      report, &r, err);
 	}
-	return rc;
+	return ret;
 }

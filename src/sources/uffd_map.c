@@ -45,15 +45,15 @@ int tide__uffd_enable(int uffd, struct tide_error *err)
 
 int tide__uffd_open(struct tide_error *err)
 {
-	int fd = open_fd(), rc;
+	int fd = open_fd(), ret;
 
 	if (fd < 0)
 		return tide_error_set(err, fd, origin, TIDE_NO_OFFSET,
 				      "userfaultfd: %s", strerror(-fd));
-	rc = tide__uffd_enable(fd, err);
-	if (rc) {
+	ret = tide__uffd_enable(fd, err);
+	if (ret) {
 		close(fd);
-		return rc;
+		return ret;
 	}
 	return fd;
 }
@@ -87,25 +87,25 @@ int tide__uffd_arm(int uffd, int pagemap, void *host, uint64_t len,
 		.range = { (uintptr_t)host, len },
 		.mode = TIDE__UFFD_REGISTER_MODE_WP,
 	};
-	int rc;
+	int ret;
 
 	if (ioctl(uffd, TIDE__UFFDIO_REGISTER, &reg) < 0)
 		return tide_error_set(err, -errno, origin, (uintptr_t)host,
 				      "cannot register %llu bytes of guest "
 				      "memory: %s", (unsigned long long)len,
 				      strerror(errno));
-	rc = write_protect(uffd, host, len);
-	if (rc) {
+	ret = write_protect(uffd, host, len);
+	if (ret) {
 		tide__uffd_disarm(uffd, host, len);
-		return tide_error_set(err, rc, origin, (uintptr_t)host,
+		return tide_error_set(err, ret, origin, (uintptr_t)host,
 				      "cannot write-protect guest memory: %s",
-				      strerror(-rc));
+				      strerror(-ret));
 	}
 	/* The first scan may report pages that were never armed: ignored. */
-	rc = tide__uffd_scan(pagemap, host, len, ignore, NULL, err);
-	if (rc)
+	ret = tide__uffd_scan(pagemap, host, len, ignore, NULL, err);
+	if (ret)
 		tide__uffd_disarm(uffd, host, len);
-	return rc;
+	return ret;
 }
 
 int tide__uffd_disarm(int uffd, void *host, uint64_t len)

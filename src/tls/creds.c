@@ -37,12 +37,12 @@ void tls_creds_destroy(struct tls_creds *c)
 	free(c);
 }
 
-int tls__fault(struct tide_error *err, const char *path, int rc)
+int tls__fault(struct tide_error *err, const char *path, int ret)
 {
-	int code = rc == GNUTLS_E_MEMORY_ERROR ? -ENOMEM : -EINVAL;
+	int code = ret == GNUTLS_E_MEMORY_ERROR ? -ENOMEM : -EINVAL;
 
 	return tide_error_set(err, code, "tls", TIDE_NO_OFFSET, "%s: %s", path,
-			      gnutls_strerror(rc));
+			      gnutls_strerror(ret));
 }
 
 /*
@@ -53,13 +53,13 @@ int tls__check_file(const char *path, bool secret, struct tide_error *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
-	int rc = fd < 0 || fstat(fd, &st) ? -errno : 0;
+	int ret = fd < 0 || fstat(fd, &st) ? -errno : 0;
 
 	if (fd >= 0)
 		close(fd);
-	if (rc)
-		return tide_error_set(err, rc, "tls", TIDE_NO_OFFSET, "%s: %s",
-				      path, strerror(-rc));
+	if (ret)
+		return tide_error_set(err, ret, "tls", TIDE_NO_OFFSET, "%s: %s",
+				      path, strerror(-ret));
 	if (!S_ISREG(st.st_mode))
 		return tide_error_set(err, -EINVAL, "tls", TIDE_NO_OFFSET,
 				      "%s is not a file", path);

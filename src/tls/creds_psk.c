@@ -37,10 +37,10 @@ static int read_keys(const char *file, const char *name, char **owner,
 	char *line = NULL;
 	size_t room = 0;
 	unsigned long number = 0, keys = 0;
-	int rc = f ? 0 : tide_error_set(err, -errno, "tls", TIDE_NO_OFFSET,
-					"%s: %s", file, strerror(errno));
+	int ret = f ? 0 : tide_error_set(err, -errno, "tls", TIDE_NO_OFFSET,
+					 "%s: %s", file, strerror(errno));
 
-	while (!rc && getline(&line, &room, f) >= 0) {
+	while (!ret && getline(&line, &room, f) >= 0) {
 		char *colon = strrchr(line, ':');
 
 		number++;
@@ -48,11 +48,11 @@ static int read_keys(const char *file, const char *name, char **owner,
 		if (!*line || *line == '#')
 			continue;
 		if (!colon || colon == line || !is_key(colon + 1)) {
-			rc = tide_error_set(err, -EINVAL, "tls",
-					    TIDE_NO_OFFSET, "%s, line %lu: not "
-					    "NAME:KEY with a key of %u or more "
-					    "hexadecimal digits", file, number,
-					    LEAST_HEX);
+			ret = tide_error_set(err, -EINVAL, "tls",
+					     TIDE_NO_OFFSET,
+					     "%s, line %lu: not NAME:KEY with "
+					     "a key of %u or more hexadecimal "
+					     "digits", file, number, LEAST_HEX);
 			break;
 		}
 		keys++;
@@ -62,17 +62,17 @@ static int read_keys(const char *file, const char *name, char **owner,
 		*owner = strdup(line);
 		*key = strdup(colon + 1);
 		if (!*owner || !*key)
-			rc = tls__fault(err, file, GNUTLS_E_MEMORY_ERROR);
+			ret = tls__fault(err, file, GNUTLS_E_MEMORY_ERROR);
 	}
 	if (line)
 		explicit_bzero(line, room);
 	free(line);
 	if (f)
 		fclose(f);
-	if (!rc && !keys)
-		rc = tide_error_set(err, -EINVAL, "tls", TIDE_NO_OFFSET,
-				    "%s: no key in it", file);
-	return rc;
+	if (!ret && !keys)
+		ret = tide_error_set(err, -EINVAL, "tls", TIDE_NO_OFFSET,
+				     "%s: no key in it", file);
+	return ret;
 }
 
 static int load_client(struct tls_creds *c, const char *file, const char *name,
@@ -81,32 +81,32 @@ static int load_client(struct tls_creds *c, const char *file, const char *name,
 {
 	gnutls_datum_t hex = { (unsigned char *)key,
 			       key ? (unsigned int)strlen(key) : 0 };
-	int rc;
+	int ret;
 
 	if (!key)
 		return tide_error_set(err, -ENOKEY, "tls", TIDE_NO_OFFSET,
 				      "%s: no key of '%s' in it", file, name);
-	rc = gnutls_psk_allocate_client_credentials(&c->psk_client);
-	if (!rc)
-		rc = gnutls_psk_set_client_credentials(c->psk_client, owner,
-						       &hex,
-						       GNUTLS_PSK_KEY_HEX);
-	return rc ? tls__fault(err, file, rc) : 0;
+	ret = gnutls_psk_allocate_client_credentials(&c->psk_client);
+	if (!ret)
+		ret = gnutls_psk_set_client_credentials(c->psk_client, owner,
+							&hex,
+							GNUTLS_PSK_KEY_HEX);
+	return ret ? tls__fault(err, file, ret) : 0;
 }
 
 static int load_server(struct tls_creds *c, const char *file,
 		       struct tide_error *err)
 {
-	int rc = gnutls_psk_allocate_server_credentials(&c->psk_server);
+	int ret = gnutls_psk_allocate_server_credentials(&c->psk_server);
 
-	if (!rc)
-		rc = gnutls_psk_set_server_credentials_file(c->psk_server,
-							    file);
+	if (!ret)
+		ret = gnutls_psk_set_server_credentials_file(c->psk_server,
+							     file);
 	/* Named groups of RFC 7919 for DHE-PSK in TLS 1.2. */
-	if (!rc)
-		rc = gnutls_psk_set_server_known_dh_params(
+	if (!ret)
+		ret = gnutls_psk_set_server_known_dh_params(
 			c->psk_server, GNUTLS_SEC_PARAM_MEDIUM);
-	return rc ? tls__fault(err, file, rc) : 0;
+	return ret ? tls__fault(err, file, ret) : 0;
 }
 
 int tls_creds_psk(struct tls_creds **out, const char *file, const char *name,
@@ -114,24 +114,24 @@ int tls_creds_psk(struct tls_creds **out, const char *file, const char *name,
 {
 	struct tls_creds *c = tls__creds_new(role, priority);
 	char *owner = NULL, *key = NULL;
-	int rc;
+	int ret;
 
 	if (!c)
 		return tls__fault(err, file, GNUTLS_E_MEMORY_ERROR);
-	rc = tls__check_file(file, true, err);
-	if (!rc)
-		rc = read_keys(file, name, &owner, &key, err);
-	if (!rc)
-		rc = role == TLS_SERVER
+	ret = tls__check_file(file, true, err);
+	if (!ret)
+		ret = read_keys(file, name, &owner, &key, err);
+	if (!ret)
+		ret = role == TLS_SERVER
 			 ? load_server(c, file, err)
 			 : load_client(c, file, name, owner, key, err);
 	if (key)
 		explicit_bzero(key, strlen(key));
 	free(owner);
 	free(key);
-	if (rc) {
+	if (ret) {
 		tls_creds_destroy(c);
-		return rc;
+		return ret;
 	}
 	*out = c;
 	return 0;

@@ -28,8 +28,8 @@ struct tls_creds {
 
 /* An empty one that allows what @priority says. NULL: no memory. */
 struct tls_creds *tls__creds_new(enum tls_role role, const char *priority);
-/* GnuTLS's code @rc, about @path, as -errno with the reason. */
-int tls__fault(struct tide_error *err, const char *path, int rc);
+/* GnuTLS's code @ret, about @path, as -errno with the reason. */
+int tls__fault(struct tide_error *err, const char *path, int ret);
 /* Is @path there for us, and, with @secret, for nobody else? */
 int tls__check_file(const char *path, bool secret, struct tide_error *err);
 

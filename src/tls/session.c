@@ -52,9 +52,9 @@ static ssize_t pull(gnutls_transport_ptr_t opaque, void *buffer, size_t len)
 	return n;
 }
 
-static int from_gnutls(const struct tls_session *s, int rc)
+static int from_gnutls(const struct tls_session *s, int ret)
 {
-	switch (rc) {
+	switch (ret) {
 	case GNUTLS_E_AGAIN:
 	case GNUTLS_E_INTERRUPTED:
 		return -EAGAIN;
@@ -103,25 +103,25 @@ int tls_session_create(struct tls_session **out, const struct tls_creds *creds,
 	unsigned int flags = GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL |
 			     GNUTLS_NO_TICKETS;
 	struct tls_session *s = calloc(1, sizeof(*s));
-	int rc;
+	int ret;
 
 	if (!s)
 		return tls__fault(err, "session", GNUTLS_E_MEMORY_ERROR);
 	s->creds = creds;
 	s->fd = fd;
-	rc = gnutls_init(&s->tls, flags | (creds->role == TLS_SERVER
+	ret = gnutls_init(&s->tls, flags | (creds->role == TLS_SERVER
 						   ? GNUTLS_SERVER
 						   : GNUTLS_CLIENT));
-	if (rc) {
+	if (ret) {
 		free(s);
-		return tls__fault(err, "session", rc);
+		return tls__fault(err, "session", ret);
 	}
-	rc = gnutls_priority_set(s->tls, creds->priority);
-	if (!rc)
-		rc = give_credentials(s, host);
-	if (rc) {
+	ret = gnutls_priority_set(s->tls, creds->priority);
+	if (!ret)
+		ret = give_credentials(s, host);
+	if (ret) {
 		tls_session_destroy(s);
-		return tls__fault(err, "session", rc);
+		return tls__fault(err, "session", ret);
 	}
 	gnutls_transport_set_ptr(s->tls, s);
 	gnutls_transport_set_vec_push_function(s->tls, push);
@@ -155,24 +155,24 @@ static bool why_not_trusted(struct tls_session *s, char *text, size_t room)
 	return true;
 }
 
-static int handshake_fault(struct tls_session *s, int rc,
+static int handshake_fault(struct tls_session *s, int ret,
 			   struct tide_error *err)
 {
-	int code = from_gnutls(s, rc);
+	int code = from_gnutls(s, ret);
 	char why[256];
 
-	if (rc == GNUTLS_E_FATAL_ALERT_RECEIVED)
+	if (ret == GNUTLS_E_FATAL_ALERT_RECEIVED)
 		snprintf(why, sizeof(why), "the other side refused: %s",
 			 gnutls_alert_get_name(gnutls_alert_get(s->tls)));
-	else if (rc == GNUTLS_E_PREMATURE_TERMINATION)
+	else if (ret == GNUTLS_E_PREMATURE_TERMINATION)
 		snprintf(why, sizeof(why), "the other side hung up; it may not "
 			 "speak TLS, or not know who we are");
 	else if (code != -EACCES || !why_not_trusted(s, why, sizeof(why)))
 		snprintf(why, sizeof(why), "%s", s->fault
-			 ? strerror(s->fault) : gnutls_strerror(rc));
+			 ? strerror(s->fault) : gnutls_strerror(ret));
 	/* So that the peer learns why; if it does not fit, it is not said. */
-	if (rc != GNUTLS_E_FATAL_ALERT_RECEIVED)
-		gnutls_alert_send_appropriate(s->tls, rc);
+	if (ret != GNUTLS_E_FATAL_ALERT_RECEIVED)
+		gnutls_alert_send_appropriate(s->tls, ret);
 	return tide_error_set(err, code, "tls", TIDE_NO_OFFSET,
 			      "TLS handshake: %s", why);
 }
@@ -228,18 +228,18 @@ static void note_peer(struct tls_session *s)
 
 int tls_handshake(struct tls_session *s, struct tide_error *err)
 {
-	int rc;
+	int ret;
 
 	if (s->up)
 		return 0;
 	/* Warnings (an unknown name, say) are not the end of it. */
 	do
-		rc = gnutls_handshake(s->tls);
-	while (rc < 0 && rc != GNUTLS_E_AGAIN && !gnutls_error_is_fatal(rc));
-	if (rc == GNUTLS_E_AGAIN)
+		ret = gnutls_handshake(s->tls);
+	while (ret < 0 && ret != GNUTLS_E_AGAIN && !gnutls_error_is_fatal(ret));
+	if (ret == GNUTLS_E_AGAIN)
 		return -EAGAIN;
-	if (rc)
-		return handshake_fault(s, rc, err);
+	if (ret)
+		return handshake_fault(s, ret, err);
 	s->up = true;
 	note_peer(s);
 	return 0;
@@ -293,7 +293,7 @@ size_t tls_pending(const struct tls_session *s)
 
 int tls_end(struct tls_session *s)
 {
-	int rc = s->up ? gnutls_bye(s->tls, GNUTLS_SHUT_WR) : 0;
+	int ret = s->up ? gnutls_bye(s->tls, GNUTLS_SHUT_WR) : 0;
 
-	return rc ? from_gnutls(s, rc) : 0;
+	return ret ? from_gnutls(s, ret) : 0;
 }

@@ -82,15 +82,15 @@ int tls_streams_open(void *opaque, int fd, struct tide_error *err)
 {
 	struct tls_streams *s = opaque;
 	struct stream *t = calloc(1, sizeof(*t));
-	int rc;
+	int ret;
 
 	if (!t)
 		return tide_error_set(err, -ENOMEM, "tls", TIDE_NO_OFFSET,
 				      "no memory for TLS");
-	rc = tls_session_create(&t->session, s->creds, fd, s->host, err);
-	if (rc) {
+	ret = tls_session_create(&t->session, s->creds, fd, s->host, err);
+	if (ret) {
 		free(t);
-		return rc;
+		return ret;
 	}
 	t->fd = fd;
 	t->owner = s;
@@ -140,14 +140,14 @@ int tls_streams_shake(void *opaque, int fd, bool *wants_write,
 		      struct tide_error *err)
 {
 	struct stream *t = stream_of(opaque, fd);
-	int rc;
+	int ret;
 
 	if (!t)
 		return tide_error_set(err, -EINVAL, "tls", TIDE_NO_OFFSET,
 				      "no TLS on this socket");
-	rc = tls_handshake(t->session, err);
-	*wants_write = rc == -EAGAIN && tls_wants_write(t->session);
-	return rc;
+	ret = tls_handshake(t->session, err);
+	*wants_write = ret == -EAGAIN && tls_wants_write(t->session);
+	return ret;
 }
 
 ssize_t tls_streams_peek(void *opaque, int fd, void *to, size_t len)

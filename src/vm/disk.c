@@ -46,13 +46,13 @@ int vm__disk_know(struct vm *vm, struct tide_error *err)
 {
 	struct tide_disk *image;
 	uint64_t bytes;
-	int rc;
+	int ret;
 
 	if (!vm->config.disk_path)
 		return 0;
-	rc = open_image(vm, false, &image, err);
-	if (rc)
-		return rc;
+	ret = open_image(vm, false, &image, err);
+	if (ret)
+		return ret;
 	bytes = tide_disk_size(image);
 	tide_disk_close(image, NULL);
 	if (bytes < GUEST_PAGE_BYTES)
@@ -68,26 +68,26 @@ static int open_patiently(const struct vm *vm, struct tide_disk **out,
 			  struct tide_error *err)
 {
 	const struct timespec nap = { .tv_nsec = NAP_NS };
-	int rc = open_image(vm, true, out, err);
+	int ret = open_image(vm, true, out, err);
 
-	for (int i = 0; rc == -EBUSY && i < TRIES; i++) {
+	for (int i = 0; ret == -EBUSY && i < TRIES; i++) {
 		nanosleep(&nap, NULL);
-		rc = open_image(vm, true, out, err);
+		ret = open_image(vm, true, out, err);
 	}
-	return rc;
+	return ret;
 }
 
 int vm__disk_take(struct vm *vm, struct tide_error *err)
 {
 	struct vm_disk *disk = &vm->disk;
 	struct tide_disk *image;
-	int rc;
+	int ret;
 
 	if (!disk->bytes || disk->image)
 		return 0;
-	rc = open_patiently(vm, &image, err);
-	if (rc)
-		return rc;
+	ret = open_patiently(vm, &image, err);
+	if (ret)
+		return ret;
 	if (tide_disk_size(image) != disk->bytes) {
 		tide_disk_close(image, NULL);
 		return tide_error_set(err, -EINVAL, "disk", TIDE_NO_OFFSET,
@@ -141,7 +141,7 @@ static uint8_t do_io(struct vm *vm, const struct virtio_blk_header *header,
 	bool out = header->type == VIRTIO_BLK_OUT;
 	uint64_t at = header->sector * SECTOR;
 	void *buffer;
-	int rc;
+	int ret;
 
 	if (!disk->image)
 		return VIRTIO_BLK_IOERR;
@@ -157,11 +157,11 @@ static uint8_t do_io(struct vm *vm, const struct virtio_blk_header *header,
 	buffer = guest_at(vm, data->addr, data->len);
 	if (!buffer)
 		return VIRTIO_BLK_IOERR;
-	rc = out ? tide_disk_write(disk->image, at, buffer, data->len, NULL)
+	ret = out ? tide_disk_write(disk->image, at, buffer, data->len, NULL)
 		 : tide_disk_read(disk->image, at, buffer, data->len, NULL);
 	if (!out)
 		vm__mark(vm, data->addr, data->len);	/* even if it failed */
-	return rc ? VIRTIO_BLK_IOERR : VIRTIO_BLK_OK;
+	return ret ? VIRTIO_BLK_IOERR : VIRTIO_BLK_OK;
 }
 
 /* Descriptor @index of the queue, if it is a sane one. */

@@ -36,7 +36,7 @@ static int failed(struct tide_error *err, const char *what)
 static int kvm_open(struct vm *vm, struct tide_error *err)
 {
 	struct sigaction act = { .sa_handler = woken };
-	int rc = 0;
+	int ret = 0;
 
 	sigaction(KICK_SIGNAL, &act, NULL);
 	vm->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -50,10 +50,10 @@ static int kvm_open(struct vm *vm, struct tide_error *err)
 	ioctl(vm->vm_fd, KVM_SET_TSS_ADDR, 0xfffbd000ul);
 	/* Both must be asked for before the first vCPU. */
 	if (vm->config.source == TIDE_SOURCE_RING)
-		rc = tide_kvm_ring_enable(vm->vm_fd, VM_RING_ENTRIES, err);
+		ret = tide_kvm_ring_enable(vm->vm_fd, VM_RING_ENTRIES, err);
 	else if (vm->config.source == TIDE_SOURCE_LOG_MANUAL)
-		rc = tide_kvm_manual_enable(vm->vm_fd, err);
-	return rc;
+		ret = tide_kvm_manual_enable(vm->vm_fd, err);
+	return ret;
 }
 
 static int set_region(struct vm *vm, const struct tide_slot *slot,
@@ -74,24 +74,24 @@ static int set_region(struct vm *vm, const struct tide_slot *slot,
 static int kvm_add_slot(struct vm *vm, const struct tide_slot *slot,
 			struct tide_error *err)
 {
-	int rc = set_region(vm, slot, slot->len_bytes, 0);
+	int ret = set_region(vm, slot, slot->len_bytes, 0);
 
-	if (rc)
-		return tide_error_set(err, rc, "kvm", slot->gpa_bytes,
+	if (ret)
+		return tide_error_set(err, ret, "kvm", slot->gpa_bytes,
 				      "KVM refuses slot %" PRIu32 ": %s",
-				      slot->id, strerror(-rc));
+				      slot->id, strerror(-ret));
 	return 0;
 }
 
 static int kvm_remove_slot(struct vm *vm, const struct tide_slot *slot,
 			   struct tide_error *err)
 {
-	int rc = set_region(vm, slot, 0, 0);
+	int ret = set_region(vm, slot, 0, 0);
 
-	if (rc)
-		return tide_error_set(err, rc, "kvm", slot->gpa_bytes,
+	if (ret)
+		return tide_error_set(err, ret, "kvm", slot->gpa_bytes,
 				      "KVM keeps slot %" PRIu32 ": %s",
-				      slot->id, strerror(-rc));
+				      slot->id, strerror(-ret));
 	return 0;
 }
 
@@ -146,7 +146,7 @@ static int set_registers(struct vm_vcpu *vcpu, struct tide_error *err)
 static int make_vcpu(struct vm *vm, unsigned int i, struct tide_error *err)
 {
 	struct vm_vcpu *vcpu = &vm->vcpu[i];
-	int rc;
+	int ret;
 
 	vcpu->fd = ioctl(vm->vm_fd, KVM_CREATE_VCPU, i);
 	if (vcpu->fd < 0)
@@ -158,17 +158,17 @@ static int make_vcpu(struct vm *vm, unsigned int i, struct tide_error *err)
 		vcpu->run = NULL;
 		return failed(err, "mapping a vCPU");
 	}
-	rc = vm__kvm_set_cpuid(vm, vcpu, err);
-	return rc ? rc : set_registers(vcpu, err);
+	ret = vm__kvm_set_cpuid(vm, vcpu, err);
+	return ret ? ret : set_registers(vcpu, err);
 }
 
 static int kvm_make_vcpus(struct vm *vm, struct tide_error *err)
 {
-	int rc = 0;
+	int ret = 0;
 
-	for (unsigned int i = 0; i < vm->config.vcpus && !rc; i++)
-		rc = make_vcpu(vm, i, err);
-	return rc;
+	for (unsigned int i = 0; i < vm->config.vcpus && !ret; i++)
+		ret = make_vcpu(vm, i, err);
+	return ret;
 }
 
 static void kvm_close(struct vm *vm)

@@ -115,17 +115,17 @@ static int save_one(struct vm *vm, struct vm_vcpu *vcpu, struct vcpu_state *s,
 		{ KVM_GET_DEBUGREGS, &s->debugregs, "KVM_GET_DEBUGREGS" },
 		{ KVM_GET_VCPU_EVENTS, &s->events, "KVM_GET_VCPU_EVENTS" },
 	};
-	int rc;
+	int ret;
 
 	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
 		if (ioctl(vcpu->fd, parts[i].request, parts[i].to) < 0)
 			return failed(err, vcpu->number, parts[i].what);
 	}
-	rc = save_cpuid(vcpu->fd, s);
-	if (!rc)
-		rc = save_msrs(vm, vcpu->fd, s);
-	if (rc) {
-		errno = -rc;
+	ret = save_cpuid(vcpu->fd, s);
+	if (!ret)
+		ret = save_msrs(vm, vcpu->fd, s);
+	if (ret) {
+		errno = -ret;
 		return failed(err, vcpu->number, "reading CPUID and MSRs");
 	}
 	return 0;
@@ -134,11 +134,11 @@ static int save_one(struct vm *vm, struct vm_vcpu *vcpu, struct vcpu_state *s,
 int vm__kvm_save(struct vm *vm, void *state, struct tide_error *err)
 {
 	struct vcpu_state *s = state;
-	int rc = 0;
+	int ret = 0;
 
-	for (unsigned int i = 0; i < vm->config.vcpus && !rc; i++)
-		rc = save_one(vm, &vm->vcpu[i], &s[i], err);
-	return rc;
+	for (unsigned int i = 0; i < vm->config.vcpus && !ret; i++)
+		ret = save_one(vm, &vm->vcpu[i], &s[i], err);
+	return ret;
 }
 
 /*
@@ -184,26 +184,26 @@ static int load_one(struct vm_vcpu *vcpu, struct vcpu_state *s,
 		{ KVM_SET_VCPU_EVENTS, &s->events, "KVM_SET_VCPU_EVENTS" },
 		{ KVM_SET_MP_STATE, &s->mp_state, "KVM_SET_MP_STATE" },
 	};
-	int rc;
+	int ret;
 
 	memcpy(room.entry, s->cpuid, s->cpuids * sizeof(*s->cpuid));
 	for (size_t i = 0; i < 4; i++) {
 		if (ioctl(vcpu->fd, before[i].request, before[i].from) < 0)
 			return failed(err, vcpu->number, before[i].what);
 	}
-	rc = load_msrs(vcpu, s, err);
-	for (size_t i = 0; i < 4 && !rc; i++) {
+	ret = load_msrs(vcpu, s, err);
+	for (size_t i = 0; i < 4 && !ret; i++) {
 		if (ioctl(vcpu->fd, after[i].request, after[i].from) < 0)
-			rc = failed(err, vcpu->number, after[i].what);
+			ret = failed(err, vcpu->number, after[i].what);
 	}
-	return rc;
+	return ret;
 }
 
 int vm__kvm_load(struct vm *vm, const void *state, size_t len,
 		 struct tide_error *err)
 {
 	struct vcpu_state *s;
-	int rc = 0;
+	int ret = 0;
 
 	if (len != vm__kvm_state_bytes(vm))
 		return tide_error_set(err, -EPROTO, "vm-state", TIDE_NO_OFFSET,
@@ -213,16 +213,16 @@ int vm__kvm_load(struct vm *vm, const void *state, size_t len,
 	if (!s)
 		return tide_error_set(err, -ENOMEM, "vm-state", TIDE_NO_OFFSET,
 				      "no memory for vCPU state");
-	for (unsigned int i = 0; i < vm->config.vcpus && !rc; i++) {
+	for (unsigned int i = 0; i < vm->config.vcpus && !ret; i++) {
 		memcpy(s, (const char *)state + i * sizeof(*s), sizeof(*s));
 		if (s->msrs > MAX_MSRS || s->cpuids > MAX_CPUID)
-			rc = tide_error_set(err, -EPROTO, "vm-state", i,
-					    "%" PRIu32 " MSRs and %" PRIu32
-					    " CPUID leaves are too many",
-					    s->msrs, s->cpuids);
+			ret = tide_error_set(err, -EPROTO, "vm-state", i,
+					     "%" PRIu32 " MSRs and %" PRIu32
+					     " CPUID leaves are too many",
+					     s->msrs, s->cpuids);
 		else
-			rc = load_one(&vm->vcpu[i], s, err);
+			ret = load_one(&vm->vcpu[i], s, err);
 	}
 	free(s);
-	return rc;
+	return ret;
 }

@@ -57,7 +57,7 @@ int vm__memory_map(struct vm *vm, uint64_t gpa, uint64_t len, uint32_t id,
 	struct tide_slot slot = { .id = id, .gpa_bytes = gpa,
 				  .len_bytes = len };
 	struct tide_slot other;
-	int rc;
+	int ret;
 
 	if (len == 0 || gpa >= vm->span_bytes || len > vm->span_bytes - gpa)
 		return tide_error_set(err, -EINVAL, "vm", gpa,
@@ -75,21 +75,21 @@ int vm__memory_map(struct vm *vm, uint64_t gpa, uint64_t len, uint32_t id,
 	if (mmap(slot.host, len, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
 		 0) == MAP_FAILED)
-		rc = tide_error_set(err, -ENOMEM, "vm", gpa,
-				    "no memory for a slot of 0x%" PRIx64
-				    " bytes", len);
+		ret = tide_error_set(err, -ENOMEM, "vm", gpa,
+				     "no memory for a slot of 0x%" PRIx64
+				     " bytes", len);
 	else
-		rc = tide_slots_insert(vm->slots, &slot, err);
-	if (!rc) {
-		rc = vm->ops->add_slot(vm, &slot, err);
-		if (rc)
+		ret = tide_slots_insert(vm->slots, &slot, err);
+	if (!ret) {
+		ret = vm->ops->add_slot(vm, &slot, err);
+		if (ret)
 			tide_slots_remove(vm->slots, id, NULL);
 	}
-	if (rc)
+	if (ret)
 		unmap(vm, &slot);
 	if (id >= vm->next_slot_id)
 		vm->next_slot_id = id + 1;
-	return rc;
+	return ret;
 }
 
 /* How RAM is cut: length of slot @i of @n, in steps of 2 MiB. */
@@ -109,14 +109,14 @@ static int walk(struct vm *vm, uint64_t *end, struct tide_error *err)
 	const struct vm_config *c = &vm->config;
 	uint64_t gpa = 0;
 	uint32_t id = 0;
-	int rc = 0;
+	int ret = 0;
 
-	for (unsigned int i = 0; i < c->slots && !rc; i++) {
+	for (unsigned int i = 0; i < c->slots && !ret; i++) {
 		uint64_t left = share(c->memory_bytes, c->slots, i);
 
 		if (i && c->hole)
 			gpa += STEP;
-		while (left && !rc) {
+		while (left && !ret) {
 			uint64_t len = left;
 
 			if (gpa >= LOW_END && gpa < HIGH_START)
@@ -124,27 +124,27 @@ static int walk(struct vm *vm, uint64_t *end, struct tide_error *err)
 			if (gpa < LOW_END && len > LOW_END - gpa)
 				len = LOW_END - gpa;
 			if (vm->base)
-				rc = vm__memory_map(vm, gpa, len, id, err);
+				ret = vm__memory_map(vm, gpa, len, id, err);
 			id++;
 			gpa += len;
 			left -= len;
 		}
 	}
 	*end = gpa;
-	return rc;
+	return ret;
 }
 
 int vm__memory_lay_out(struct vm *vm, struct tide_error *err)
 {
 	uint64_t end;
-	int rc;
+	int ret;
 
 	walk(vm, &end, NULL);		/* without memory: only measures */
 	/* Room above for slots that are added later. */
-	rc = vm__memory_reserve(vm, end + GIB, err);
-	if (!rc)
-		rc = walk(vm, &end, err);
-	return rc;
+	ret = vm__memory_reserve(vm, end + GIB, err);
+	if (!ret)
+		ret = walk(vm, &end, err);
+	return ret;
 }
 
 void vm__mark(struct vm *vm, uint64_t gpa, uint64_t len)
@@ -170,33 +170,33 @@ static int check_change(const struct vm *vm, struct tide_error *err)
 static int remove_slot(struct vm *vm, uint32_t id, struct tide_error *err)
 {
 	struct tide_slot slot;
-	int rc;
+	int ret;
 
 	if (!tide_slots_find_id(vm->slots, id, &slot))
 		return tide_error_set(err, -ENOENT, "vm", TIDE_NO_OFFSET,
 				      "there is no slot %" PRIu32, id);
 	if (vm->tracking)
 		tide_source_slot_removing(vm->source, &slot, vm->set, NULL);
-	rc = vm->ops->remove_slot(vm, &slot, err);
-	if (!rc)
-		rc = tide_slots_remove(vm->slots, id, err);
-	if (!rc)
+	ret = vm->ops->remove_slot(vm, &slot, err);
+	if (!ret)
+		ret = tide_slots_remove(vm->slots, id, err);
+	if (!ret)
 		unmap(vm, &slot);
 	else if (vm->tracking)
 		tide_source_slot_added(vm->source, &slot, vm->set, NULL);
-	return rc;
+	return ret;
 }
 
 int vm_remove_slot(struct vm *vm, uint32_t id, struct tide_error *err)
 {
-	int rc;
+	int ret;
 
 	pthread_mutex_lock(&vm->slot_lock);
-	rc = check_change(vm, err);
-	if (!rc)
-		rc = remove_slot(vm, id, err);
+	ret = check_change(vm, err);
+	if (!ret)
+		ret = remove_slot(vm, id, err);
 	pthread_mutex_unlock(&vm->slot_lock);
-	return rc;
+	return ret;
 }
 
 int vm_add_slot(struct vm *vm, uint64_t gpa_bytes, uint64_t len_bytes,
@@ -204,23 +204,23 @@ int vm_add_slot(struct vm *vm, uint64_t gpa_bytes, uint64_t len_bytes,
 {
 	struct tide_slot slot;
 	uint32_t number;
-	int rc;
+	int ret;
 
 	pthread_mutex_lock(&vm->slot_lock);
 	number = vm->next_slot_id;
-	rc = check_change(vm, err);
-	if (!rc)
-		rc = vm__memory_map(vm, gpa_bytes, len_bytes, number, err);
-	if (!rc && vm->tracking) {
+	ret = check_change(vm, err);
+	if (!ret)
+		ret = vm__memory_map(vm, gpa_bytes, len_bytes, number, err);
+	if (!ret && vm->tracking) {
 		tide_slots_find_id(vm->slots, number, &slot);
-		rc = tide_source_slot_added(vm->source, &slot, vm->set, err);
-		if (rc)
+		ret = tide_source_slot_added(vm->source, &slot, vm->set, err);
+		if (ret)
 			remove_slot(vm, number, NULL);
 	}
 	pthread_mutex_unlock(&vm->slot_lock);
-	if (!rc)
+	if (!ret)
 		*id = number;
-	return rc;
+	return ret;
 }
 
 static bool is_wanted(const struct tide_slot *slot,
@@ -239,19 +239,19 @@ int vm_change_incoming(struct vm *vm, const struct tide_slot *wanted,
 {
 	struct tide_slot slot;
 	uint64_t from = 0;
-	int rc = count ? vm__check_incoming(vm, wanted, count, err) : 0;
+	int ret = count ? vm__check_incoming(vm, wanted, count, err) : 0;
 
 	pthread_mutex_lock(&vm->slot_lock);
-	while (!rc && tide_slots_next(vm->slots, from, &slot)) {
+	while (!ret && tide_slots_next(vm->slots, from, &slot)) {
 		from = slot.gpa_bytes + slot.len_bytes;
 		if (!is_wanted(&slot, wanted, count))
-			rc = remove_slot(vm, slot.id, err);
+			ret = remove_slot(vm, slot.id, err);
 	}
-	for (size_t i = 0; i < count && !rc; i++)
+	for (size_t i = 0; i < count && !ret; i++)
 		if (!tide_slots_find_id(vm->slots, wanted[i].id, NULL))
-			rc = vm__memory_map(vm, wanted[i].gpa_bytes,
-					    wanted[i].len_bytes, wanted[i].id,
-					    err);
+			ret = vm__memory_map(vm, wanted[i].gpa_bytes,
+					     wanted[i].len_bytes, wanted[i].id,
+					     err);
 	pthread_mutex_unlock(&vm->slot_lock);
-	return rc;
+	return ret;
 }

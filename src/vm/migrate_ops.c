@@ -97,21 +97,21 @@ int vm_migrate(struct vm_migration *m, const int *channels, unsigned int count,
 		.hold = hold,
 		.release = release,
 	};
-	int rc = vm_track_start(m->vm, err);
+	int ret = vm_track_start(m->vm, err);
 
-	if (rc) {
+	if (ret) {
 		*result = (struct tide_precopy_result){
 			.outcome = TIDE_PRECOPY_ROLLED_BACK };
-		return rc;
+		return ret;
 	}
 	vm_set_phase(m->vm, VM_PHASE_BULK);
-	rc = tide_precopy_run(channels, count, m->vm->slots, m->vm->set, &ops,
-			      m, options, result, err);
+	ret = tide_precopy_run(channels, count, m->vm->slots, m->vm->set, &ops,
+			       m, options, result, err);
 	vm_track_stop(m->vm, NULL);
 	if (m->want_hash && result->outcome == TIDE_PRECOPY_MOVED)
 		m->hash = vm_memory_hash(m->vm);
 	vm_set_phase(m->vm, VM_PHASE_NONE);
-	return rc;
+	return ret;
 }
 
 static int prepare(void *opaque, const struct tide_slot *wanted, size_t count,
@@ -136,14 +136,14 @@ static int load_state(void *opaque, const void *state, size_t len,
 		      struct tide_error *err)
 {
 	struct vm_migration *m = opaque;
-	int rc = vm_load_state(m->vm, state, len, err);
+	int ret = vm_load_state(m->vm, state, len, err);
 	uint64_t start = tide__now_ns();
 
-	if (!rc && m->want_hash) {
+	if (!ret && m->want_hash) {
 		m->hash = vm_memory_hash(m->vm);
 		m->hash_ns = tide__now_ns() - start;
 	}
-	return rc;
+	return ret;
 }
 
 static int run(void *opaque, struct tide_error *err)

@@ -63,19 +63,19 @@ int vm_save_state(struct vm *vm, void **state, size_t *len,
 {
 	size_t bytes = sizeof(struct head) + vm->ops->state_bytes(vm);
 	char *blob = calloc(1, bytes);
-	int rc;
+	int ret;
 
 	if (!blob)
 		return tide_error_set(err, -ENOMEM, "vm-state", TIDE_NO_OFFSET,
 				      "no memory for %zu bytes of state",
 				      bytes);
 	put_head(vm, (struct head *)blob);
-	rc = vm->ops->save(vm, blob + sizeof(struct head), err);
-	if (!rc)
-		rc = vm__disk_leave(vm, err);
-	if (rc) {
+	ret = vm->ops->save(vm, blob + sizeof(struct head), err);
+	if (!ret)
+		ret = vm__disk_leave(vm, err);
+	if (ret) {
 		free(blob);
-		return rc;
+		return ret;
 	}
 	*state = blob;
 	*len = bytes;
@@ -126,7 +126,7 @@ int vm_prepare_incoming(struct vm *vm, const struct tide_slot *wanted,
 			size_t count, struct tide_error *err)
 {
 	uint64_t top = 0;
-	int rc;
+	int ret;
 
 	for (size_t i = 0; i < count; i++) {
 		uint64_t end = wanted[i].gpa_bytes + wanted[i].len_bytes;
@@ -142,14 +142,14 @@ int vm_prepare_incoming(struct vm *vm, const struct tide_slot *wanted,
 	if (!top || vm->base)
 		return tide_error_set(err, -EINVAL, "vm", TIDE_NO_OFFSET,
 				      "no slots, or memory is there already");
-	rc = vm__check_incoming(vm, wanted, count, err);
-	if (rc)
-		return rc;
-	rc = vm__memory_reserve(vm, top + (1ull << 30), err);
-	for (size_t i = 0; i < count && !rc; i++)
-		rc = vm__memory_map(vm, wanted[i].gpa_bytes,
-				    wanted[i].len_bytes, wanted[i].id, err);
-	return rc;
+	ret = vm__check_incoming(vm, wanted, count, err);
+	if (ret)
+		return ret;
+	ret = vm__memory_reserve(vm, top + (1ull << 30), err);
+	for (size_t i = 0; i < count && !ret; i++)
+		ret = vm__memory_map(vm, wanted[i].gpa_bytes,
+				     wanted[i].len_bytes, wanted[i].id, err);
+	return ret;
 }
 
 int vm_forget_incoming(struct vm *vm, struct tide_error *err)
@@ -219,25 +219,25 @@ int vm_load_state(struct vm *vm, const void *state, size_t len,
 		  struct tide_error *err)
 {
 	struct head h;
-	int rc;
+	int ret;
 
 	if (len < sizeof(h))
 		return tide_error_set(err, -EPROTO, "vm-state", TIDE_NO_OFFSET,
 				      "a state of %zu bytes is too short", len);
 	memcpy(&h, state, sizeof(h));
 	len -= sizeof(h);
-	rc = check_head(vm, &h, len, err);
-	if (rc)
-		return rc;
-	rc = vm__disk_take(vm, err);
-	if (rc)
-		return rc;
+	ret = check_head(vm, &h, len, err);
+	if (ret)
+		return ret;
+	ret = vm__disk_take(vm, err);
+	if (ret)
+		return ret;
 	take_head(vm, &h);
-	rc = vm->ops->make_vcpus(vm, err);
-	if (!rc)
-		rc = vm->ops->load(vm, (const char *)state + sizeof(h), len,
-				   err);
-	if (!rc)
-		rc = vm__threads_start(vm, err);
-	return rc;
+	ret = vm->ops->make_vcpus(vm, err);
+	if (!ret)
+		ret = vm->ops->load(vm, (const char *)state + sizeof(h), len,
+				    err);
+	if (!ret)
+		ret = vm__threads_start(vm, err);
+	return ret;
 }

@@ -59,12 +59,12 @@ int vm__threads_start(struct vm *vm, struct tide_error *err)
 {
 	for (unsigned int i = 0; i < vm->config.vcpus; i++) {
 		struct vm_vcpu *vcpu = &vm->vcpu[i];
-		int rc = pthread_create(&vcpu->thread, NULL, vcpu_main, vcpu);
+		int ret = pthread_create(&vcpu->thread, NULL, vcpu_main, vcpu);
 
-		if (rc)
-			return tide_error_set(err, -rc, "vm", i,
+		if (ret)
+			return tide_error_set(err, -ret, "vm", i,
 					      "cannot start the thread of vCPU "
-					      "%u: %s", i, strerror(rc));
+					      "%u: %s", i, strerror(ret));
 		vcpu->has_thread = true;
 	}
 	return 0;
@@ -107,10 +107,10 @@ int vm_pause(struct vm *vm, struct tide_error *err)
 
 int vm_resume(struct vm *vm, struct tide_error *err)
 {
-	int rc = vm__disk_take(vm, err);
+	int ret = vm__disk_take(vm, err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	pthread_mutex_lock(&vm->slot_lock);
 	vm->frozen = false;
 	pthread_mutex_unlock(&vm->slot_lock);
@@ -118,13 +118,13 @@ int vm_resume(struct vm *vm, struct tide_error *err)
 	if (vm->failure.code) {
 		if (err)
 			*err = vm->failure;
-		rc = vm->failure.code;
+		ret = vm->failure.code;
 	} else {
 		tide__store_release(&vm->want_run, true);
 		pthread_cond_broadcast(&vm->changed);
 	}
 	pthread_mutex_unlock(&vm->lock);
-	return rc;
+	return ret;
 }
 
 bool vm_is_running(const struct vm *vm)

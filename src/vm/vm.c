@@ -123,45 +123,45 @@ static struct vm *alloc_vm(const struct vm_config *config)
 
 static int open_common(struct vm *vm, struct tide_error *err)
 {
-	int rc = tide_slots_create(&vm->slots, err);
+	int ret = tide_slots_create(&vm->slots, err);
 
-	if (!rc)
-		rc = vm__disk_know(vm, err);
-	if (!rc)
-		rc = vm__serial_open(vm, err);
-	if (!rc)
-		rc = vm__addresses_open(vm, err);
-	if (!rc)
-		rc = vm->ops->open(vm, err);
-	return rc;
+	if (!ret)
+		ret = vm__disk_know(vm, err);
+	if (!ret)
+		ret = vm__serial_open(vm, err);
+	if (!ret)
+		ret = vm__addresses_open(vm, err);
+	if (!ret)
+		ret = vm->ops->open(vm, err);
+	return ret;
 }
 
 int vm_create(struct vm **out, const struct vm_config *config,
 	      struct tide_error *err)
 {
 	struct vm *vm;
-	int rc = check_config(config, err);
+	int ret = check_config(config, err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	vm = alloc_vm(config);
 	if (!vm)
 		return tide_error_set(err, -ENOMEM, "vm", TIDE_NO_OFFSET,
 				      "no memory for a VM");
-	rc = open_common(vm, err);
-	if (!rc)
-		rc = vm__disk_take(vm, err);
-	if (!rc)
-		rc = vm__memory_lay_out(vm, err);
-	if (!rc) {
+	ret = open_common(vm, err);
+	if (!ret)
+		ret = vm__disk_take(vm, err);
+	if (!ret)
+		ret = vm__memory_lay_out(vm, err);
+	if (!ret) {
 		vm__boot_fill(vm);
-		rc = vm->ops->make_vcpus(vm, err);
+		ret = vm->ops->make_vcpus(vm, err);
 	}
-	if (!rc)
-		rc = vm__threads_start(vm, err);
-	if (rc) {
+	if (!ret)
+		ret = vm__threads_start(vm, err);
+	if (ret) {
 		vm_destroy(vm);
-		return rc;
+		return ret;
 	}
 	*out = vm;
 	return 0;
@@ -171,15 +171,15 @@ int vm_create_incoming(struct vm **out, const struct vm_config *config,
 		       struct tide_error *err)
 {
 	struct vm *vm = alloc_vm(config);
-	int rc;
+	int ret;
 
 	if (!vm)
 		return tide_error_set(err, -ENOMEM, "vm", TIDE_NO_OFFSET,
 				      "no memory for a VM");
-	rc = open_common(vm, err);
-	if (rc) {
+	ret = open_common(vm, err);
+	if (ret) {
 		vm_destroy(vm);
-		return rc;
+		return ret;
 	}
 	*out = vm;
 	return 0;
@@ -252,27 +252,27 @@ static int make_source(struct vm *vm, struct tide_error *err)
  */
 int vm_track_start(struct vm *vm, struct tide_error *err)
 {
-	int rc = 0;
+	int ret = 0;
 
 	pthread_mutex_lock(&vm->slot_lock);
 	if (!vm->source)
-		rc = make_source(vm, err);
-	if (!rc)
-		rc = tide_source_start(vm->source, vm->slots, err);
-	vm->tracking |= !rc;
+		ret = make_source(vm, err);
+	if (!ret)
+		ret = tide_source_start(vm->source, vm->slots, err);
+	vm->tracking |= !ret;
 	pthread_mutex_unlock(&vm->slot_lock);
-	return rc;
+	return ret;
 }
 
 int vm_track_stop(struct vm *vm, struct tide_error *err)
 {
-	int rc;
+	int ret;
 
 	pthread_mutex_lock(&vm->slot_lock);
-	rc = vm->source ? tide_source_stop(vm->source, err) : 0;
+	ret = vm->source ? tide_source_stop(vm->source, err) : 0;
 	vm->tracking = false;
 	pthread_mutex_unlock(&vm->slot_lock);
-	return rc;
+	return ret;
 }
 
 void vm_freeze_slots(struct vm *vm)

@@ -36,19 +36,19 @@ static int put_party(const char *folder, const char *name,
 {
 	gnutls_datum_t pem;
 	char file[64];
-	int rc;
+	int ret;
 
 	if (gnutls_x509_crt_export2(p->cert, GNUTLS_X509_FMT_PEM, &pem))
 		return -1;
 	snprintf(file, sizeof(file), "%s-cert.pem", name);
-	rc = put(folder, file, pem.data, pem.size);
+	ret = put(folder, file, pem.data, pem.size);
 	gnutls_free(pem.data);
 	if (gnutls_x509_privkey_export2(p->key, GNUTLS_X509_FMT_PEM, &pem))
 		return -1;
 	snprintf(file, sizeof(file), "%s-key.pem", name);
-	rc |= put(folder, file, pem.data, pem.size);
+	ret |= put(folder, file, pem.data, pem.size);
 	gnutls_free(pem.data);
-	return rc;
+	return ret;
 }
 
 /* Signed by @ca; NULL: by itself, as a CA. */
@@ -56,23 +56,23 @@ static int make(struct party *p, const char *name, unsigned char serial,
 		const struct party *ca)
 {
 	time_t now = time(NULL);
-	int rc = gnutls_x509_privkey_init(&p->key);
+	int ret = gnutls_x509_privkey_init(&p->key);
 
-	rc |= gnutls_x509_privkey_generate(p->key, GNUTLS_PK_ECDSA,
+	ret |= gnutls_x509_privkey_generate(p->key, GNUTLS_PK_ECDSA,
 		GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0);
-	rc |= gnutls_x509_crt_init(&p->cert);
-	rc |= gnutls_x509_crt_set_version(p->cert, 3);
-	rc |= gnutls_x509_crt_set_serial(p->cert, &serial, 1);
-	rc |= gnutls_x509_crt_set_activation_time(p->cert, now - 3600);
-	rc |= gnutls_x509_crt_set_expiration_time(p->cert, now + 86400);
-	rc |= gnutls_x509_crt_set_dn_by_oid(p->cert,
+	ret |= gnutls_x509_crt_init(&p->cert);
+	ret |= gnutls_x509_crt_set_version(p->cert, 3);
+	ret |= gnutls_x509_crt_set_serial(p->cert, &serial, 1);
+	ret |= gnutls_x509_crt_set_activation_time(p->cert, now - 3600);
+	ret |= gnutls_x509_crt_set_expiration_time(p->cert, now + 86400);
+	ret |= gnutls_x509_crt_set_dn_by_oid(p->cert,
 		GNUTLS_OID_X520_COMMON_NAME, 0, name,
 		(unsigned int)strlen(name));
-	rc |= gnutls_x509_crt_set_key(p->cert, p->key);
-	rc |= gnutls_x509_crt_set_basic_constraints(p->cert, !ca, -1);
-	rc |= gnutls_x509_crt_set_key_usage(p->cert, ca
+	ret |= gnutls_x509_crt_set_key(p->cert, p->key);
+	ret |= gnutls_x509_crt_set_basic_constraints(p->cert, !ca, -1);
+	ret |= gnutls_x509_crt_set_key_usage(p->cert, ca
 		? GNUTLS_KEY_DIGITAL_SIGNATURE : GNUTLS_KEY_KEY_CERT_SIGN);
-	return rc;
+	return ret;
 }
 
 static int sign(struct party *p, const struct party *ca)
@@ -84,14 +84,14 @@ static int sign(struct party *p, const struct party *ca)
 static int name_server(struct party *p)
 {
 	struct in_addr here = { htonl(INADDR_LOOPBACK) };
-	int rc = gnutls_x509_crt_set_subject_alt_name(p->cert,
+	int ret = gnutls_x509_crt_set_subject_alt_name(p->cert,
 		GNUTLS_SAN_DNSNAME, "host.test", 9, GNUTLS_FSAN_SET);
 
-	rc |= gnutls_x509_crt_set_subject_alt_name(p->cert,
+	ret |= gnutls_x509_crt_set_subject_alt_name(p->cert,
 		GNUTLS_SAN_DNSNAME, "localhost", 9, GNUTLS_FSAN_APPEND);
-	rc |= gnutls_x509_crt_set_subject_alt_name(p->cert,
+	ret |= gnutls_x509_crt_set_subject_alt_name(p->cert,
 		GNUTLS_SAN_IPADDRESS, &here, 4, GNUTLS_FSAN_APPEND);
-	return rc | gnutls_x509_crt_set_key_purpose_oid(p->cert,
+	return ret | gnutls_x509_crt_set_key_purpose_oid(p->cert,
 		GNUTLS_KP_TLS_WWW_SERVER, 0);
 }
 
@@ -122,23 +122,23 @@ static int make_keys(const char *folder)
 int tls_files_make(const char *folder)
 {
 	struct party ca = { 0 }, server = { 0 }, client = { 0 };
-	int rc = mkdir(folder, 0700) && errno != EEXIST ? -1 : 0;
+	int ret = mkdir(folder, 0700) && errno != EEXIST ? -1 : 0;
 
-	rc |= make(&ca, "test CA", 1, NULL) || sign(&ca, &ca);
-	rc |= make(&server, "host.test", 2, &ca) || name_server(&server) ||
+	ret |= make(&ca, "test CA", 1, NULL) || sign(&ca, &ca);
+	ret |= make(&server, "host.test", 2, &ca) || name_server(&server) ||
 	      sign(&server, &ca);
-	rc |= make(&client, "client", 3, &ca) ||
+	ret |= make(&client, "client", 3, &ca) ||
 	      gnutls_x509_crt_set_key_purpose_oid(client.cert,
 						  GNUTLS_KP_TLS_WWW_CLIENT,
 						  0) ||
 	      sign(&client, &ca);
-	rc |= put_party(folder, "ca", &ca) ||
+	ret |= put_party(folder, "ca", &ca) ||
 	      put_party(folder, "server", &server) ||
 	      put_party(folder, "client", &client) || make_keys(folder);
 	drop(&ca);
 	drop(&server);
 	drop(&client);
-	return rc ? -1 : 0;
+	return ret ? -1 : 0;
 }
 
 #ifdef TLS_FILES_MAIN

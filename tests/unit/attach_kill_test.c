@@ -156,19 +156,19 @@ static void target_dies(void **state)
 		struct tide__borrow_step step = { die_at, &d };
 		struct tide__attach a;
 		struct child c = { 0 };
-		int rc;
+		int ret;
 
 		assert_true(child_make(&c, CHILD_CALLS, NULL, NULL));
 		assert_int_equal(child_ask(&c, 'p', 0), 0);
 		usleep(5000);
 		d.who = c.pid;
-		rc = tide__attach_open(&a, c.pid, &step, &err);
-		if (!rc)
+		ret = tide__attach_open(&a, c.pid, &step, &err);
+		if (!ret)
 			assert_true(point >= 11);	/* the stub may be through */
-		for (int i = 0; !rc && i < 30000 &&
+		for (int i = 0; !ret && i < 30000 &&
 		     tide__attach_alive(&a); i++)
 			usleep(1000);
-		if (!rc)
+		if (!ret)
 			assert_false(tide__attach_alive(&a));
 		tide__attach_close(&a);
 		child_end(&c);

@@ -265,10 +265,10 @@ static void a_spinner_keeps_its_registers(void **state)
 static void refused(pid_t pid, int code, const char *reason)
 {
 	struct tide__attach a;
-	int rc = tide__attach_open(&a, pid, NULL, &err);
+	int ret = tide__attach_open(&a, pid, NULL, &err);
 
-	if (rc != code || !strstr(err.text, reason))
-		fail_msg("%d, not %d: %s (wanted: %s)", rc, code, err.text,
+	if (ret != code || !strstr(err.text, reason))
+		fail_msg("%d, not %d: %s (wanted: %s)", ret, code, err.text,
 			 reason);
 	assert_int_equal(a.uffd, -1);
 }
@@ -370,18 +370,18 @@ static void behind_a_filter(void **state)
 {
 	struct tide__attach a;
 	struct child c = { 0 };
-	int rc;
+	int ret;
 
 	(void)state;
 	assert_true(child_make(&c, CHILD_CALLS, NULL, forbid));
 	assert_int_equal(child_ask(&c, 'f', 0), 0);
 	for (int i = 0; i < 30; i++) {
-		rc = tide__attach_open(&a, c.pid, NULL, &err);
-		if (rc == -EPERM) {
+		ret = tide__attach_open(&a, c.pid, NULL, &err);
+		if (ret == -EPERM) {
 			assert_non_null(strstr(err.text, "CAP_SYS_ADMIN"));
 			break;
 		}
-		if (rc)
+		if (ret)
 			fail_msg("%s", err.text);
 		tide__attach_close(&a);
 		assert_int_equal(child_ask(&c, 'f', 0), 0);
@@ -407,9 +407,9 @@ static void two_at_once(void **state)
 			continue;
 		for (int i = 0; i < 100; i++) {
 			struct tide__attach a;
-			int rc = tide__attach_open(&a, c.pid, NULL, &err);
+			int ret = tide__attach_open(&a, c.pid, NULL, &err);
 
-			if (rc && rc != -EBUSY && rc != -EAGAIN) {
+			if (ret && ret != -EBUSY && ret != -EAGAIN) {
 				fprintf(stderr, "%s\n", err.text);
 				_exit(1);
 			}

@@ -92,16 +92,16 @@ static void only_dead_sockets_are_replaced(void **state)
 static void fill_and_try(int family, const void *to, unsigned int length)
 {
 	const uint64_t limit = 200000000;
-	int fds[64], n = 0, rc = 0;
+	int fds[64], n = 0, ret = 0;
 	uint64_t start;
 
-	while (!rc && n < 64) {
+	while (!ret && n < 64) {
 		fds[n] = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		assert_true(fds[n] >= 0);
 		start = tide__now_ns();
-		rc = control_connect_within(fds[n++], to, length, limit);
+		ret = control_connect_within(fds[n++], to, length, limit);
 	}
-	assert_int_equal(rc, -ETIMEDOUT);
+	assert_int_equal(ret, -ETIMEDOUT);
 	assert_true(tide__now_ns() - start >= limit / 2);
 	while (n)
 		close(fds[--n]);

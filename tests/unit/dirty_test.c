@@ -72,14 +72,14 @@ static void do_cut(struct world *w)
 {
 	struct tide_error err;
 	struct tide_epoch *epoch = NULL;
-	int rc = tide_set_cut(w->set, &epoch, &err);
+	int ret = tide_set_cut(w->set, &epoch, &err);
 
 	if (w->epoch) {
-		assert_int_equal(rc, -EBUSY);
+		assert_int_equal(ret, -EBUSY);
 		assert_null(epoch);
 		return;
 	}
-	assert_int_equal(rc, 0);
+	assert_int_equal(ret, 0);
 	w->epoch = epoch;
 	memcpy(model_epoch, model_live, w->pages);
 	memset(model_live, 0, w->pages);

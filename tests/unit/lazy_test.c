@@ -40,7 +40,7 @@ static unsigned char model[BYTES];
 struct server {
 	struct lazy lazy;
 	struct snap_chain chain;
-	int peer, rc;
+	int peer, ret;
 };
 
 static void make_chain(void)
@@ -81,9 +81,9 @@ static void *serve(void *opaque)
 {
 	struct server *s = opaque;
 
-	s->rc = lazy_accept(&s->lazy, s->peer, &err);
-	if (!s->rc)
-		s->rc = lazy_serve(&s->lazy, NULL, NULL, &err);
+	s->ret = lazy_accept(&s->lazy, s->peer, &err);
+	if (!s->ret)
+		s->ret = lazy_serve(&s->lazy, NULL, NULL, &err);
 	return NULL;
 }
 
@@ -217,7 +217,7 @@ static void one_guest(const uint64_t *order, size_t count, uint64_t **touched,
 		usleep(2000);
 	close(ends[1]);
 	pthread_join(server, NULL);
-	if (s.rc)
+	if (s.ret)
 		fail_msg("%s", err.text);
 	*stats = s.lazy.stats;
 	*touched = s.lazy.touched;

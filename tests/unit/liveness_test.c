@@ -43,7 +43,7 @@ struct side {
 	struct tide_precopy_options options;
 	struct tide_precopy_result result;
 	struct tide_error err;
-	int rc;
+	int ret;
 };
 
 struct relay {
@@ -158,8 +158,8 @@ static void *far_main(void *o)
 		.resume = far_run };
 
 	(void)o;
-	far.rc = tide_receive_run(far_accept, far.slots, &ops, NULL,
-				  &far.options, &far.result, &far.err);
+	far.ret = tide_receive_run(far_accept, far.slots, &ops, NULL,
+				   &far.options, &far.result, &far.err);
 	return NULL;
 }
 
@@ -246,8 +246,8 @@ static void move(void)
 	pthread_create(&up.thread, NULL, relay_main, &up);
 	pthread_create(&down.thread, NULL, relay_main, &down);
 	pthread_create(&thread, NULL, far_main, NULL);
-	near.rc = tide_precopy_run(&near_fd, 1, near.slots, set, &ops, NULL,
-				   &near.options, &near.result, &near.err);
+	near.ret = tide_precopy_run(&near_fd, 1, near.slots, set, &ops, NULL,
+				    &near.options, &near.result, &near.err);
 	close(near_fd);
 	pthread_join(thread, NULL);
 	pthread_join(up.thread, NULL);
@@ -267,7 +267,7 @@ static void end(void)
 
 static void assert_moved(void)
 {
-	if (near.rc || far.rc)
+	if (near.ret || far.ret)
 		fail_msg("slow 0x%x: source: %s; receiver: %s", slow,
 			 near.err.text, far.err.text);
 	assert_true(far.runs && !near.runs);
@@ -276,7 +276,7 @@ static void assert_moved(void)
 
 static void assert_stayed(void)
 {
-	assert_true(near.rc < 0 && far.rc < 0);
+	assert_true(near.ret < 0 && far.ret < 0);
 	assert_true(near.runs && !far.runs);
 	assert_int_equal(near.result.outcome, TIDE_PRECOPY_ROLLED_BACK);
 }
@@ -391,7 +391,7 @@ static void an_old_source(void **state)
 	/* Nor may it send what was not agreed on. */
 	send_frame(pair[0], 1, TIDE__FRAME_ALIVE, NULL, 0);
 	pthread_join(thread, NULL);
-	assert_int_equal(far.rc, -EPROTO);
+	assert_int_equal(far.ret, -EPROTO);
 	assert_non_null(strstr(far.err.text, "ALIVE"));
 	close(pair[0]);
 	end();

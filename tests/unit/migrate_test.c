@@ -38,7 +38,7 @@ struct far_side {
 	struct tide_precopy_options options;
 	struct tide_precopy_result result;
 	struct tide_error err;
-	int rc;
+	int ret;
 };
 
 static int next_socket(void *opaque, struct tide_error *err)
@@ -53,7 +53,7 @@ static void *receive(void *opaque)
 {
 	struct far_side *far = opaque;
 
-	far->rc = vm_receive(&far->m, &far->options, &far->result, &far->err);
+	far->ret = vm_receive(&far->m, &far->options, &far->result, &far->err);
 	return NULL;
 }
 
@@ -86,7 +86,7 @@ static void run_one(enum vm_accel accel, enum tide_source_kind source,
 	struct vm_config c;
 	int fd[MAX_CHANNELS];
 	pthread_t thread;
-	int rc;
+	int ret;
 
 	config_for(&c, accel, source, pattern);
 	assert_int_equal(vm_create(&near.vm, &c, &err), 0);
@@ -107,11 +107,11 @@ static void run_one(enum vm_accel accel, enum tide_source_kind source,
 	far.m.accept = next_socket;
 	far.m.opaque = &far;
 	pthread_create(&thread, NULL, receive, &far);
-	rc = vm_migrate(&near, fd, channels, &options, &result, &err);
+	ret = vm_migrate(&near, fd, channels, &options, &result, &err);
 	pthread_join(thread, NULL);
-	if (rc)
+	if (ret)
 		fail_msg("source: %s: %s", err.origin, err.text);
-	if (far.rc)
+	if (far.ret)
 		fail_msg("receiver: %s: %s", far.err.origin, far.err.text);
 	assert_false(vm_is_running(near.vm));
 	assert_true(vm_is_running(far.m.vm));
@@ -265,7 +265,7 @@ static void memory_comes_and_goes(enum vm_accel accel,
 	tide__store_relaxed(&p.stop, true);
 	pthread_join(thread, NULL);
 	pthread_join(other, NULL);
-	if (far.rc)
+	if (far.ret)
 		fail_msg("receiver: %s: %s", far.err.origin, far.err.text);
 	printf("# %s: %u rounds, %u plugged, %u unplugged\n",
 	       tide_source_kind_name(source), result.rounds, p.plugged,

@@ -145,17 +145,17 @@ static int go(struct world *w, struct tide_source *source,
 		.opaque = w,
 	};
 	pthread_t thread;
-	int rc;
+	int ret;
 
 	pthread_create(&thread, NULL, receive, w);
-	rc = tide_move_send(&g, near, channels, NULL, result, err);
+	ret = tide_move_send(&g, near, channels, NULL, result, err);
 	for (int i = 0; i < 2; i++)
 		close(near[i]);
 	pthread_join(thread, NULL);
 	/* All sockets of the receiver were closed, whatever came. */
 	assert_int_equal(fcntl(w->fd[0][1], F_GETFD), -1);
 	assert_int_equal(fcntl(w->fd[1][1], F_GETFD), -1);
-	return rc;
+	return ret;
 }
 
 static int move_state(struct world *w, size_t state_bytes,

@@ -46,7 +46,7 @@ struct side {
 	struct tide_precopy_options options;
 	struct tide_precopy_result result;
 	struct tide_error err;
-	int rc;
+	int ret;
 };
 
 struct world {
@@ -221,8 +221,8 @@ static void *far_main(void *o)
 {
 	struct side *far = o;
 
-	far->rc = tide_receive_run(far_accept, far->slots, &far_ops, far,
-				   &far->options, &far->result, &far->err);
+	far->ret = tide_receive_run(far_accept, far->slots, &far_ops, far,
+				    &far->options, &far->result, &far->err);
 	return NULL;
 }
 
@@ -436,19 +436,19 @@ static bool attempt(struct world *w, enum fault fault, unsigned int type,
 	w->far.options = *o;
 	tide_error_clear(&w->near.err);
 	pthread_create(&thread, NULL, far_main, &w->far);
-	w->near.rc = tide_precopy_run(w->near.fd, CHANNELS, w->near.slots,
-				      w->set, &near_ops, w, o, &w->near.result,
-				      &w->near.err);
+	w->near.ret = tide_precopy_run(w->near.fd, CHANNELS, w->near.slots,
+				       w->set, &near_ops, w, o, &w->near.result,
+				       &w->near.err);
 	pthread_join(thread, NULL);
 	return end_proxy(w, &x);
 }
 
 static void assert_moved(struct world *w)
 {
-	if (w->near.rc)
+	if (w->near.ret)
 		fail_msg("source: %s: %s", w->near.err.origin,
 			 w->near.err.text);
-	if (w->far.rc)
+	if (w->far.ret)
 		fail_msg("receiver: %s: %s", w->far.err.origin,
 			 w->far.err.text);
 	assert_int_equal(w->near.result.outcome, TIDE_PRECOPY_MOVED);
@@ -504,7 +504,7 @@ static void one_fault(enum fault fault, unsigned int type, unsigned int nth)
 		return;
 	}
 	assert_false(w.near.runs && w.far.runs);
-	assert_true(w.near.rc < 0);
+	assert_true(w.near.ret < 0);
 	assert_true(w.near.err.text[0]);
 	if (late) {
 		assert_int_equal(w.near.result.outcome, TIDE_PRECOPY_UNKNOWN);
@@ -515,7 +515,7 @@ static void one_fault(enum fault fault, unsigned int type, unsigned int nth)
 				 TIDE_PRECOPY_ROLLED_BACK);
 		assert_true(w.near.runs);
 		assert_false(w.far.runs);
-		assert_true(w.far.rc < 0);
+		assert_true(w.far.ret < 0);
 		/* What was acknowledged before is dirty again. */
 		assert_int_equal(tide_set_count(w.set), PAGES);
 		attempt(&w, NONE, 0, 0, 0);
@@ -605,12 +605,12 @@ static void gives_up(uint64_t target_ns, uint64_t bandwidth, const char *words)
 	w.near.options.max_rounds = 6;
 	w.far.options = w.near.options;
 	pthread_create(&thread, NULL, far_main, &w.far);
-	w.near.rc = tide_precopy_run(w.near.fd, CHANNELS, w.near.slots, w.set,
-				     &near_ops, &w, &w.near.options,
-				     &w.near.result, &w.near.err);
+	w.near.ret = tide_precopy_run(w.near.fd, CHANNELS, w.near.slots, w.set,
+				      &near_ops, &w, &w.near.options,
+				      &w.near.result, &w.near.err);
 	pthread_join(thread, NULL);
 	end_proxy(&w, &x);
-	assert_int_equal(w.near.rc, -ELOOP);
+	assert_int_equal(w.near.ret, -ELOOP);
 	assert_int_equal(w.near.result.outcome, TIDE_PRECOPY_NOT_CONVERGING);
 	if (!strstr(w.near.err.text, words))
 		fail_msg("'%s' lacks '%s'", w.near.err.text, words);
@@ -707,7 +707,7 @@ static void late_write_is_refused(void **state)
 	begin_world(&w, 8);
 	w.late_write = true;
 	attempt(&w, NONE, 0, 0, 0);
-	assert_int_equal(w.near.rc, -ESTALE);
+	assert_int_equal(w.near.ret, -ESTALE);
 	assert_non_null(strstr(w.near.err.text, "page 0x7000 was marked"));
 	assert_int_equal(w.near.result.outcome, TIDE_PRECOPY_ROLLED_BACK);
 	assert_true(w.near.runs);

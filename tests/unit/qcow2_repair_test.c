@@ -224,7 +224,7 @@ static void failing_writes(void **state)
 	static struct disk d;
 	struct tide_error err;
 	uint64_t most;
-	int rc;
+	int ret;
 
 	(void)state;
 	for (size_t s = 0; s < SAMPLES; s++) {
@@ -233,12 +233,12 @@ static void failing_writes(void **state)
 			disk_init(&d, &start);
 			most = corruptions(&d);
 			d.fail_at = at;
-			rc = repair(&d, &err);
-			if (rc)
-				assert_int_equal(rc, -EIO);
+			ret = repair(&d, &err);
+			if (ret)
+				assert_int_equal(ret, -EIO);
 			assert_true(dangers(&d, false) <= most);
 			disk_fini(&d);
-			if (!rc)
+			if (!ret)
 				break;
 		}
 		free((void *)start.bytes);

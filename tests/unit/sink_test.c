@@ -240,7 +240,7 @@ static void begin(struct world *w)
 static int copy(struct world *w, struct tide_error *err)
 {
 	struct tide_precopy_options o;
-	int rc;
+	int ret;
 
 	tide_precopy_defaults(&o);
 	o.downtime_target_ns = 1;
@@ -250,18 +250,18 @@ static int copy(struct world *w, struct tide_error *err)
 	tide__slot_space_init(&w->space, w->slots, &guest_ops, w);
 	tide__engine_init(&w->engine, &w->space.space, &w->sink.sink, w->set,
 			  &guest_ops, w, &o);
-	rc = tide__engine_rounds(&w->engine, err);
-	if (!rc)
-		rc = tide__engine_stop(&w->engine, err);
-	if (!rc && w->late_write)
+	ret = tide__engine_rounds(&w->engine, err);
+	if (!ret)
+		ret = tide__engine_stop(&w->engine, err);
+	if (!ret && w->late_write)
 		write_page(w, 5, 0x99);
-	if (!rc)
-		rc = tide__engine_check_still(&w->engine, err);
-	if (rc)
+	if (!ret)
+		ret = tide__engine_check_still(&w->engine, err);
+	if (ret)
 		tide__engine_undo(&w->engine);
 	tide__engine_resume(&w->engine);
 	tide__engine_fini(&w->engine);
-	return rc;
+	return ret;
 }
 
 static void end(struct world *w)
@@ -312,20 +312,20 @@ static void sinks_that_fail(void **state)
 		for (unsigned int after = 0; after < 3; after += 2) {
 			struct tide_error err;
 			struct world w;
-			int rc;
+			int ret;
 
 			begin(&w);
 			w.sink.fail_at = (enum step)step;
 			w.sink.fail_after = after;
-			rc = copy(&w, &err);
+			ret = copy(&w, &err);
 			/* Opened and changed once only: then it did not fail. */
-			if (!rc && after && step <= CHANGE) {
+			if (!ret && after && step <= CHANGE) {
 				assert_copied(&w);
 				end(&w);
 				continue;
 			}
 			pause_it(&w, NULL);
-			assert_int_equal(rc, -ENOSPC);
+			assert_int_equal(ret, -ENOSPC);
 			assert_string_equal(err.text, "the disk is full");
 			assert_int_equal(tide_set_count(w.set),
 					 PAGES / (w.plugged ? 8 : 2) *

@@ -80,15 +80,15 @@ static bool starved(struct tide_slots *slots, uint32_t i, bool insert)
 	uint64_t generation = tide_slots_generation(slots);
 	struct tide_slot s = slot_of(i);
 	struct tide_error err;
-	int rc;
+	int ret;
 
 	exhausted = true;
-	rc = insert ? tide_slots_insert(slots, &s, &err)
+	ret = insert ? tide_slots_insert(slots, &s, &err)
 		    : tide_slots_remove(slots, i, &err);
 	exhausted = false;
-	if (!rc)
+	if (!ret)
 		return false;
-	assert_int_equal(rc, -ENOMEM);
+	assert_int_equal(ret, -ENOMEM);
 	assert_int_equal(err.code, -ENOMEM);
 	assert_int_equal(tide_slots_generation(slots), generation);
 	return true;

@@ -168,12 +168,12 @@ static void chains_are_the_model(void **state)
 static void refused(const char *name, int code, const char *why)
 {
 	struct snap_chain c;
-	int rc = snap_chain_open(&c, folder, name, &err);
+	int ret = snap_chain_open(&c, folder, name, &err);
 
-	if (!rc)
+	if (!ret)
 		snap_chain_close(&c);
-	if (rc != code || !strstr(err.text, why))
-		fail_msg("%s: %d, %s (wanted: %d, %s)", name, rc, err.text,
+	if (ret != code || !strstr(err.text, why))
+		fail_msg("%s: %d, %s (wanted: %d, %s)", name, ret, err.text,
 			 code, why);
 }
 

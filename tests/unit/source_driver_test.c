@@ -31,10 +31,10 @@ struct fake {
 	bool explain;
 };
 
-static int maybe(const struct fake *f, int rc, struct tide_error *err)
+static int maybe(const struct fake *f, int ret, struct tide_error *err)
 {
-	return rc && f->explain ? tide_error_set(err, rc, "fake", 7, "because")
-				: rc;
+	return ret && f->explain ?
+		       tide_error_set(err, ret, "fake", 7, "because") : ret;
 }
 
 static int watch(void *o, const struct tide_slot *slot, struct tide_error *err)
@@ -311,7 +311,7 @@ static void takes_structs_of_other_versions(void **state)
 	struct tide_source *source;
 	struct fake fake = { 0 };
 	struct tide_error err;
-	int rc;
+	int ret;
 
 	(void)state;
 	big.driver.struct_size = BIG;
@@ -332,9 +332,9 @@ static void takes_structs_of_other_versions(void **state)
 	assert_int_equal(tide_source_create(&source, TIDE_SOURCE_UFFD, &big.vm,
 					    &err), -EINVAL);
 	big.bytes[sizeof(big.vm)] = 0;
-	rc = tide_source_create(&source, TIDE_SOURCE_UFFD, &big.vm, &err);
-	assert_int_not_equal(rc, -EINVAL);
-	if (!rc)
+	ret = tide_source_create(&source, TIDE_SOURCE_UFFD, &big.vm, &err);
+	assert_int_not_equal(ret, -EINVAL);
+	if (!ret)
 		tide_source_destroy(source);
 	/* It is no kind to be made by number. */
 	assert_int_equal(tide_source_create(&source, TIDE_SOURCE_DRIVER,

@@ -142,7 +142,7 @@ struct side {
 	struct tide_precopy_result result;
 	struct tide_error err;
 	bool runs;
-	int rc;
+	int ret;
 };
 
 static struct side near, far;
@@ -192,8 +192,8 @@ static void *far_main(void *o)
 						 &far };
 
 	(void)o;
-	far.rc = tide_move_receive(&target, far.fd, CHANNELS, far.slots,
-				   &far.options, &far.result, &far.err);
+	far.ret = tide_move_receive(&target, far.fd, CHANNELS, far.slots,
+				    &far.options, &far.result, &far.err);
 	return NULL;
 }
 
@@ -239,8 +239,8 @@ static void move(void)
 	pthread_t thread;
 
 	assert_int_equal(pthread_create(&thread, NULL, far_main, NULL), 0);
-	near.rc = tide_move_send(&guest, near.fd, CHANNELS, &near.options,
-				 &near.result, &near.err);
+	near.ret = tide_move_send(&guest, near.fd, CHANNELS, &near.options,
+				  &near.result, &near.err);
 	for (unsigned int i = 0; i < CHANNELS; i++)
 		close(near.fd[i]);
 	pthread_join(thread, NULL);
@@ -267,7 +267,7 @@ static void moves_through_streams(void **state)
 		near.options.stall_timeout_ns = 20000000000;
 		far.options.stall_timeout_ns = 20000000000;
 		move();
-		if (near.rc || far.rc)
+		if (near.ret || far.ret)
 			fail_msg("%s; %s", near.err.text, far.err.text);
 		assert_true(far.runs && !near.runs);
 		assert_true(tide_slots_find_gpa(far.slots, 0, &slot));
@@ -286,7 +286,7 @@ static void one_side_without(void **state)
 	begin();
 	far.options.stream_ops = NULL;
 	move();
-	assert_true(near.rc && far.rc);
+	assert_true(near.ret && far.ret);
 	assert_true(near.runs && !far.runs);
 	assert_int_equal(near.result.outcome, TIDE_PRECOPY_ROLLED_BACK);
 	end();
@@ -295,9 +295,9 @@ static void one_side_without(void **state)
 	lost_streams = 0;
 	near_side[1].fd = -1;
 	move();
-	assert_int_equal(near.rc, -EINVAL);
+	assert_int_equal(near.ret, -EINVAL);
 	assert_non_null(strstr(near.err.text, "channel 1 has no stream"));
-	assert_true(near.runs && !far.runs && far.rc);
+	assert_true(near.runs && !far.runs && far.ret);
 	assert_int_equal(near_side[0].sent, 0);
 	assert_true(lost_streams > 0);
 	end();
@@ -310,7 +310,7 @@ static void a_go_that_is_held(void **state)
 	near_side[0].hold_go = true;
 	move();
 	assert_true(near_side[0].held);
-	assert_true(near.rc < 0 && far.rc < 0);
+	assert_true(near.ret < 0 && far.ret < 0);
 	assert_int_equal(near.result.outcome, TIDE_PRECOPY_ROLLED_BACK);
 	assert_true(near.runs);
 	assert_false(far.runs);

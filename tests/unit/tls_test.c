@@ -25,7 +25,7 @@ static char ours[] = "/tmp/tidemark-tls-XXXXXX", theirs[64], none[64];
 struct side {
 	struct tls_creds *creds;
 	struct tls_session *s;
-	int fd, rc;
+	int fd, ret;
 	struct tide_error err;
 };
 
@@ -52,8 +52,8 @@ static void psk(struct side *side, const char *folder, enum tls_role role,
 
 static void step(struct side *side)
 {
-	if (side->rc == -EAGAIN)
-		side->rc = tls_handshake(side->s, &side->err);
+	if (side->ret == -EAGAIN)
+		side->ret = tls_handshake(side->s, &side->err);
 }
 
 static void handshake(struct pair *p, const char *host)
@@ -69,7 +69,7 @@ static void handshake(struct pair *p, const char *host)
 					    fd[0], NULL, NULL), 0);
 	assert_int_equal(tls_session_create(&p->client.s, p->client.creds,
 					    fd[1], host, NULL), 0);
-	p->server.rc = p->client.rc = -EAGAIN;
+	p->server.ret = p->client.ret = -EAGAIN;
 	for (int i = 0; i < 100; i++) {
 		step(&p->client);
 		step(&p->server);
@@ -121,7 +121,7 @@ static void certificates(void **state)
 		x509(&p.server, ours, TLS_SERVER, true);
 		x509(&p.client, ours, TLS_CLIENT, false);
 		handshake(&p, hosts[i]);
-		if (p.server.rc || p.client.rc)
+		if (p.server.ret || p.client.ret)
 			fail_msg("%s / %s", p.server.err.text,
 				 p.client.err.text);
 		assert_string_equal(tls_peer(p.server.s), "CN=client");
@@ -137,8 +137,8 @@ static void refused(struct pair *p, int server, int client)
 {
 	printf("# server: %s; client: %s\n", p->server.err.text,
 	       p->client.err.text);
-	assert_int_equal(p->server.rc, server);
-	assert_int_equal(p->client.rc, client);
+	assert_int_equal(p->server.ret, server);
+	assert_int_equal(p->client.ret, client);
 	assert_true(p->server.err.text[0]);
 	/* No way around it. */
 	assert_int_equal(tls_send(p->server.s, "x", 1), -EPROTO);
@@ -167,16 +167,16 @@ static void a_client_without_certificate(void **state)
 	x509(&p.client, none, TLS_CLIENT, false);
 	handshake(&p, NULL);
 	/* With TLS 1.3 the client is done first, and hears of it by reading. */
-	assert_int_equal(p.server.rc, -EACCES);
+	assert_int_equal(p.server.ret, -EACCES);
 	n = tls_recv(p.client.s, (char[1]){ 0 }, 1);
-	assert_true(p.client.rc || n == -EACCES);
+	assert_true(p.client.ret || n == -EACCES);
 	end(&p);
 	/* A server that does not ask lets it in. */
 	x509(&p.server, ours, TLS_SERVER, false);
 	x509(&p.client, none, TLS_CLIENT, false);
 	handshake(&p, NULL);
-	assert_int_equal(p.server.rc, 0);
-	assert_int_equal(p.client.rc, 0);
+	assert_int_equal(p.server.ret, 0);
+	assert_int_equal(p.client.ret, 0);
 	assert_string_equal(tls_peer(p.server.s), "");
 	end(&p);
 }
@@ -200,7 +200,7 @@ static void keys(void **state)
 	psk(&p.server, ours, TLS_SERVER, NULL);
 	psk(&p.client, ours, TLS_CLIENT, "bob");
 	handshake(&p, NULL);
-	if (p.server.rc || p.client.rc)
+	if (p.server.ret || p.client.ret)
 		fail_msg("%s / %s", p.server.err.text, p.client.err.text);
 	assert_string_equal(tls_peer(p.server.s), "bob");
 	carry(&p.client, &p.server, 1 << 20);
@@ -215,8 +215,8 @@ static void a_wrong_key(void **state)
 	psk(&p.server, ours, TLS_SERVER, NULL);
 	psk(&p.client, theirs, TLS_CLIENT, "alice");
 	handshake(&p, NULL);
-	assert_true(p.server.rc == -EACCES || p.server.rc == -EPROTO);
-	assert_true(p.client.rc);
+	assert_true(p.server.ret == -EACCES || p.server.ret == -EPROTO);
+	assert_true(p.client.ret);
 	end(&p);
 }
 
@@ -229,8 +229,8 @@ static void nothing_in_common(void **state)
 	x509(&p.server, ours, TLS_SERVER, true);
 	psk(&p.client, ours, TLS_CLIENT, NULL);
 	handshake(&p, NULL);
-	assert_true(p.server.rc && p.server.rc != -EAGAIN);
-	assert_int_equal(p.client.rc, -EACCES);
+	assert_true(p.server.ret && p.server.ret != -EAGAIN);
+	assert_int_equal(p.client.ret, -EACCES);
 	end(&p);
 }
 

@@ -316,7 +316,7 @@ static void every_byte_of_the_head(void **state)
 	}
 	assert_int_equal(vm_save_state(a, (void **)&blob, &len, NULL), 0);
 	for (size_t at = 0; at < len; at++) {
-		int rc;
+		int ret;
 
 		blob[at] ^= 0x13;
 		assert_int_equal(vm_create_incoming(&b, &c, NULL), 0);
@@ -324,9 +324,9 @@ static void every_byte_of_the_head(void **state)
 		/* the low pages steer; the others may be empty */
 		tide_slots_find_id(vm_slots(b), slots[0].id, &to);
 		memcpy(to.host, slots[0].host, 2 << 20);
-		rc = vm_load_state(b, blob, len, &err);
-		if (rc) {
-			assert_int_equal(rc, -EPROTO);
+		ret = vm_load_state(b, blob, len, &err);
+		if (ret) {
+			assert_int_equal(ret, -EPROTO);
 			refused++;
 		} else {
 			vm_resume(b, NULL);
@@ -451,7 +451,7 @@ static void control_page_is_checked(void **state)
 	}
 	assert_int_equal(vm_save_state(a, &blob, &len, NULL), 0);
 	for (unsigned int how = 0; fault; how++) {
-		int rc;
+		int ret;
 
 		assert_int_equal(vm_create_incoming(&b, &c, NULL), 0);
 		assert_int_equal(vm_prepare_incoming(b, slots, n, NULL), 0);
@@ -461,11 +461,11 @@ static void control_page_is_checked(void **state)
 		}
 		tide_slots_find_id(vm_slots(b), slots[0].id, &to);
 		fault = spoil((void *)((char *)to.host + GUEST_CONTROL), how);
-		rc = vm_load_state(b, blob, len, &err);
+		ret = vm_load_state(b, blob, len, &err);
 		if (!fault)
-			assert_int_equal(rc, 0);
-		else if (rc >= 0 || !strstr(err.text, fault))
-			fail_msg("%u: %d, %s", how, rc, rc ? err.text : "");
+			assert_int_equal(ret, 0);
+		else if (ret >= 0 || !strstr(err.text, fault))
+			fail_msg("%u: %d, %s", how, ret, ret ? err.text : "");
 		vm_destroy(b);
 	}
 	free(blob);

@@ -140,12 +140,12 @@ static int keep_block(struct check *c, const struct qcow2_place *p)
 static int each_place(void *opaque, const struct qcow2_place *p)
 {
 	struct check *c = opaque;
-	int rc = check_count(c, p->offset_bytes, p->length_bytes, p->refs,
-			     p->section, p->from);
+	int ret = check_count(c, p->offset_bytes, p->length_bytes, p->refs,
+			      p->section, p->from);
 
-	if (!rc && p->section == QCOW2_SECTION_REFCOUNT_BLOCK)
-		rc = keep_block(c, p);
-	return rc;
+	if (!ret && p->section == QCOW2_SECTION_REFCOUNT_BLOCK)
+		ret = keep_block(c, p);
+	return ret;
 }
 
 static int each_defect(void *opaque, const struct qcow2_defect *d)
@@ -175,13 +175,13 @@ static int each_defect(void *opaque, const struct qcow2_defect *d)
 static int note_snapshots(struct check *c)
 {
 	struct qcow2_snapshots s;
-	int rc;
+	int ret;
 
 	if (!c->h->snapshot_count || c->h->flaws & QCOW2_FLAW_SNAPSHOTS)
 		return 0;
-	rc = qcow2_snapshots_read(c->r, c->h, true, &s, c->err);
-	if (rc)
-		return rc;
+	ret = qcow2_snapshots_read(c->r, c->h, true, &s, c->err);
+	if (ret)
+		return ret;
 	for (uint32_t i = 0; i < s.count; i++)
 		if (s.items[i].note)
 			check_say(c, QCOW2_PROBLEM_NOTE,
@@ -223,7 +223,7 @@ static void notes(struct check *c)
 static int run(struct check *c)
 {
 	struct qcow2_visitor v = { c, each_place, check_l2_count, each_defect };
-	int rc;
+	int ret;
 
 	c->out.clusters = (c->r->size_bytes + c->cluster - 1) / c->cluster;
 	c->out.guest_clusters = (c->h->size_bytes + c->cluster - 1) /
@@ -231,15 +231,15 @@ static int run(struct check *c)
 	if (qcow2_census_init(&c->census, c->out.clusters))
 		return check_no_memory(c);
 	notes(c);
-	rc = note_snapshots(c);
-	if (!rc)
-		rc = qcow2_visit(c->r, c->h, &v, c->err);
-	if (!rc)
-		rc = check_counts(c);
-	if (!rc)
-		rc = check_copied(c);
+	ret = note_snapshots(c);
+	if (!ret)
+		ret = qcow2_visit(c->r, c->h, &v, c->err);
+	if (!ret)
+		ret = check_counts(c);
+	if (!ret)
+		ret = check_copied(c);
 	c->out.used_clusters = qcow2_census_used(&c->census);
-	return rc;
+	return ret;
 }
 
 int qcow2_check(const struct qcow2_reader *r, const struct qcow2_header *h,
@@ -251,10 +251,10 @@ int qcow2_check(const struct qcow2_reader *r, const struct qcow2_header *h,
 		.cluster = qcow2_cluster_bytes(h),
 		.external = h->incompatible & QCOW2_INCOMPAT_DATA_FILE,
 	};
-	int rc = run(&c);
+	int ret = run(&c);
 
 	free(c.blocks);
-	if (!rc) {
+	if (!ret) {
 		*out = c.out;
 		if (census) {
 			*census = c.census;
@@ -262,5 +262,5 @@ int qcow2_check(const struct qcow2_reader *r, const struct qcow2_header *h,
 		}
 	}
 	qcow2_census_fini(&c.census);
-	return rc;
+	return ret;
 }

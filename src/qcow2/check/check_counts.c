@@ -125,11 +125,11 @@ static int compare_block(struct check *c, const struct refblock *b,
 {
 	uint32_t bits = qcow2_refblock_bits(c->h);
 	uint64_t first = b->index << bits, end = 1ull << bits, inside = end;
-	int rc = qcow2_read_at(c->r, b->offset_bytes, bytes, c->cluster,
-			       c->err);
+	int ret = qcow2_read_at(c->r, b->offset_bytes, bytes, c->cluster,
+				c->err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	if (first >= c->census.clusters)
 		inside = 0;
 	else if (c->census.clusters - first < end)
@@ -164,15 +164,15 @@ static int by_offset(const void *a, const void *b)
 static int compare_behind(struct check *c, uint64_t from, uint8_t *bytes)
 {
 	struct refblock *b = c->blocks;
-	int rc = 0;
+	int ret = 0;
 
 	if (from == c->block_count)
 		return 0; /* there may be no list at all */
 	qsort(b + from, c->block_count - from, sizeof(*b), by_offset);
-	for (uint64_t i = from; i < c->block_count && !rc; i++)
+	for (uint64_t i = from; i < c->block_count && !ret; i++)
 		if (i == from || b[i].offset_bytes != b[i - 1].offset_bytes)
-			rc = compare_block(c, &b[i], bytes);
-	return rc;
+			ret = compare_block(c, &b[i], bytes);
+	return ret;
 }
 
 static uint64_t first_behind(const struct check *c)
@@ -210,16 +210,16 @@ int check_counts(struct check *c)
 {
 	uint8_t *bytes = malloc(c->cluster);
 	uint64_t behind = first_behind(c);
-	int rc = 0;
+	int ret = 0;
 
 	if (!bytes)
 		return check_no_memory(c);
-	for (uint64_t i = 0; i < behind && !rc; i++)
-		rc = compare_block(c, &c->blocks[i], bytes);
-	if (!rc)
+	for (uint64_t i = 0; i < behind && !ret; i++)
+		ret = compare_block(c, &c->blocks[i], bytes);
+	if (!ret)
 		compare_uncovered(c);
-	if (!rc)
-		rc = compare_behind(c, behind, bytes);
+	if (!ret)
+		ret = compare_behind(c, behind, bytes);
 	free(bytes);
-	return rc;
+	return ret;
 }

@@ -92,9 +92,9 @@ int check_l2_count(void *opaque, const struct qcow2_l2_ref *ref,
 	uint64_t entries = 1ull << qcow2_l2_bits(c->h);
 	struct spot s = { .c = c, .ref = ref };
 	struct qcow2_mend m;
-	int rc = 0;
+	int ret = 0;
 
-	for (uint64_t i = 0; i < entries && !rc; i++) {
+	for (uint64_t i = 0; i < entries && !ret; i++) {
 		s.index = i;
 		s.at = ref->offset_bytes + i * qcow2_l2_entry_bytes(c->h);
 		s.entry = qcow2_entry(c->h, table, i, &s.subclusters);
@@ -104,10 +104,10 @@ int check_l2_count(void *opaque, const struct qcow2_l2_ref *ref,
 			      &m);
 		if (m.why)
 			complain(&s, &m);
-		rc = m.entry & QCOW2_ENTRY_PACKED ? count_packed(&s, m.entry) :
+		ret = m.entry & QCOW2_ENTRY_PACKED ? count_packed(&s, m.entry) :
 						    count_plain(&s, m.entry);
 	}
-	return rc;
+	return ret;
 }
 
 /* Is the flag what the counts, true and on disk, want it to be? */
@@ -184,12 +184,12 @@ int check_copied(struct check *c)
 {
 	struct qcow2_visitor v = { c, NULL, judge_l2,
 				   qcow2_ignore_flaw };
-	int rc;
+	int ret;
 
-	rc = qcow2_read_references(c->r, c->h->l1_offset,
-				   qcow2_l1_readable(c->h, c->r->size_bytes),
-				   judge_l1, c, c->err);
-	if (!rc)
-		rc = qcow2_visit(c->r, c->h, &v, c->err);
-	return rc;
+	ret = qcow2_read_references(c->r, c->h->l1_offset,
+				    qcow2_l1_readable(c->h, c->r->size_bytes),
+				    judge_l1, c, c->err);
+	if (!ret)
+		ret = qcow2_visit(c->r, c->h, &v, c->err);
+	return ret;
 }

@@ -54,9 +54,9 @@ static int read_overlay(void *opaque, uint64_t offset, void *buf,
 {
 	const struct qcow2_overlay *o = opaque;
 	uint8_t *to = buf;
-	int rc = 0;
+	int ret = 0;
 
-	while (bytes && !rc) {
+	while (bytes && !ret) {
 		uint64_t index = offset / PAGE_BYTES, i = find(o, index);
 		uint64_t n = in_page(offset, bytes);
 
@@ -68,13 +68,13 @@ static int read_overlay(void *opaque, uint64_t offset, void *buf,
 			if (i < o->count &&
 			    o->pages[i].index * PAGE_BYTES - offset < n)
 				n = o->pages[i].index * PAGE_BYTES - offset;
-			rc = read_below(o, offset, to, n, err);
+			ret = read_below(o, offset, to, n, err);
 		}
 		to += n;
 		offset += n;
 		bytes -= n;
 	}
-	return rc;
+	return ret;
 }
 
 static int no_memory(const struct qcow2_overlay *o, struct tide_error *err)
@@ -87,7 +87,7 @@ static int make_page(struct qcow2_overlay *o, uint64_t i, uint64_t index,
 		     struct tide_error *err)
 {
 	uint8_t *bytes = malloc(PAGE_BYTES);
-	int rc;
+	int ret;
 
 	if (bytes && o->count == o->room) {
 		uint64_t room = o->room ? 2 * o->room : 64;
@@ -102,10 +102,10 @@ static int make_page(struct qcow2_overlay *o, uint64_t i, uint64_t index,
 		free(bytes);
 		return no_memory(o, err);
 	}
-	rc = read_below(o, index * PAGE_BYTES, bytes, PAGE_BYTES, err);
-	if (rc) {
+	ret = read_below(o, index * PAGE_BYTES, bytes, PAGE_BYTES, err);
+	if (ret) {
 		free(bytes);
-		return rc;
+		return ret;
 	}
 	memmove(o->pages + i + 1, o->pages + i,
 		(o->count - i) * sizeof(*o->pages));
@@ -135,12 +135,12 @@ static int write_overlay(void *opaque, uint64_t offset, const void *buf,
 	while (bytes) {
 		uint64_t index = offset / PAGE_BYTES, i = find(o, index);
 		uint64_t n = in_page(offset, bytes);
-		int rc = 0;
+		int ret = 0;
 
 		if (i == o->count || o->pages[i].index != index)
-			rc = make_page(o, i, index, err);
-		if (rc)
-			return rc;
+			ret = make_page(o, i, index, err);
+		if (ret)
+			return ret;
 		memcpy(o->pages[i].bytes + offset % PAGE_BYTES, from, n);
 		from += n;
 		offset += n;

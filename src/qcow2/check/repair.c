@@ -60,24 +60,24 @@ int repair_no_memory(struct repair *x)
 
 int repair_extend(struct repair *x, uint64_t size_bytes)
 {
-	int rc;
+	int ret;
 
 	if (size_bytes <= x->r->size_bytes)
 		return 0;
-	rc = x->w->extend(x->w->opaque, size_bytes, x->err);
-	if (!rc)
+	ret = x->w->extend(x->w->opaque, size_bytes, x->err);
+	if (!ret)
 		x->r->size_bytes = size_bytes;
-	return rc;
+	return ret;
 }
 
 int repair_write(struct repair *x, uint64_t offset, const void *buf,
 		 uint64_t bytes)
 {
 	/* A table at the end may be cut short; written, it is whole. */
-	int rc = repair_extend(x, offset + bytes);
+	int ret = repair_extend(x, offset + bytes);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	return x->w->pwrite(x->w->opaque, offset, buf, bytes, x->err);
 }
 
@@ -90,20 +90,20 @@ int repair_field(struct repair *x, uint32_t at, uint64_t value,
 		 unsigned int bytes)
 {
 	uint8_t b[8];
-	int rc;
+	int ret;
 
 	tide__put_be(b, value, bytes);
-	rc = repair_write(x, at, b, bytes);
-	return rc ? rc : repair_sync(x);
+	ret = repair_write(x, at, b, bytes);
+	return ret ? ret : repair_sync(x);
 }
 
 int repair_look(struct repair *x)
 {
 	struct qcow2_header h;
-	int rc = qcow2_header_read(x->r, 1, &h, x->err);
+	int ret = qcow2_header_read(x->r, 1, &h, x->err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	qcow2_header_fini(&x->h);
 	x->h = h;
 	x->cluster = qcow2_cluster_bytes(&h);
@@ -130,48 +130,48 @@ static int repair_end(struct repair *x)
 {
 	uint64_t end = (x->r->size_bytes + x->cluster - 1) & -x->cluster;
 	uint64_t cut = end - x->r->size_bytes;
-	int rc;
+	int ret;
 
 	if (!x->found.cut_clusters)
 		return 0;
-	rc = repair_extend(x, end);
-	if (!rc)
-		rc = repair_sync(x);
-	if (!rc)
+	ret = repair_extend(x, end);
+	if (!ret)
+		ret = repair_sync(x);
+	if (!ret)
 		repair_say(x, "end of file: the last cluster lacked %llu bytes,"
 			   " which are zeroes now", (unsigned long long)cut);
-	return rc ? rc : repair_look(x);
+	return ret ? ret : repair_look(x);
 }
 
 static int repair_bits(struct repair *x)
 {
 	uint64_t bits = x->h.incompatible &
 			(QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT);
-	int rc;
+	int ret;
 
 	if (!bits || x->doubtful || qcow2_check_corruptions(&x->found))
 		return 0;
-	rc = repair_field(x, 72, x->h.incompatible & ~bits, 8);
-	if (!rc && bits & QCOW2_INCOMPAT_DIRTY)
+	ret = repair_field(x, 72, x->h.incompatible & ~bits, 8);
+	if (!ret && bits & QCOW2_INCOMPAT_DIRTY)
 		repair_say(x, "header: dirty bit cleared");
-	if (!rc && bits & QCOW2_INCOMPAT_CORRUPT)
+	if (!ret && bits & QCOW2_INCOMPAT_CORRUPT)
 		repair_say(x, "header: corrupt bit cleared");
-	return rc;
+	return ret;
 }
 
 /* "The data file is raw", of an image that has none: it says nothing. */
 static int repair_raw_bit(struct repair *x)
 {
 	uint64_t raw = QCOW2_AUTOCLEAR_RAW_EXTERNAL;
-	int rc;
+	int ret;
 
 	if (!(x->h.autoclear & raw) ||
 	    x->h.incompatible & QCOW2_INCOMPAT_DATA_FILE)
 		return 0;
-	rc = repair_field(x, 88, x->h.autoclear & ~raw, 8);
-	if (!rc)
+	ret = repair_field(x, 88, x->h.autoclear & ~raw, 8);
+	if (!ret)
 		repair_say(x, "header: bit of a raw data file cleared");
-	return rc ? rc : repair_look(x);
+	return ret ? ret : repair_look(x);
 }
 
 bool repair_counts_wrong(const struct repair *x)
@@ -190,41 +190,41 @@ static bool accepted(const struct repair *x)
 
 static int settle_references(struct repair *x)
 {
-	int rc = 0;
+	int ret = 0;
 
 	if (x->found.mendable || (x->found.lost_refs && accepted(x)))
-		rc = repair_mend(x, false);
-	if (rc || !x->found.lost_refs || !accepted(x))
-		return rc;
+		ret = repair_mend(x, false);
+	if (ret || !x->found.lost_refs || !accepted(x))
+		return ret;
 	/* What is no table must not be mended as one. */
-	if ((rc = repair_claim_tables(x)) || (rc = repair_mend(x, true)) ||
-	    (rc = repair_claim_clusters(x)))
-		return rc;
+	if ((ret = repair_claim_tables(x)) || (ret = repair_mend(x, true)) ||
+	    (ret = repair_claim_clusters(x)))
+		return ret;
 	x->found.lost_refs = 0;
 	return 0;
 }
 
 int repair_run(struct repair *x)
 {
-	int rc = repair_look(x);
+	int ret = repair_look(x);
 
-	if (rc || (rc = repair_doubts(x)) || (rc = repair_raw_bit(x)) ||
-	    (rc = repair_snapshots(x)) ||
-	    (rc = repair_bitmaps(x)) || (rc = repair_end(x)) ||
-	    (rc = repair_l1(x)) ||
-	    (rc = settle_references(x)) || (rc = repair_snapshot_table(x)))
-		return rc;
+	if (ret || (ret = repair_doubts(x)) || (ret = repair_raw_bit(x)) ||
+	    (ret = repair_snapshots(x)) ||
+	    (ret = repair_bitmaps(x)) || (ret = repair_end(x)) ||
+	    (ret = repair_l1(x)) ||
+	    (ret = settle_references(x)) || (ret = repair_snapshot_table(x)))
+		return ret;
 	if (accepted(x))
 		x->found.lost_refs = 0;
 	if (repair_counts_wrong(x)) {
-		rc = repair_counts(x);
-		if (rc || (rc = repair_look(x)))
-			return rc;
+		ret = repair_counts(x);
+		if (ret || (ret = repair_look(x)))
+			return ret;
 	}
 	if (x->found.found[QCOW2_PROBLEM_COPIED]) {
-		rc = repair_copied(x);
-		if (rc || (rc = repair_look(x)))
-			return rc;
+		ret = repair_copied(x);
+		if (ret || (ret = repair_look(x)))
+			return ret;
 	}
 	return repair_bits(x);
 }
@@ -235,13 +235,13 @@ int qcow2_repair(struct qcow2_reader *r, const struct qcow2_writer *w,
 {
 	struct repair x = { .r = r, .w = w, .options = options, .done = done,
 			    .opaque = opaque, .err = err };
-	int rc = 0;
+	int ret = 0;
 
 	if (options->accept_loss && options->loss)
-		rc = repair_plan(&x);
-	if (!rc)
-		rc = repair_run(&x);
+		ret = repair_plan(&x);
+	if (!ret)
+		ret = repair_run(&x);
 	qcow2_header_fini(&x.h);
 	qcow2_census_fini(&x.census);
-	return rc;
+	return ret;
 }

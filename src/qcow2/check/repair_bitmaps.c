@@ -40,8 +40,8 @@ static int each_data(void *opaque, uint64_t index, uint64_t value, uint64_t at)
 	return 0;
 }
 
-/* Why the bitmap must go; NULL: it may stay, *rc says if it was looked at. */
-static const char *doubt(struct plan *p, const struct qcow2_bitmap *b, int *rc)
+/* Why the bitmap must go; NULL: it may stay, *ret says if it was looked at. */
+static const char *doubt(struct plan *p, const struct qcow2_bitmap *b, int *ret)
 {
 	if (!b->table_usable)
 		return b->broken;
@@ -49,8 +49,8 @@ static const char *doubt(struct plan *p, const struct qcow2_bitmap *b, int *rc)
 			  QCOW2_SECTION_BITMAP_TABLE))
 		return "its table lies on something else";
 	p->bad_data = false;
-	*rc = qcow2_read_entries(p->x->r, b->table_offset, b->table_entries,
-				 each_data, p, p->x->err);
+	*ret = qcow2_read_entries(p->x->r, b->table_offset, b->table_entries,
+				  each_data, p, p->x->err);
 	if (p->bad_data)
 		return "its data lie on something else, or nowhere";
 	if (b->broken && !b->name_guessed && strcmp(b->broken,
@@ -94,11 +94,11 @@ static int rename_double(struct plan *p, uint32_t i)
 static int decide(struct plan *p, uint32_t i)
 {
 	struct qcow2_bitmap *b = &p->b.items[i];
-	int rc = 0;
-	const char *why = doubt(p, b, &rc);
+	int ret = 0;
+	const char *why = doubt(p, b, &ret);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	if (why) {
 		repair_say(p->x, "bitmap '%.80s': dropped: %s", b->name, why);
 		p->drop[i] = p->changed = true;
@@ -172,11 +172,11 @@ static int drop_extension(struct repair *x)
 {
 	bool last = false;
 	uint32_t at = extension_at(x, &last);
-	int rc = void_bitmaps(x);
+	int ret = void_bitmaps(x);
 
-	if (!rc && at && last)
-		rc = repair_field(x, at, 0, 8);
-	return rc ? rc : repair_look(x);
+	if (!ret && at && last)
+		ret = repair_field(x, at, 0, 8);
+	return ret ? ret : repair_look(x);
 }
 
 static int switch_over(struct repair *x, uint64_t offset, uint64_t bytes,
@@ -185,16 +185,17 @@ static int switch_over(struct repair *x, uint64_t offset, uint64_t bytes,
 	bool last = false;
 	uint32_t at = extension_at(x, &last);
 	uint8_t ext[24] = { 0 };
-	int rc;
+	int ret;
 
 	tide__put_be(ext, count, 4);
 	tide__put_be(ext + 8, bytes, 8);
 	tide__put_be(ext + 16, offset, 8);
-	if ((rc = void_bitmaps(x)) || (rc = repair_write(x, at + 8, ext, 24)) ||
-	    (rc = repair_sync(x)) ||
-	    (rc = repair_field(x, 88,
-			       x->h.autoclear | QCOW2_AUTOCLEAR_BITMAPS, 8)))
-		return rc;
+	if ((ret = void_bitmaps(x)) ||
+	    (ret = repair_write(x, at + 8, ext, 24)) ||
+	    (ret = repair_sync(x)) ||
+	    (ret = repair_field(x, 88,
+				x->h.autoclear | QCOW2_AUTOCLEAR_BITMAPS, 8)))
+		return ret;
 	return repair_look(x);
 }
 
@@ -204,7 +205,7 @@ static int write_directory(struct plan *p)
 	uint64_t offset = (x->r->size_bytes + x->cluster - 1) & -x->cluster;
 	uint64_t bytes = 0;
 	uint8_t *buf, *to;
-	int rc;
+	int ret;
 
 	for (uint32_t i = 0; i < p->b.count; i++)
 		if (!p->drop[i])
@@ -218,19 +219,19 @@ static int write_directory(struct plan *p)
 		put_entry(&p->b.items[i], to);
 		to += entry_bytes(&p->b.items[i]);
 	}
-	rc = repair_extend(x, offset + bytes);
-	if (!rc)
-		rc = repair_write(x, offset, buf, bytes);
+	ret = repair_extend(x, offset + bytes);
+	if (!ret)
+		ret = repair_write(x, offset, buf, bytes);
 	free(buf);
-	if (!rc)
-		rc = repair_sync(x);
-	return rc ? rc : switch_over(x, offset, bytes, p->kept);
+	if (!ret)
+		ret = repair_sync(x);
+	return ret ? ret : switch_over(x, offset, bytes, p->kept);
 }
 
 static int plan(struct plan *p)
 {
 	struct repair *x = p->x;
-	int rc = 0;
+	int ret = 0;
 
 	p->drop = calloc(p->b.count + 1u, sizeof(*p->drop));
 	if (!p->drop)
@@ -242,8 +243,8 @@ static int plan(struct plan *p)
 			   "something else");
 		return drop_extension(x);
 	}
-	for (uint32_t i = 0; i < p->b.count && !rc; i++)
-		rc = decide(p, i);
+	for (uint32_t i = 0; i < p->b.count && !ret; i++)
+		ret = decide(p, i);
 	if (p->b.trailing) {
 		repair_say(x, "bitmaps: directory cut behind its last entry");
 		p->changed = true;
@@ -253,8 +254,8 @@ static int plan(struct plan *p)
 			   "told apart", p->b.lost);
 		p->changed = true;
 	}
-	if (rc || !p->changed)
-		return rc;
+	if (ret || !p->changed)
+		return ret;
 	if (!p->kept)
 		return drop_extension(x);
 	/* What refers to places past the end must not meet a directory. */
@@ -269,7 +270,7 @@ static int plan(struct plan *p)
 int repair_bitmaps(struct repair *x)
 {
 	struct plan p = { .x = x };
-	int rc;
+	int ret;
 
 	if (x->h.flaws & QCOW2_FLAW_BITMAPS) {
 		repair_say(x, "bitmaps: all dropped: the extension of the "
@@ -278,10 +279,10 @@ int repair_bitmaps(struct repair *x)
 	}
 	if (!x->h.has_bitmaps)
 		return 0;
-	rc = qcow2_bitmaps_read(x->r, &x->h, true, &p.b, x->err);
-	if (!rc)
-		rc = plan(&p);
+	ret = qcow2_bitmaps_read(x->r, &x->h, true, &p.b, x->err);
+	if (!ret)
+		ret = plan(&p);
 	free(p.drop);
 	qcow2_bitmaps_fini(&p.b);
-	return rc;
+	return ret;
 }

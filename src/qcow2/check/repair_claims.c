@@ -74,22 +74,22 @@ static int copy_out(struct claims *c, uint64_t from, uint64_t bytes,
 {
 	struct repair *x = c->x;
 	uint64_t end = (x->r->size_bytes + x->cluster - 1) & -x->cluster;
-	int rc = 0;
+	int ret = 0;
 
 	*to = end;
 	/* Whole first: the last cluster of a file may be cut short. */
-	rc = repair_extend(x, end + ((bytes + x->cluster - 1) & -x->cluster));
-	for (uint64_t i = 0; i < bytes && !rc; i += x->cluster) {
+	ret = repair_extend(x, end + ((bytes + x->cluster - 1) & -x->cluster));
+	for (uint64_t i = 0; i < bytes && !ret; i += x->cluster) {
 		uint64_t n = bytes - i < x->cluster ? bytes - i : x->cluster;
 
 		if (from + i >= end)
 			break;
-		rc = qcow2_read_at(x->r, from + i, c->buf, n, x->err);
-		if (!rc)
-			rc = repair_write(x, end + i, c->buf, n);
+		ret = qcow2_read_at(x->r, from + i, c->buf, n, x->err);
+		if (!ret)
+			ret = repair_write(x, end + i, c->buf, n);
 	}
 	c->bytes_left -= bytes < c->bytes_left ? bytes : c->bytes_left;
-	return rc;
+	return ret;
 }
 
 /* Where the copy for @key is; made if there is none. 0: too many. */
@@ -97,16 +97,16 @@ static int copy_of(struct claims *c, uint64_t key, uint64_t from,
 		   uint64_t bytes, uint64_t *to)
 {
 	struct copy *k = find(c, key);
-	int rc;
+	int ret;
 
 	if (!k)
 		return repair_no_memory(c->x);
 	*to = k->to;
 	if (k->key || bytes > c->bytes_left)
 		return 0;
-	rc = copy_out(c, from, bytes, to);
-	if (rc)
-		return rc;
+	ret = copy_out(c, from, bytes, to);
+	if (ret)
+		return ret;
 	*k = (struct copy){ key, *to };
 	c->count++;
 	c->copied++;
@@ -120,19 +120,19 @@ static int move_l1(struct claims *c, const struct qcow2_snapshot *s)
 	struct repair *x = c->x;
 	uint64_t to;
 	uint8_t b[8];
-	int rc = copy_out(c, s->l1_offset, 8ull * s->l1_entries, &to);
+	int ret = copy_out(c, s->l1_offset, 8ull * s->l1_entries, &to);
 
 	tide__put_be(b, to, 8);
-	if (!rc)
-		rc = repair_sync(x);
-	if (!rc)
-		rc = repair_write(x, s->entry_offset, b, 8);
-	if (!rc)
-		rc = repair_sync(x);
-	if (!rc)
+	if (!ret)
+		ret = repair_sync(x);
+	if (!ret)
+		ret = repair_write(x, s->entry_offset, b, 8);
+	if (!ret)
+		ret = repair_sync(x);
+	if (!ret)
 		repair_say(x, "snapshot '%.60s': its L1 table lay on something "
 			   "else, and was copied", s->name);
-	return rc;
+	return ret;
 }
 
 /* An offset that no table can have: from now on it is known as broken. */
@@ -147,15 +147,15 @@ static int settle_snapshot(struct claims *c, const struct qcow2_snapshot *s)
 {
 	struct repair *x = c->x;
 	bool proven;
-	int rc;
+	int ret;
 
 	if (s->broken || !s->l1_entries ||
 	    repair_alone(x, s->l1_offset, 8ull * s->l1_entries,
 			 QCOW2_SECTION_INACTIVE_L1))
 		return 0;
-	rc = repair_proves_l1(x, s->l1_offset, s->l1_entries, &proven);
-	if (rc)
-		return rc;
+	ret = repair_proves_l1(x, s->l1_offset, s->l1_entries, &proven);
+	if (ret)
+		return ret;
 	c->snapshots++;
 	return proven && 8ull * s->l1_entries <= c->bytes_left ?
 		       move_l1(c, s) :
@@ -166,23 +166,23 @@ static int settle_snapshots(struct claims *c)
 {
 	struct repair *x = c->x;
 	struct qcow2_snapshots s;
-	int rc;
+	int ret;
 
 	if (!x->h.snapshot_count)
 		return 0;
-	rc = qcow2_snapshots_read(x->r, &x->h, true, &s, x->err);
-	if (rc)
-		return rc;
+	ret = qcow2_snapshots_read(x->r, &x->h, true, &s, x->err);
+	if (ret)
+		return ret;
 	/* Who cannot change the table leaves them as they are. */
 	if (s.table_bytes &&
 	    repair_alone(x, x->h.snapshots_offset, s.table_bytes,
 			 QCOW2_SECTION_SNAPSHOT_TABLE))
-		for (uint32_t i = 0; i < s.count && !rc; i++)
-			rc = settle_snapshot(c, &s.items[i]);
+		for (uint32_t i = 0; i < s.count && !ret; i++)
+			ret = settle_snapshot(c, &s.items[i]);
 	qcow2_snapshots_fini(&s);
-	if (!rc && c->snapshots)
-		rc = repair_sync(x);
-	return rc || !c->snapshots ? rc : repair_look(x);
+	if (!ret && c->snapshots)
+		ret = repair_sync(x);
+	return ret || !c->snapshots ? ret : repair_look(x);
 }
 
 /* --- 2: L1 entries --- */
@@ -192,15 +192,15 @@ static int settle_l1(struct repair *x, void *opaque, struct repair_entry *e)
 	struct claims *c = opaque;
 	uint64_t offset = e->entry & QCOW2_OFFSET_MASK;
 	bool proven = false;
-	int rc = 0;
+	int ret = 0;
 
 	if (!offset || !(repair_uses(x, offset) & ~USES_L2))
 		return 0;
 	if (!(repair_uses(x, offset) &
 	      ~(USES_L2 | USES_GUEST | USES_REFCOUNTS)))
-		rc = repair_proves_l2(x, offset, &proven);
-	if (rc || proven)
-		return rc;
+		ret = repair_proves_l2(x, offset, &proven);
+	if (ret || proven)
+		return ret;
 	repair_lose(x, e, "it names no L2 table but what lies there");
 	c->given_up++;
 	e->entry = 0;
@@ -233,7 +233,7 @@ static int settle_l2(struct repair *x, void *opaque, struct repair_entry *e)
 	uint32_t shift = 62 - (x->h.cluster_bits - 8);
 	uint64_t offset = e->entry & QCOW2_OFFSET_MASK, bytes = x->cluster;
 	uint64_t to = 0, key, low;
-	int rc;
+	int ret;
 
 	if (packed)
 		qcow2_entry_packed(&x->h, e->entry, &offset, &bytes);
@@ -242,9 +242,9 @@ static int settle_l2(struct repair *x, void *opaque, struct repair_entry *e)
 	/* The place within a sector stays, for the length counts from there. */
 	low = packed ? offset & 511 : 0;
 	key = packed ? e->entry : offset;
-	rc = copy_of(c, key, offset - low, bytes + low, &to);
-	if (rc)
-		return rc;
+	ret = copy_of(c, key, offset - low, bytes + low, &to);
+	if (ret)
+		return ret;
 	if (!to || (packed && to + low >= 1ull << shift))
 		give_up(c, e);
 	else if (packed)
@@ -264,25 +264,25 @@ static void say_given_up(const struct claims *c)
 static int settle_tables(struct claims *c)
 {
 	struct repair *x = c->x;
-	int rc = settle_snapshots(c);
+	int ret = settle_snapshots(c);
 
-	if (!rc)
-		rc = repair_each_l1(x, true, settle_l1, c);
-	if (!rc)
+	if (!ret)
+		ret = repair_each_l1(x, true, settle_l1, c);
+	if (!ret)
 		say_given_up(c);
-	return rc || !c->given_up ? rc : repair_look(x);
+	return ret || !c->given_up ? ret : repair_look(x);
 }
 
 static int settle_clusters(struct claims *c)
 {
 	struct repair *x = c->x;
-	int rc;
+	int ret;
 
 	if (x->h.incompatible & QCOW2_INCOMPAT_DATA_FILE)
 		return 0;
-	rc = repair_each_l2(x, USES_GUEST | USES_REFCOUNTS, settle_l2, c);
-	if (rc)
-		return rc;
+	ret = repair_each_l2(x, USES_GUEST | USES_REFCOUNTS, settle_l2, c);
+	if (ret)
+		return ret;
 	say_given_up(c);
 	if (c->copied)
 		repair_say(x, "references: %llu clusters with two claims were "
@@ -296,11 +296,11 @@ static int with_claims(struct repair *x, int (*settle)(struct claims *c))
 	/* What is copied is metadata: more than this is no accident's. */
 	struct claims c = { .x = x, .buf = malloc(x->cluster),
 			    .bytes_left = x->r->size_bytes + (64u << 20) };
-	int rc = c.buf ? settle(&c) : repair_no_memory(x);
+	int ret = c.buf ? settle(&c) : repair_no_memory(x);
 
 	free(c.copies);
 	free(c.buf);
-	return rc;
+	return ret;
 }
 
 int repair_claim_tables(struct repair *x)

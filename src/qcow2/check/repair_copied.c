@@ -88,22 +88,22 @@ int repair_copied(struct repair *x)
 	struct qcow2_visitor v = { &f, NULL, each_l2,
 				   qcow2_ignore_flaw };
 	uint32_t entries = qcow2_l1_readable(&x->h, x->r->size_bytes);
-	int rc = 0;
+	int ret = 0;
 
 	f.table = malloc(x->cluster);
 	if (!f.table)
 		return repair_no_memory(x);
 	if (entries && repair_alone(x, x->h.l1_offset, 8ull * entries,
 				    QCOW2_SECTION_L1))
-		rc = qcow2_read_entries(x->r, x->h.l1_offset, entries, each_l1,
-					&f, x->err);
-	if (!rc)
-		rc = qcow2_visit(x->r, &x->h, &v, x->err);
+		ret = qcow2_read_entries(x->r, x->h.l1_offset, entries, each_l1,
+					 &f, x->err);
+	if (!ret)
+		ret = qcow2_visit(x->r, &x->h, &v, x->err);
 	free(f.table);
-	if (!rc)
-		rc = repair_sync(x);
-	if (!rc && f.changed)
+	if (!ret)
+		ret = repair_sync(x);
+	if (!ret && f.changed)
 		repair_say(x, "COPIED flags: %llu corrected",
 			   (unsigned long long)f.changed);
-	return rc;
+	return ret;
 }

@@ -104,9 +104,10 @@ static int fix_block(struct counts *c, uint64_t index, uint8_t *buf)
 	struct repair *x = c->x;
 	uint32_t bits = qcow2_refblock_bits(&x->h), order = x->h.refcount_order;
 	uint64_t refs, disk, before = c->changed;
-	int rc = qcow2_read_at(x->r, c->blocks[index], buf, x->cluster, x->err);
+	int ret = qcow2_read_at(x->r, c->blocks[index], buf, x->cluster,
+				x->err);
 
-	for (uint64_t i = 0; !rc && i < 1ull << bits; i++) {
+	for (uint64_t i = 0; !ret && i < 1ull << bits; i++) {
 		refs = qcow2_census_refs(&x->census, (index << bits) + i);
 		disk = qcow2_count_get(buf, i, order);
 		if (refs > max_count(x))
@@ -116,33 +117,33 @@ static int fix_block(struct counts *c, uint64_t index, uint8_t *buf)
 		qcow2_count_set(buf, i, order, refs);
 		c->changed++;
 	}
-	if (!rc && c->changed != before)
-		rc = repair_write(x, c->blocks[index], buf, x->cluster);
-	return rc;
+	if (!ret && c->changed != before)
+		ret = repair_write(x, c->blocks[index], buf, x->cluster);
+	return ret;
 }
 
 static int fix_in_place(struct counts *c)
 {
 	uint8_t *buf = malloc(c->x->cluster);
-	int rc = 0;
+	int ret = 0;
 
 	if (!buf)
 		return repair_no_memory(c->x);
-	for (uint64_t i = 0; i < c->entries && !rc; i++)
+	for (uint64_t i = 0; i < c->entries && !ret; i++)
 		if (c->blocks[i] &&
 		    (in_use(c->x, i) ||
 		     !qcow2_is_hole(c->x->r, c->blocks[i], c->x->cluster)))
-			rc = fix_block(c, i, buf);
+			ret = fix_block(c, i, buf);
 	free(buf);
-	if (!rc)
-		rc = repair_sync(c->x);
-	if (!rc && c->changed)
+	if (!ret)
+		ret = repair_sync(c->x);
+	if (!ret && c->changed)
 		repair_say(c->x, "refcounts: %llu corrected%s",
 			   (unsigned long long)c->changed,
 			   keeps_leaks(c->x) ?
 				   "; what seems leaked stays" :
 				   "");
-	return rc;
+	return ret;
 }
 
 static bool all_covered(const struct counts *c)
@@ -178,22 +179,22 @@ static int each_entry(void *opaque, uint64_t index, uint64_t value,
 static int fix_entries(struct counts *c)
 {
 	struct repair *x = c->x;
-	int rc = qcow2_read_references(x->r, x->h.reftable_offset, c->entries,
-				       each_entry, c, x->err);
+	int ret = qcow2_read_references(x->r, x->h.reftable_offset, c->entries,
+					each_entry, c, x->err);
 
-	if (!rc && c->mended)
-		rc = repair_sync(x);
-	if (!rc && c->mended)
+	if (!ret && c->mended)
+		ret = repair_sync(x);
+	if (!ret && c->mended)
 		repair_say(x, "refcount table: %llu entries corrected",
 			   (unsigned long long)c->mended);
-	return rc;
+	return ret;
 }
 
 int repair_counts(struct repair *x)
 {
 	struct counts c = { .x = x, .trusted = true };
 	struct qcow2_visitor v = { &c, each_place, NULL, each_defect };
-	int rc;
+	int ret;
 
 	if (!(x->h.flaws & QCOW2_FLAW_REFTABLE))
 		c.entries = (uint64_t)x->h.reftable_clusters
@@ -201,21 +202,21 @@ int repair_counts(struct repair *x)
 	c.blocks = calloc(c.entries + 1, sizeof(*c.blocks));
 	if (!c.blocks)
 		return repair_no_memory(x);
-	rc = qcow2_visit(x->r, &x->h, &v, x->err);
-	if (rc)
+	ret = qcow2_visit(x->r, &x->h, &v, x->err);
+	if (ret)
 		goto out;
 	if (c.trusted && c.entries && all_covered(&c)) {
-		rc = fix_entries(&c);
-		if (!rc && c.mended)
-			rc = repair_look(x);
-		if (!rc)
-			rc = fix_in_place(&c);
+		ret = fix_entries(&c);
+		if (!ret && c.mended)
+			ret = repair_look(x);
+		if (!ret)
+			ret = fix_in_place(&c);
 	} else if (keeps_leaks(x))
 		repair_say(x, "kept: refcounts are not rebuilt while it is "
 			   "open what is in use");
 	else
-		rc = repair_rebuild(x);
+		ret = repair_rebuild(x);
 out:
 	free(c.blocks);
-	return rc;
+	return ret;
 }

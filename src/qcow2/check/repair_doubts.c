@@ -23,11 +23,11 @@
 int repair_fits(struct repair *x, const struct qcow2_header *h, bool *out)
 {
 	struct qcow2_check found;
-	int rc = qcow2_check(x->r, h, NULL, NULL, &found, NULL, x->err);
+	int ret = qcow2_check(x->r, h, NULL, NULL, &found, NULL, x->err);
 
-	*out = !rc && !qcow2_check_corruptions(&found) &&
+	*out = !ret && !qcow2_check_corruptions(&found) &&
 	       !found.found[QCOW2_PROBLEM_LEAK];
-	return rc;
+	return ret;
 }
 
 static int doubt(struct repair *x, const char *what)
@@ -41,14 +41,14 @@ static int data_file_bit(struct repair *x)
 {
 	struct qcow2_header other = x->h;
 	bool fit;
-	int rc;
+	int ret;
 
 	if (!(x->h.incompatible & QCOW2_INCOMPAT_DATA_FILE) || x->h.data_file)
 		return 0;
 	other.incompatible &= ~(uint64_t)QCOW2_INCOMPAT_DATA_FILE;
-	rc = repair_fits(x, &other, &fit);
-	if (rc)
-		return rc;
+	ret = repair_fits(x, &other, &fit);
+	if (ret)
+		return ret;
 	if (!fit)
 		return doubt(x, "the header says that guest data is in another "
 				"file, and names none");
@@ -57,11 +57,11 @@ static int data_file_bit(struct repair *x)
 		return doubt(x, "the header says that guest data is in another "
 				"file, and names none; all entries and counts "
 				"fit this file: --accept-loss clears the bit");
-	rc = repair_field(x, 72, other.incompatible, 8);
-	if (!rc)
+	ret = repair_field(x, 72, other.incompatible, 8);
+	if (!ret)
 		repair_say(x, "header: the data is in this file, all of it "
 			   "counted: data file bit cleared");
-	return rc ? rc : repair_look(x);
+	return ret ? ret : repair_look(x);
 }
 
 /* How many entries the table has, whatever the header says. */
@@ -69,13 +69,13 @@ static int entries_there(struct repair *x, uint32_t *count)
 {
 	struct qcow2_header other = x->h;
 	struct qcow2_snapshots s;
-	int rc;
+	int ret;
 
 	other.snapshot_count = QCOW2_MAX_SNAPSHOTS + 1; /* not to be believed */
 	other.flaws &= ~(uint32_t)QCOW2_FLAW_SNAPSHOTS;
-	rc = qcow2_snapshots_read(x->r, &other, true, &s, x->err);
-	if (rc)
-		return rc;
+	ret = qcow2_snapshots_read(x->r, &other, true, &s, x->err);
+	if (ret)
+		return ret;
 	*count = s.count;
 	qcow2_snapshots_fini(&s);
 	return 0;
@@ -86,39 +86,39 @@ static int more_snapshots(struct repair *x)
 	struct qcow2_header other = x->h;
 	uint32_t there = 0;
 	bool fit = false;
-	int rc;
+	int ret;
 
 	if (!x->h.snapshots_offset || !repair_counts_wrong(x) ||
 	    x->h.flaws & QCOW2_FLAW_SNAPSHOTS)
 		return 0;
-	rc = entries_there(x, &there);
-	if (rc || there <= x->h.snapshot_count)
-		return rc;
+	ret = entries_there(x, &there);
+	if (ret || there <= x->h.snapshot_count)
+		return ret;
 	other.snapshot_count = there;
-	for (uint32_t i = 0; !rc && !fit && i < MOST_TRIES &&
+	for (uint32_t i = 0; !ret && !fit && i < MOST_TRIES &&
 			     other.snapshot_count > x->h.snapshot_count; i++) {
-		rc = repair_fits(x, &other, &fit);
+		ret = repair_fits(x, &other, &fit);
 		if (!fit)
 			other.snapshot_count--;
 	}
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	if (!fit)
 		return doubt(x, "the snapshot table goes on behind the count "
 				"in the header");
-	rc = repair_field(x, 60, other.snapshot_count, 4);
-	if (!rc)
+	ret = repair_field(x, 60, other.snapshot_count, 4);
+	if (!ret)
 		repair_say(x, "snapshots: %u are there, not %u; with them "
 			   "every count is right", other.snapshot_count,
 			   x->h.snapshot_count);
-	return rc ? rc : repair_look(x);
+	return ret ? ret : repair_look(x);
 }
 
 int repair_doubts(struct repair *x)
 {
-	int rc = data_file_bit(x);
+	int ret = data_file_bit(x);
 
-	if (!rc)
-		rc = repair_l1_fields(x);
-	return rc ? rc : more_snapshots(x);
+	if (!ret)
+		ret = repair_l1_fields(x);
+	return ret ? ret : more_snapshots(x);
 }

@@ -38,7 +38,7 @@ static bool has_foreign_end(const struct repair *x)
 static int try_table(struct repair *x, struct qcow2_header *h, bool *fit)
 {
 	bool proven = false;
-	int rc = 0;
+	int ret = 0;
 
 	*fit = false;
 	h->flaws &= ~(uint32_t)QCOW2_FLAW_L1;
@@ -47,59 +47,59 @@ static int try_table(struct repair *x, struct qcow2_header *h, bool *fit)
 	    h->l1_offset > x->r->size_bytes ||
 	    8ull * h->l1_entries > x->r->size_bytes - h->l1_offset)
 		return 0;
-	rc = repair_proves_l1(x, h->l1_offset, h->l1_entries, &proven);
-	return rc || !proven ? rc : repair_fits(x, h, fit);
+	ret = repair_proves_l1(x, h->l1_offset, h->l1_entries, &proven);
+	return ret || !proven ? ret : repair_fits(x, h, fit);
 }
 
 static int try_lengths(struct repair *x, struct qcow2_header *out, bool *fit)
 {
-	int rc = 0;
+	int ret = 0;
 
 	*fit = false;
-	for (uint32_t bit = 0; bit <= 32 && !rc && !*fit; bit++) {
+	for (uint32_t bit = 0; bit <= 32 && !ret && !*fit; bit++) {
 		*out = x->h;
 		out->l1_entries = bit == 32 ? qcow2_l1_needed(&x->h) :
 					      x->h.l1_entries ^ 1u << bit;
-		rc = try_table(x, out, fit);
+		ret = try_table(x, out, fit);
 	}
-	return rc;
+	return ret;
 }
 
 static int try_offsets(struct repair *x, struct qcow2_header *out, bool *fit)
 {
-	int rc = 0;
+	int ret = 0;
 
 	*fit = false;
-	for (uint32_t bit = x->h.cluster_bits; bit < 56 && !rc && !*fit; bit++) {
+	for (uint32_t bit = x->h.cluster_bits; bit < 56 && !ret && !*fit; bit++) {
 		*out = x->h;
 		out->l1_offset ^= 1ull << bit;
-		rc = try_table(x, out, fit);
+		ret = try_table(x, out, fit);
 	}
-	return rc;
+	return ret;
 }
 
 int repair_l1_fields(struct repair *x)
 {
 	struct qcow2_header h;
 	bool fit;
-	int rc;
+	int ret;
 
 	if (!(x->h.flaws & QCOW2_FLAW_L1) && !has_foreign_end(x))
 		return 0;
-	rc = try_lengths(x, &h, &fit);
-	if (!rc && !fit && x->h.flaws & QCOW2_FLAW_L1)
-		rc = try_offsets(x, &h, &fit);
-	if (rc || !fit)
-		return rc;
-	rc = h.l1_offset == x->h.l1_offset ?
+	ret = try_lengths(x, &h, &fit);
+	if (!ret && !fit && x->h.flaws & QCOW2_FLAW_L1)
+		ret = try_offsets(x, &h, &fit);
+	if (ret || !fit)
+		return ret;
+	ret = h.l1_offset == x->h.l1_offset ?
 		     repair_field(x, 36, h.l1_entries, 4) :
 		     repair_field(x, 40, h.l1_offset, 8);
-	if (!rc)
+	if (!ret)
 		repair_say(x, "L1 table: %u entries at offset %llu, not %u at "
 			   "%llu; with them every count is right", h.l1_entries,
 			   (unsigned long long)h.l1_offset, x->h.l1_entries,
 			   (unsigned long long)x->h.l1_offset);
-	return rc ? rc : repair_look(x);
+	return ret ? ret : repair_look(x);
 }
 
 /* What the missing entries mapped. */
@@ -122,46 +122,46 @@ static int put_zeroes(struct repair *x)
 			 -x->cluster;
 	uint64_t end = (x->r->size_bytes + x->cluster - 1) & -x->cluster;
 	uint64_t at = x->h.l1_offset < x->r->size_bytes ? x->h.l1_offset : end;
-	int rc = repair_extend(x, at + bytes);
+	int ret = repair_extend(x, at + bytes);
 
-	if (!rc)
-		rc = repair_sync(x);
-	if (!rc && at != x->h.l1_offset)
-		rc = repair_field(x, 40, at, 8);
-	return rc;
+	if (!ret)
+		ret = repair_sync(x);
+	if (!ret && at != x->h.l1_offset)
+		ret = repair_field(x, 40, at, 8);
+	return ret;
 }
 
 /* Nothing of the disk goes with it. */
 static int cut_end(struct repair *x)
 {
 	uint32_t had = x->h.l1_entries, needed = qcow2_l1_needed(&x->h);
-	int rc = repair_field(x, 36, needed, 4);
+	int ret = repair_field(x, 36, needed, 4);
 
-	if (!rc)
+	if (!ret)
 		repair_say(x, "L1 table: has %u entries, of which the disk "
 			   "needs %u; the others were not its own", had, needed);
-	return rc ? rc : repair_look(x);
+	return ret ? ret : repair_look(x);
 }
 
 static int fill_end(struct repair *x)
 {
 	uint32_t there = qcow2_l1_readable(&x->h, x->r->size_bytes);
 	uint32_t all = x->h.l1_entries;
-	int rc;
+	int ret;
 
 	lose(x, there);
-	rc = put_zeroes(x);
-	if (!rc)
+	ret = put_zeroes(x);
+	if (!ret)
 		repair_say(x, "L1 table: %u of %u entries were past the end of "
 			   "the file, and are zeroes now", all - there, all);
-	return rc ? rc : repair_look(x);
+	return ret ? ret : repair_look(x);
 }
 
 int repair_l1(struct repair *x)
 {
 	uint32_t there = qcow2_l1_readable(&x->h, x->r->size_bytes);
 	bool foreign = has_foreign_end(x);
-	int rc = 0;
+	int ret = 0;
 
 	if (!(x->h.flaws & QCOW2_FLAW_L1) && !foreign)
 		return 0;
@@ -174,6 +174,6 @@ int repair_l1(struct repair *x)
 		return 0;
 	}
 	if (foreign)
-		rc = cut_end(x);
-	return rc || !(x->h.flaws & QCOW2_FLAW_L1) ? rc : fill_end(x);
+		ret = cut_end(x);
+	return ret || !(x->h.flaws & QCOW2_FLAW_L1) ? ret : fill_end(x);
 }

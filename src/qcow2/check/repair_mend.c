@@ -53,18 +53,18 @@ static int each_l2(struct repair *x, void *opaque, struct repair_entry *e)
 int repair_mend(struct repair *x, bool settled)
 {
 	struct mending n = { 0 };
-	int rc = repair_each_l1(x, settled, each_l1, &n);
+	int ret = repair_each_l1(x, settled, each_l1, &n);
 
-	if (!rc)
-		rc = repair_each_l2(x, settled ? USES_GUEST | USES_REFCOUNTS : 0,
-				    each_l2, &n);
-	if (!rc && n.mended)
+	if (!ret)
+		ret = repair_each_l2(x, settled ? USES_GUEST | USES_REFCOUNTS : 0,
+				     each_l2, &n);
+	if (!ret && n.mended)
 		repair_say(x, "references: %llu corrected",
 			   (unsigned long long)n.mended);
-	if (!rc && n.given_up)
+	if (!ret && n.given_up)
 		repair_say(x, "references: %llu that led nowhere were given up",
 			   (unsigned long long)n.given_up);
-	if (!rc && (n.mended || n.given_up))
-		rc = repair_look(x);
-	return rc;
+	if (!ret && (n.mended || n.given_up))
+		ret = repair_look(x);
+	return ret;
 }

@@ -65,22 +65,22 @@ int repair_plan(struct repair *x)
 	struct repair dry = { .w = &o.w, .options = x->options,
 			      .loss = keep, .loss_opaque = &plan,
 			      .err = x->err };
-	int rc;
+	int ret;
 
 	qcow2_overlay_init(&o, x->r);
 	dry.r = &o.r;
-	rc = repair_run(&dry);
+	ret = repair_run(&dry);
 	qcow2_header_fini(&dry.h);
 	qcow2_census_fini(&dry.census);
 	qcow2_overlay_fini(&o);
-	if (!rc && plan.no_memory)
-		rc = repair_no_memory(x);
+	if (!ret && plan.no_memory)
+		ret = repair_no_memory(x);
 	for (uint64_t i = 0; i < plan.count; i++) {
-		if (!rc)
+		if (!ret)
 			x->options->loss(x->options->loss_opaque,
 					 &plan.items[i]);
 		free((char *)plan.items[i].snapshot);
 	}
 	free(plan.items);
-	return rc;
+	return ret;
 }

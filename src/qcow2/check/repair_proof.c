@@ -26,7 +26,7 @@ static int disk_count(struct repair *x, uint64_t cluster, uint64_t *out)
 	uint64_t table = (uint64_t)x->h.reftable_clusters * x->cluster;
 	uint64_t block, at = i << order >> 3;
 	uint8_t b[8];
-	int rc;
+	int ret;
 
 	*out = 1;
 	if (x->h.flaws & QCOW2_FLAW_REFTABLE)
@@ -34,29 +34,29 @@ static int disk_count(struct repair *x, uint64_t cluster, uint64_t *out)
 	*out = 0;
 	if (index * 8 >= table)
 		return 0;
-	rc = qcow2_read_at(x->r, x->h.reftable_offset + index * 8, b, 8,
-			   x->err);
+	ret = qcow2_read_at(x->r, x->h.reftable_offset + index * 8, b, 8,
+			    x->err);
 	block = tide__get_be(b, 8) & ~0x1ffull;
-	if (rc || !block)
-		return rc;
+	if (ret || !block)
+		return ret;
 	*out = 1;
 	if (block & (x->cluster - 1) || block >= x->r->size_bytes)
 		return 0;
-	rc = qcow2_read_at(x->r, block + (at & ~7ull), b, 8, x->err);
-	if (!rc)
+	ret = qcow2_read_at(x->r, block + (at & ~7ull), b, 8, x->err);
+	if (!ret)
 		*out = qcow2_count_get(b, order < 3 ?
 					       i & ((64u >> order) - 1) :
 					       (at & 7) >> (order - 3), order);
-	return rc;
+	return ret;
 }
 
 static int counted(struct repair *x, uint64_t offset, bool *out)
 {
 	uint64_t count;
-	int rc = disk_count(x, offset / x->cluster, &count);
+	int ret = disk_count(x, offset / x->cluster, &count);
 
-	*out = !rc && count;
-	return rc;
+	*out = !ret && count;
+	return ret;
 }
 
 /* Is what an L2 entry says possible, and counted? */
@@ -81,22 +81,22 @@ int repair_proves_l2(struct repair *x, uint64_t offset, bool *out)
 	uint64_t good = 0, seen = 0;
 	uint8_t *table = malloc(x->cluster);
 	bool fine;
-	int rc;
+	int ret;
 
 	if (!table)
 		return repair_no_memory(x);
-	rc = qcow2_read_at(x->r, offset, table, x->cluster, x->err);
-	for (uint64_t i = 0; i < entries && seen < MOST_ENTRIES && !rc; i++) {
+	ret = qcow2_read_at(x->r, offset, table, x->cluster, x->err);
+	for (uint64_t i = 0; i < entries && seen < MOST_ENTRIES && !ret; i++) {
 		entry = qcow2_entry(&x->h, table, i, &sub);
 		if (!entry && !sub)
 			continue;
 		seen++;
-		rc = good_entry(x, entry, sub, &fine);
+		ret = good_entry(x, entry, sub, &fine);
 		good += fine;
 	}
 	free(table);
 	*out = good && good >= (seen - good) * GOOD_PER_BAD;
-	return rc;
+	return ret;
 }
 
 struct l1_proof {
@@ -110,7 +110,7 @@ static int each_l1(void *opaque, uint64_t index, uint64_t value, uint64_t at)
 	struct repair *x = p->x;
 	struct qcow2_mend m;
 	bool proven = false;
-	int rc = 0;
+	int ret = 0;
 
 	(void)index;
 	(void)at;
@@ -119,20 +119,20 @@ static int each_l1(void *opaque, uint64_t index, uint64_t value, uint64_t at)
 	p->seen++;
 	qcow2_mend_l1(&x->h, x->r->size_bytes, value, &m);
 	if (!m.why)
-		rc = counted(x, value & QCOW2_OFFSET_MASK, &proven);
-	if (!rc && proven)
-		rc = repair_proves_l2(x, value & QCOW2_OFFSET_MASK, &proven);
+		ret = counted(x, value & QCOW2_OFFSET_MASK, &proven);
+	if (!ret && proven)
+		ret = repair_proves_l2(x, value & QCOW2_OFFSET_MASK, &proven);
 	p->good += proven;
-	return rc;
+	return ret;
 }
 
 int repair_proves_l1(struct repair *x, uint64_t offset, uint64_t entries,
 		     bool *out)
 {
 	struct l1_proof p = { x, 0, 0 };
-	int rc = qcow2_read_references(x->r, offset, entries, each_l1, &p,
-				       x->err);
+	int ret = qcow2_read_references(x->r, offset, entries, each_l1, &p,
+					x->err);
 
 	*out = p.good && p.good >= (p.seen - p.good) * GOOD_PER_BAD;
-	return rc;
+	return ret;
 }

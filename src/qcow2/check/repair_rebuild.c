@@ -34,14 +34,14 @@ static int forget(void *opaque, const struct qcow2_place *p)
 	struct repair *x = opaque;
 	uint64_t i = p->offset_bytes / x->cluster;
 	uint64_t end = i + (p->length_bytes + x->cluster - 1) / x->cluster;
-	int rc = 0;
+	int ret = 0;
 
 	if (p->section != QCOW2_SECTION_REFCOUNT_BLOCK &&
 	    p->section != QCOW2_SECTION_REFCOUNT_TABLE)
 		return 0;
-	for (; i < end && i < x->census.clusters && !rc; i++)
-		rc = qcow2_census_take(&x->census, i);
-	return rc ? repair_no_memory(x) : 0;
+	for (; i < end && i < x->census.clusters && !ret; i++)
+		ret = qcow2_census_take(&x->census, i);
+	return ret ? repair_no_memory(x) : 0;
 }
 
 static int ignore(void *opaque, const struct qcow2_defect *d)
@@ -136,16 +136,16 @@ static int measure(struct rebuild *b)
 static int plan_behind(struct rebuild *b)
 {
 	uint64_t first = b->x->census.clusters, want = 2;
-	int rc = 0;
+	int ret = 0;
 
-	while (!rc && b->owns < want) {
-		while (!rc && b->owns < want)
-			rc = add_own(b, first + b->owns);
-		if (!rc)
-			rc = measure(b);
+	while (!ret && b->owns < want) {
+		while (!ret && b->owns < want)
+			ret = add_own(b, first + b->owns);
+		if (!ret)
+			ret = measure(b);
 		want = b->table_clusters + b->blocks;
 	}
-	return rc ? rc : repair_extend(b->x, (first + b->owns) *
+	return ret ? ret : repair_extend(b->x, (first + b->owns) *
 						     b->x->cluster);
 }
 
@@ -190,51 +190,51 @@ static int choose_inside(struct rebuild *b)
 {
 	uint64_t clusters = b->x->census.clusters, want = b->blocks;
 	uint64_t first = free_row(b, b->table_clusters);
-	int rc = 0;
+	int ret = 0;
 
 	b->owns = 0;
 	if (first == clusters)
 		return no_room(b);
-	for (uint64_t i = 0; !rc && i < b->table_clusters; i++)
-		rc = add_own(b, first + i);
-	for (uint64_t i = 0; !rc && want && i < clusters; i++) {
+	for (uint64_t i = 0; !ret && i < b->table_clusters; i++)
+		ret = add_own(b, first + i);
+	for (uint64_t i = 0; !ret && want && i < clusters; i++) {
 		if (!is_free(b, i) ||
 		    (i >= first && i < first + b->table_clusters))
 			continue;
-		rc = add_own(b, i);
+		ret = add_own(b, i);
 		want--;
 	}
-	if (!rc && want)
-		rc = no_room(b);
-	return rc;
+	if (!ret && want)
+		ret = no_room(b);
+	return ret;
 }
 
 /* Free clusters of the file, until those that count them are among them. */
 static int try_inside(struct rebuild *b)
 {
-	int rc;
+	int ret;
 
 	b->owns = 0;
-	rc = measure(b);
-	while (!rc) {
+	ret = measure(b);
+	while (!ret) {
 		uint64_t blocks = b->blocks;
 
-		rc = choose_inside(b);
-		if (!rc)
-			rc = measure(b);
+		ret = choose_inside(b);
+		if (!ret)
+			ret = measure(b);
 		if (b->blocks <= blocks)
 			break;
 	}
-	return rc;
+	return ret;
 }
 
 /* Where the file system is full, only what has its space already will do. */
 static int plan_inside(struct rebuild *b)
 {
-	int rc = try_inside(b);
+	int ret = try_inside(b);
 
-	if (rc != -ENOSPC)
-		return rc;
+	if (ret != -ENOSPC)
+		return ret;
 	b->holes = true;
 	return try_inside(b);
 }
@@ -244,9 +244,9 @@ static int write_blocks(struct rebuild *b, uint8_t *buf)
 	struct repair *x = b->x;
 	uint32_t bits = qcow2_refblock_bits(&x->h), order = x->h.refcount_order;
 	uint64_t next = b->table_clusters, refs;
-	int rc = 0;
+	int ret = 0;
 
-	for (uint64_t i = 0; i < b->entries && !rc; i++) {
+	for (uint64_t i = 0; i < b->entries && !ret; i++) {
 		if (!needed(b, i))
 			continue;
 		memset(buf, 0, x->cluster);
@@ -262,56 +262,56 @@ static int write_blocks(struct rebuild *b, uint8_t *buf)
 			qcow2_count_set(buf, k, order, refs);
 		}
 		b->table[i] = b->own[next++] * x->cluster;
-		rc = repair_write(x, b->table[i], buf, x->cluster);
+		ret = repair_write(x, b->table[i], buf, x->cluster);
 	}
-	return rc;
+	return ret;
 }
 
 static int write_table(struct rebuild *b, uint8_t *buf)
 {
 	struct repair *x = b->x;
 	uint64_t per = x->cluster / 8;
-	int rc = 0;
+	int ret = 0;
 
-	for (uint64_t t = 0; t < b->table_clusters && !rc; t++) {
+	for (uint64_t t = 0; t < b->table_clusters && !ret; t++) {
 		memset(buf, 0, x->cluster);
 		for (uint64_t k = 0; k < per && t * per + k < b->entries; k++)
 			tide__put_be(buf + k * 8, b->table[t * per + k], 8);
-		rc = repair_write(x, (b->own[0] + t) * x->cluster, buf,
-				  x->cluster);
+		ret = repair_write(x, (b->own[0] + t) * x->cluster, buf,
+				   x->cluster);
 	}
-	return rc;
+	return ret;
 }
 
 static int switch_over(struct rebuild *b)
 {
 	uint8_t f[12];
-	int rc = repair_sync(b->x);
+	int ret = repair_sync(b->x);
 
 	tide__put_be(f, b->own[0] * b->x->cluster, 8);
 	tide__put_be(f + 8, b->table_clusters, 4);
-	if (!rc)
-		rc = repair_write(b->x, 48, f, 12);
-	return rc ? rc : repair_sync(b->x);
+	if (!ret)
+		ret = repair_write(b->x, 48, f, 12);
+	return ret ? ret : repair_sync(b->x);
 }
 
 static int write_all(struct rebuild *b)
 {
 	uint8_t *buf = malloc(b->x->cluster);
-	int rc = 0;
+	int ret = 0;
 
 	free(b->table);
 	b->table = calloc(b->entries, sizeof(*b->table));
 	if (!buf || !b->table)
-		rc = repair_no_memory(b->x);
-	if (!rc)
-		rc = write_blocks(b, buf);
-	if (!rc)
-		rc = write_table(b, buf);
-	if (!rc)
-		rc = switch_over(b);
+		ret = repair_no_memory(b->x);
+	if (!ret)
+		ret = write_blocks(b, buf);
+	if (!ret)
+		ret = write_table(b, buf);
+	if (!ret)
+		ret = switch_over(b);
 	free(buf);
-	return rc;
+	return ret;
 }
 
 int repair_rebuild(struct repair *x)
@@ -319,21 +319,21 @@ int repair_rebuild(struct repair *x)
 	struct rebuild b = { .x = x };
 	struct qcow2_visitor v = { x, forget, NULL, ignore };
 	bool inside = false;
-	int rc = qcow2_visit(x->r, &x->h, &v, x->err);
+	int ret = qcow2_visit(x->r, &x->h, &v, x->err);
 
-	if (!rc) {
+	if (!ret) {
 		/* What fails before the switch has changed nothing. */
 		inside = plan_behind(&b) || write_all(&b);
-		rc = inside ? plan_inside(&b) : 0;
+		ret = inside ? plan_inside(&b) : 0;
 	}
-	if (!rc && inside)
-		rc = write_all(&b);
-	if (!rc)
+	if (!ret && inside)
+		ret = write_all(&b);
+	if (!ret)
 		repair_say(x, "refcounts: rebuilt, %llu blocks at offset %llu%s",
 			   (unsigned long long)b.blocks,
 			   (unsigned long long)(b.own[0] * x->cluster),
 			   inside ? " and in other free clusters" : "");
 	free(b.own);
 	free(b.table);
-	return rc;
+	return ret;
 }

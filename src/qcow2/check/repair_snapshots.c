@@ -35,20 +35,20 @@ static bool table_alone(const struct repair *x, const struct qcow2_snapshots *s)
 static int fix_lengths(struct repair *x, const struct qcow2_snapshot *s)
 {
 	uint8_t names[4], extra[4];
-	int rc;
+	int ret;
 
 	tide__put_be(names, s->id_bytes, 2);
 	tide__put_be(names + 2, s->name_bytes, 2);
 	tide__put_be(extra, s->extra_bytes, 4);
-	rc = repair_write(x, s->entry_offset + 12, names, 4);
-	if (!rc)
-		rc = repair_write(x, s->entry_offset + 36, extra, 4);
-	if (!rc)
-		rc = repair_sync(x);
-	if (!rc)
+	ret = repair_write(x, s->entry_offset + 12, names, 4);
+	if (!ret)
+		ret = repair_write(x, s->entry_offset + 36, extra, 4);
+	if (!ret)
+		ret = repair_sync(x);
+	if (!ret)
 		repair_say(x, "snapshot '%.60s': lengths of its table entry "
 			   "repaired", s->name);
-	return rc;
+	return ret;
 }
 
 /* Is the image better, and in nothing worse, with @bytes at @at? */
@@ -57,20 +57,21 @@ static int better(struct repair *x, uint64_t at, const uint8_t *buf,
 {
 	struct qcow2_overlay o;
 	struct qcow2_check found;
-	int rc;
+	int ret;
 
 	qcow2_overlay_init(&o, x->r);
-	rc = o.w.pwrite(&o, at, buf, bytes, x->err);
-	if (!rc)
-		rc = qcow2_check(&o.r, &x->h, NULL, NULL, &found, NULL, x->err);
-	if (!rc)
+	ret = o.w.pwrite(&o, at, buf, bytes, x->err);
+	if (!ret)
+		ret = qcow2_check(&o.r, &x->h, NULL, NULL, &found, NULL,
+				  x->err);
+	if (!ret)
 		*out = found.lost_refs < x->found.lost_refs &&
 		       found.found[QCOW2_PROBLEM_LEAK] <=
 			       x->found.found[QCOW2_PROBLEM_LEAK] &&
 		       qcow2_check_corruptions(&found) <
 			       qcow2_check_corruptions(&x->found);
 	qcow2_overlay_fini(&o);
-	return rc;
+	return ret;
 }
 
 /* An L1 table without entries, of a disk that has bytes. */
@@ -80,43 +81,43 @@ static int fix_l1_entries(struct repair *x, const struct qcow2_snapshot *s)
 	uint64_t need = ((s->disk_size_bytes - 1) >> shift) + 1;
 	bool good = false;
 	uint8_t b[4];
-	int rc;
+	int ret;
 
 	if (need > QCOW2_MAX_L1_BYTES / 8)
 		return 0;
 	tide__put_be(b, need, 4);
-	rc = better(x, s->entry_offset + 8, b, 4, &good);
-	if (rc || !good)
-		return rc;
-	rc = repair_write(x, s->entry_offset + 8, b, 4);
-	if (!rc)
-		rc = repair_sync(x);
-	if (!rc)
+	ret = better(x, s->entry_offset + 8, b, 4, &good);
+	if (ret || !good)
+		return ret;
+	ret = repair_write(x, s->entry_offset + 8, b, 4);
+	if (!ret)
+		ret = repair_sync(x);
+	if (!ret)
 		repair_say(x, "snapshot '%.60s': its L1 table has %llu entries,"
 			   " not 0; with them all that it refers to is counted",
 			   s->name, (unsigned long long)need);
-	return rc ? rc : repair_look(x);
+	return ret ? ret : repair_look(x);
 }
 
 static int fix_entries(struct repair *x, const struct qcow2_snapshots *s)
 {
 	bool looked = true;
-	int rc = 0;
+	int ret = 0;
 
 	if (!table_alone(x, s))
 		return 0;
-	for (uint32_t i = 0; i < s->count && !rc; i++)
+	for (uint32_t i = 0; i < s->count && !ret; i++)
 		if (s->items[i].lengths_guessed) {
-			rc = fix_lengths(x, &s->items[i]);
+			ret = fix_lengths(x, &s->items[i]);
 			looked = false;
 		}
-	if (!rc && !looked)
-		rc = repair_look(x);
-	for (uint32_t i = 0; i < s->count && !rc; i++)
+	if (!ret && !looked)
+		ret = repair_look(x);
+	for (uint32_t i = 0; i < s->count && !ret; i++)
 		if (!s->items[i].l1_entries && s->items[i].broken &&
 		    s->items[i].disk_size_bytes)
-			rc = fix_l1_entries(x, &s->items[i]);
-	return rc;
+			ret = fix_l1_entries(x, &s->items[i]);
+	return ret;
 }
 
 static void lose(struct repair *x, const char *name, uint64_t bytes,
@@ -132,13 +133,13 @@ static int fix_count(struct repair *x, uint32_t keep)
 {
 	uint32_t count = x->h.snapshot_count;
 	bool miscounted = count > QCOW2_MAX_SNAPSHOTS;
-	int rc;
+	int ret;
 
 	if (!count) {
-		rc = repair_field(x, 64, 0, 8);
-		if (!rc)
+		ret = repair_field(x, 64, 0, 8);
+		if (!ret)
 			repair_say(x, "snapshots: none, and no table now");
-		return rc ? rc : repair_look(x);
+		return ret ? ret : repair_look(x);
 	}
 	/* A count that no image may have tells nothing: no loss to correct. */
 	if (!(miscounted && keep) && !x->options->accept_loss) {
@@ -150,28 +151,28 @@ static int fix_count(struct repair *x, uint32_t keep)
 	if (!miscounted || !keep)
 		lose(x, NULL, 0, "entries of the snapshot table cannot be "
 				 "told apart");
-	rc = repair_field(x, 60, keep, 4);
-	if (!rc && miscounted)
+	ret = repair_field(x, 60, keep, 4);
+	if (!ret && miscounted)
 		repair_say(x, "snapshots: %u are there, not %u", keep, count);
-	else if (!rc)
+	else if (!ret)
 		repair_say(x, "snapshots: %u of %u kept, the rest cannot be "
 			   "read", keep, count);
-	return rc ? rc : repair_look(x);
+	return ret ? ret : repair_look(x);
 }
 
 int repair_snapshots(struct repair *x)
 {
 	struct qcow2_snapshots s;
-	int rc = read_table(x, &s);
+	int ret = read_table(x, &s);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	if (s.broken)
-		rc = fix_count(x, s.count);
-	if (!rc)
-		rc = fix_entries(x, &s);
+		ret = fix_count(x, s.count);
+	if (!ret)
+		ret = fix_entries(x, &s);
 	qcow2_snapshots_fini(&s);
-	return rc;
+	return ret;
 }
 
 static bool drops(const struct repair *x, const struct qcow2_snapshot *s)
@@ -202,15 +203,15 @@ static int put_entry(struct repair *x, const struct qcow2_snapshot *s,
 	uint32_t names = s->id_bytes + s->name_bytes;
 	uint64_t size = s->disk_size_bytes ? s->disk_size_bytes :
 					     x->h.size_bytes;
-	int rc = qcow2_read_at(x->r, s->entry_offset, to,
-			       fixed + s->extra_bytes, x->err);
+	int ret = qcow2_read_at(x->r, s->entry_offset, to,
+				fixed + s->extra_bytes, x->err);
 
-	if (!rc)
-		rc = qcow2_read_at(x->r,
-				   s->entry_offset + fixed + s->extra_bytes,
-				   to + fixed + extra, names, x->err);
-	if (rc)
-		return rc;
+	if (!ret)
+		ret = qcow2_read_at(x->r,
+				    s->entry_offset + fixed + s->extra_bytes,
+				    to + fixed + extra, names, x->err);
+	if (ret)
+		return ret;
 	tide__put_be(to + 12, s->id_bytes, 2);
 	tide__put_be(to + 14, s->name_bytes, 2);
 	tide__put_be(to + 36, extra, 4);
@@ -224,12 +225,12 @@ static int put_entry(struct repair *x, const struct qcow2_snapshot *s,
 static int switch_over(struct repair *x, uint64_t offset, uint32_t count)
 {
 	uint8_t f[12];
-	int rc;
+	int ret;
 
 	tide__put_be(f, count, 4);
 	tide__put_be(f + 4, count ? offset : 0, 8);
-	rc = repair_write(x, 60, f, 12);
-	return rc ? rc : repair_sync(x);
+	ret = repair_write(x, 60, f, 12);
+	return ret ? ret : repair_sync(x);
 }
 
 static int write_table(struct repair *x, const struct qcow2_snapshots *s)
@@ -238,7 +239,7 @@ static int write_table(struct repair *x, const struct qcow2_snapshots *s)
 	uint64_t bytes = 0, at = 0;
 	uint32_t keep = 0;
 	uint8_t *buf;
-	int rc = 0;
+	int ret = 0;
 
 	for (uint32_t i = 0; i < s->count; i++)
 		if (!drops(x, &s->items[i])) {
@@ -248,21 +249,21 @@ static int write_table(struct repair *x, const struct qcow2_snapshots *s)
 	buf = calloc(1, bytes + 1);
 	if (!buf)
 		return repair_no_memory(x);
-	for (uint32_t i = 0; i < s->count && !rc; i++) {
+	for (uint32_t i = 0; i < s->count && !ret; i++) {
 		if (drops(x, &s->items[i]))
 			continue;
-		rc = put_entry(x, &s->items[i], buf + at);
+		ret = put_entry(x, &s->items[i], buf + at);
 		at += new_bytes(x, &s->items[i]);
 	}
-	if (!rc && bytes)
-		rc = repair_extend(x, (offset + bytes + x->cluster - 1) &
+	if (!ret && bytes)
+		ret = repair_extend(x, (offset + bytes + x->cluster - 1) &
 					      -x->cluster);
-	if (!rc && bytes)
-		rc = repair_write(x, offset, buf, bytes);
+	if (!ret && bytes)
+		ret = repair_write(x, offset, buf, bytes);
 	free(buf);
-	if (!rc)
-		rc = repair_sync(x);
-	return rc ? rc : switch_over(x, offset, keep);
+	if (!ret)
+		ret = repair_sync(x);
+	return ret ? ret : switch_over(x, offset, keep);
 }
 
 /* What changes, as sentences; 0: nothing does. */
@@ -291,13 +292,13 @@ int repair_snapshot_table(struct repair *x)
 {
 	struct qcow2_snapshots s;
 	bool wanted = false;
-	int rc;
+	int ret;
 
 	if (!x->h.snapshot_count || x->h.flaws & QCOW2_FLAW_SNAPSHOTS)
 		return 0;
-	rc = read_table(x, &s);
-	if (rc)
-		return rc;
+	ret = read_table(x, &s);
+	if (ret)
+		return ret;
 	for (uint32_t i = 0; i < s.count; i++)
 		wanted |= drops(x, &s.items[i]) || s.items[i].incomplete;
 	/* What refers to places past the end must not meet a table there. */
@@ -307,10 +308,10 @@ int repair_snapshot_table(struct repair *x)
 		wanted = false;
 	}
 	if (wanted && announce(x, &s)) {
-		rc = write_table(x, &s);
-		if (!rc)
-			rc = repair_look(x);
+		ret = write_table(x, &s);
+		if (!ret)
+			ret = repair_look(x);
 	}
 	qcow2_snapshots_fini(&s);
-	return rc;
+	return ret;
 }

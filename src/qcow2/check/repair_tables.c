@@ -22,10 +22,10 @@ static int each_l1(void *opaque, uint64_t index, uint64_t value, uint64_t at)
 	struct repair_entry e = { w->active, w->snapshot, index << shift,
 				  1ull << shift, at, value, 0 };
 	uint8_t b[8];
-	int rc = w->each(w->x, w->opaque, &e);
+	int ret = w->each(w->x, w->opaque, &e);
 
-	if (rc || e.entry == value)
-		return rc;
+	if (ret || e.entry == value)
+		return ret;
 	w->changed = true;
 	tide__put_be(b, e.entry, 8);
 	return repair_write(w->x, at, b, 8);
@@ -45,38 +45,38 @@ static int walk_snapshots(struct l1_walk *w)
 {
 	struct repair *x = w->x;
 	struct qcow2_snapshots s;
-	int rc;
+	int ret;
 
 	if (!x->h.snapshot_count)
 		return 0;
-	rc = qcow2_snapshots_read(x->r, &x->h, true, &s, x->err);
-	if (rc)
-		return rc;
+	ret = qcow2_snapshots_read(x->r, &x->h, true, &s, x->err);
+	if (ret)
+		return ret;
 	w->active = false;
-	for (uint32_t i = 0; i < s.count && !rc; i++) {
+	for (uint32_t i = 0; i < s.count && !ret; i++) {
 		w->snapshot = s.items[i].name;
 		if (!s.items[i].broken)
-			rc = walk_l1(w, s.items[i].l1_offset,
-				     s.items[i].l1_entries,
-				     QCOW2_SECTION_INACTIVE_L1, false);
+			ret = walk_l1(w, s.items[i].l1_offset,
+				      s.items[i].l1_entries,
+				      QCOW2_SECTION_INACTIVE_L1, false);
 	}
 	qcow2_snapshots_fini(&s);
-	return rc;
+	return ret;
 }
 
 int repair_each_l1(struct repair *x, bool firm, repair_entry_fn *each,
 		   void *opaque)
 {
 	struct l1_walk w = { x, each, opaque, NULL, true, false };
-	int rc = walk_l1(&w, x->h.l1_offset,
-			 qcow2_l1_readable(&x->h, x->r->size_bytes),
-			 QCOW2_SECTION_L1, firm);
+	int ret = walk_l1(&w, x->h.l1_offset,
+			  qcow2_l1_readable(&x->h, x->r->size_bytes),
+			  QCOW2_SECTION_L1, firm);
 
-	if (!rc)
-		rc = walk_snapshots(&w);
-	if (!rc && w.changed)
-		rc = repair_sync(x);
-	return rc;
+	if (!ret)
+		ret = walk_snapshots(&w);
+	if (!ret && w.changed)
+		ret = repair_sync(x);
+	return ret;
 }
 
 struct l2_walk {
@@ -93,10 +93,10 @@ static int one_l2(struct l2_walk *w, struct repair_entry *e, uint64_t i,
 {
 	uint32_t bytes = qcow2_l2_entry_bytes(&w->x->h);
 	uint64_t entry = e->entry, subclusters = e->subclusters;
-	int rc = w->each(w->x, w->opaque, e);
+	int ret = w->each(w->x, w->opaque, e);
 
-	if (rc || (e->entry == entry && e->subclusters == subclusters))
-		return rc;
+	if (ret || (e->entry == entry && e->subclusters == subclusters))
+		return ret;
 	*changed = true;
 	tide__put_be(w->table + i * bytes, e->entry, 8);
 	if (bytes == 16)
@@ -115,24 +115,24 @@ static int each_l2(void *opaque, const struct qcow2_l2_ref *ref,
 	uint64_t first = (uint64_t)ref->l1_index
 			 << (x->h.cluster_bits + qcow2_l2_bits(&x->h));
 	bool changed = false;
-	int rc = 0;
+	int ret = 0;
 
 	if (repair_uses(x, ref->offset_bytes) & ~w->uses)
 		return 0;
 	memcpy(w->table, table, x->cluster);
-	for (uint64_t i = 0; i < x->cluster / bytes && !rc; i++) {
+	for (uint64_t i = 0; i < x->cluster / bytes && !ret; i++) {
 		e.entry = qcow2_entry(&x->h, table, i, &e.subclusters);
 		if (!e.entry && !e.subclusters)
 			continue;
 		e.at = ref->offset_bytes + i * bytes;
 		e.guest_bytes = first + i * x->cluster;
-		rc = one_l2(w, &e, i, &changed);
+		ret = one_l2(w, &e, i, &changed);
 	}
-	if (rc || !changed)
-		return rc;
-	rc = repair_sync(x);
-	return rc ? rc : repair_write(x, ref->offset_bytes, w->table,
-				      x->cluster);
+	if (ret || !changed)
+		return ret;
+	ret = repair_sync(x);
+	return ret ? ret : repair_write(x, ref->offset_bytes, w->table,
+					x->cluster);
 }
 
 int repair_each_l2(struct repair *x, uint32_t others, repair_entry_fn *each,
@@ -141,13 +141,13 @@ int repair_each_l2(struct repair *x, uint32_t others, repair_entry_fn *each,
 	struct l2_walk w = { x, each, opaque, malloc(x->cluster),
 			     USES_L2 | others };
 	struct qcow2_visitor v = { &w, NULL, each_l2, qcow2_ignore_flaw };
-	int rc;
+	int ret;
 
 	if (!w.table)
 		return repair_no_memory(x);
-	rc = qcow2_visit(x->r, &x->h, &v, x->err);
+	ret = qcow2_visit(x->r, &x->h, &v, x->err);
 	free(w.table);
-	return rc ? rc : repair_sync(x);
+	return ret ? ret : repair_sync(x);
 }
 
 void repair_lose(struct repair *x, const struct repair_entry *e,

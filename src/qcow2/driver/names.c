@@ -134,20 +134,20 @@ static int give_up(const struct tide_error *err)
 static int read_header(const char *path, struct qcow2_header *out,
 		       struct tide_error *err)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), ret;
 	struct qcow2_reader r;
 	struct stat st;
 
 	if (fd < 0)
 		return 0;
-	rc = fstat(fd, &st) < 0 ||
+	ret = fstat(fd, &st) < 0 ||
 	     !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
-	if (!rc)
-		rc = qcow2_reader_fd(&r, &fd, path, err);
-	if (!rc)
-		rc = qcow2_header_read(&r, 1, out, err);
+	if (!ret)
+		ret = qcow2_reader_fd(&r, &fd, path, err);
+	if (!ret)
+		ret = qcow2_header_read(&r, 1, out, err);
 	close(fd);
-	return rc == -ENOMEM ? rc : !rc;
+	return ret == -ENOMEM ? ret : !ret;
 }
 
 static int look_at(const struct look *l, const char *path,
@@ -161,7 +161,7 @@ static int look_below(const struct look *l, const char *path,
 	struct qcow2_layer me;
 	struct qcow2_header below;
 	struct stat st;
-	int rc = 0;
+	int ret = 0;
 
 	/* A device that is no disk is not to be opened. */
 	if (stat(path, &st) < 0 ||
@@ -180,12 +180,12 @@ static int look_below(const struct look *l, const char *path,
 	}
 	if (h->backing_format && !strcmp(h->backing_format, "raw"))
 		return 0;
-	rc = read_header(path, &below, l->err);
-	if (rc <= 0)
-		return rc;
-	rc = look_at(l, path, &below, above);
+	ret = read_header(path, &below, l->err);
+	if (ret <= 0)
+		return ret;
+	ret = look_at(l, path, &below, above);
 	qcow2_header_fini(&below);
-	return rc;
+	return ret;
 }
 
 static int look_at(const struct look *l, const char *path,
@@ -195,7 +195,7 @@ static int look_at(const struct look *l, const char *path,
 	struct qcow2_layer me, data;
 	const struct qcow2_layer *last = &me;
 	char *name;
-	int rc;
+	int ret;
 
 	if (!qcow2_layer_identify(path, above, &me))
 		return 0;
@@ -218,9 +218,9 @@ static int look_at(const struct look *l, const char *path,
 	name = qcow2_resolve(path, h->backing_name, l->err);
 	if (!name)
 		return give_up(l->err);
-	rc = look_below(l, name, h, last);
+	ret = look_below(l, name, h, last);
 	free(name);
-	return rc;
+	return ret;
 }
 
 int qcow2_names_look(const char *path, const struct qcow2_header *h,

@@ -166,7 +166,7 @@ static int parse_all(struct parse *p)
 	uint32_t left = p->h->bitmap_count;
 	uint64_t at = 0, bytes;
 	bool guessed;
-	int rc;
+	int ret;
 
 	while (left) {
 		left--;
@@ -181,9 +181,9 @@ static int parse_all(struct parse *p)
 			p->out.broken = true;
 			return 0;
 		}
-		rc = append(p, at, bytes, guessed);
-		if (rc)
-			return rc;
+		ret = append(p, at, bytes, guessed);
+		if (ret)
+			return ret;
 		at += bytes;
 	}
 	if (at != p->end)
@@ -256,7 +256,7 @@ int qcow2_bitmaps_read(const struct qcow2_reader *r,
 {
 	struct parse p = { .h = h, .file_bytes = r->size_bytes };
 	uint8_t *bytes;
-	int rc;
+	int ret;
 
 	if (!h->has_bitmaps) {
 		*out = p.out;
@@ -268,18 +268,18 @@ int qcow2_bitmaps_read(const struct qcow2_reader *r,
 		return tide_error_set(err, -ENOMEM, "qcow2-bitmap",
 				      h->bitmap_directory_offset,
 				      "%s: no memory for bitmaps", r->path);
-	rc = qcow2_read_at(r, h->bitmap_directory_offset, bytes, p.end, err);
+	ret = qcow2_read_at(r, h->bitmap_directory_offset, bytes, p.end, err);
 	p.bytes = bytes;
-	if (!rc && (parse_all(&p) || find_doubles(&p.out)))
-		rc = tide_error_set(err, -ENOMEM, "qcow2-bitmap",
-				    h->bitmap_directory_offset,
-				    "%s: no memory for bitmaps", r->path);
-	if (!rc && p.out.broken)
-		rc = complain(r, &p, err);
+	if (!ret && (parse_all(&p) || find_doubles(&p.out)))
+		ret = tide_error_set(err, -ENOMEM, "qcow2-bitmap",
+				     h->bitmap_directory_offset,
+				     "%s: no memory for bitmaps", r->path);
+	if (!ret && p.out.broken)
+		ret = complain(r, &p, err);
 	free(bytes);
-	if (rc && !(rc == -EINVAL && tolerant && p.out.broken)) {
+	if (ret && !(ret == -EINVAL && tolerant && p.out.broken)) {
 		qcow2_bitmaps_fini(&p.out);
-		return rc;
+		return ret;
 	}
 	*out = p.out;
 	return 0;

@@ -145,7 +145,7 @@ int header_parse_extensions(struct header_parse *p)
 {
 	uint64_t at = p->h.header_bytes, end = p->extensions_end;
 	uint32_t type = ~0u, bytes;
-	int rc;
+	int ret;
 
 	while (end >= 8 && at <= end - 8) {
 		type = (uint32_t)tide__get_be(p->bytes + at, 4);
@@ -157,11 +157,11 @@ int header_parse_extensions(struct header_parse *p)
 				      type, bytes);
 		if (type == QCOW2_EXT_END)
 			break;
-		rc = keep(p, type, at, bytes);
-		if (!rc)
-			rc = decode(p, type, at, bytes);
-		if (rc)
-			return rc;
+		ret = keep(p, type, at, bytes);
+		if (!ret)
+			ret = decode(p, type, at, bytes);
+		if (ret)
+			return ret;
 		at += ((uint64_t)bytes + 7) & ~7ull;
 	}
 	/* Less than the head of one more is left, and it is not the end. */

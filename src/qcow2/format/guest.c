@@ -37,7 +37,7 @@ static bool continues(const struct qcow2_guest_run *a,
 static int put(struct walk *w, struct qcow2_guest_run next)
 {
 	uint64_t size = w->h->size_bytes;
-	int rc = 0;
+	int ret = 0;
 
 	if (next.guest_bytes >= size)
 		return 0;
@@ -48,9 +48,9 @@ static int put(struct walk *w, struct qcow2_guest_run next)
 		return 0;
 	}
 	if (w->run.length_bytes)
-		rc = w->each(w->opaque, &w->run);
+		ret = w->each(w->opaque, &w->run);
 	w->run = next;
-	return rc;
+	return ret;
 }
 
 /* Type of one cluster without subclusters, and its place. */
@@ -81,40 +81,40 @@ static int put_subclusters(struct walk *w, struct qcow2_guest_run run,
 			   uint64_t bits)
 {
 	struct qcow2_guest_run part = run;
-	int rc = 0;
+	int ret = 0;
 
 	part.length_bytes = w->cluster / 32;
-	for (uint32_t i = 0; i < 32 && !rc; i++) {
+	for (uint32_t i = 0; i < 32 && !ret; i++) {
 		part.type = bits >> i & 1 ? QCOW2_GUEST_DATA :
 			    bits >> (32 + i) & 1 ? QCOW2_GUEST_ZERO :
 						   QCOW2_GUEST_HOLE;
 		/* An allocated cluster says nothing of a hole in it. */
 		part.has_host = run.has_host && part.type != QCOW2_GUEST_HOLE;
-		rc = put(w, part);
+		ret = put(w, part);
 		part.guest_bytes += part.length_bytes;
 		part.host_bytes += part.length_bytes;
 	}
-	return rc;
+	return ret;
 }
 
 static int walk_table(struct walk *w, uint64_t guest)
 {
 	uint64_t entries = 1ull << qcow2_l2_bits(w->h), subclusters, entry;
 	struct qcow2_guest_run run = { .length_bytes = w->cluster };
-	int rc = 0;
+	int ret = 0;
 
-	for (uint64_t i = 0; i < entries && !rc; i++) {
+	for (uint64_t i = 0; i < entries && !ret; i++) {
 		run.guest_bytes = guest + i * w->cluster;
 		entry = qcow2_entry(w->h, w->table, i, &subclusters);
 		classify(w, entry, &run);
 		if (qcow2_l2_entry_bytes(w->h) == 16 &&
 		    run.type != QCOW2_GUEST_PACKED &&
 		    run.type != QCOW2_GUEST_DAMAGED)
-			rc = put_subclusters(w, run, subclusters);
+			ret = put_subclusters(w, run, subclusters);
 		else
-			rc = put(w, run);
+			ret = put(w, run);
 	}
-	return rc;
+	return ret;
 }
 
 static int each_l1(void *opaque, uint64_t index, uint64_t entry, uint64_t at)
@@ -125,7 +125,7 @@ static int each_l1(void *opaque, uint64_t index, uint64_t entry, uint64_t at)
 	struct qcow2_guest_run run = { .type = QCOW2_GUEST_HOLE,
 				       .guest_bytes = index << shift,
 				       .length_bytes = 1ull << shift };
-	int rc;
+	int ret;
 
 	(void)at;
 	/* Behind the disk, only the state of VMs is mapped. */
@@ -139,8 +139,8 @@ static int each_l1(void *opaque, uint64_t index, uint64_t entry, uint64_t at)
 		run.type = QCOW2_GUEST_DAMAGED;
 		return put(w, run);
 	}
-	rc = qcow2_read_at(w->r, offset, w->table, w->cluster, w->err);
-	return rc ? rc : walk_table(w, run.guest_bytes);
+	ret = qcow2_read_at(w->r, offset, w->table, w->cluster, w->err);
+	return ret ? ret : walk_table(w, run.guest_bytes);
 }
 
 /* What the part of the L1 table maps that the file does not hold. */
@@ -163,18 +163,18 @@ int qcow2_guest_walk(const struct qcow2_reader *r,
 	struct walk w = { .r = r, .h = h, .each = each, .opaque = opaque,
 			  .err = err, .cluster = qcow2_cluster_bytes(h) };
 	uint32_t there = qcow2_l1_readable(h, r->size_bytes);
-	int rc;
+	int ret;
 
 	w.table = malloc(w.cluster);
 	if (!w.table)
 		return tide_error_set(err, -ENOMEM, "qcow2-map",
 				      TIDE_NO_OFFSET, "%s: no memory for an L2 "
 				      "table", r->path);
-	rc = qcow2_read_entries(r, h->l1_offset, there, each_l1, &w, err);
-	if (!rc && there < h->l1_entries)
-		rc = put_missing(&w, there);
-	if (!rc && w.run.length_bytes)
-		rc = each(opaque, &w.run);
+	ret = qcow2_read_entries(r, h->l1_offset, there, each_l1, &w, err);
+	if (!ret && there < h->l1_entries)
+		ret = put_missing(&w, there);
+	if (!ret && w.run.length_bytes)
+		ret = each(opaque, &w.run);
 	free(w.table);
-	return rc;
+	return ret;
 }

@@ -209,14 +209,14 @@ static int parse_backing(struct header_parse *p)
 
 static int parse_all(struct header_parse *p)
 {
-	int rc = parse_identity(p);
+	int ret = parse_identity(p);
 
-	if (rc || (rc = parse_version3(p)) || (rc = parse_backing(p)) ||
-	    (rc = header_parse_extensions(p)) ||
-	    (rc = header_check_features(p)) || (rc = parse_compression(p)) ||
-	    (rc = parse_l1(p)) || (rc = parse_reftable(p)) ||
-	    (rc = parse_snapshots(p)))
-		return rc;
+	if (ret || (ret = parse_version3(p)) || (ret = parse_backing(p)) ||
+	    (ret = header_parse_extensions(p)) ||
+	    (ret = header_check_features(p)) || (ret = parse_compression(p)) ||
+	    (ret = parse_l1(p)) || (ret = parse_reftable(p)) ||
+	    (ret = parse_snapshots(p)))
+		return ret;
 	p->h.crypt_method = (uint32_t)field(p, 32, 4);
 	if (p->h.crypt_method > QCOW2_CRYPT_LUKS)
 		return REFUSE(p, -ENOTSUP, 32, "encryption method %u",
@@ -234,15 +234,15 @@ static int parse(const char *path, const uint8_t *bytes, size_t have_bytes,
 		.path = path, .bytes = bytes, .have = have_bytes,
 		.file = file_bytes, .tolerant = tolerant, .err = err,
 	};
-	int rc;
+	int ret;
 
 	tide_error_clear(err);
 	if (p.have > p.file)
 		p.have = p.file;
-	rc = parse_all(&p);
-	if (rc) {
+	ret = parse_all(&p);
+	if (ret) {
 		qcow2_header_fini(&p.h);
-		return rc;
+		return ret;
 	}
 	*h = p.h;
 	return 0;

@@ -88,12 +88,12 @@ static int place(struct walk *w, enum qcow2_section section, uint64_t offset,
 {
 	struct qcow2_place p = { section, offset, bytes, owner, refs, from };
 	const char *why = misplaced(w, offset, bytes);
-	int rc;
+	int ret;
 
 	if (why)
 		return flaw(w, section, from, offset, why);
-	rc = w->v->place ? w->v->place(w->v->opaque, &p) : 0;
-	return rc ? rc : 1;
+	ret = w->v->place ? w->v->place(w->v->opaque, &p) : 0;
+	return ret ? ret : 1;
 }
 
 int qcow2_ignore_flaw(void *opaque, const struct qcow2_defect *flaw)
@@ -111,14 +111,14 @@ static int each_l1(void *opaque, uint64_t index, uint64_t value, uint64_t at)
 					   QCOW2_SECTION_INACTIVE_L2;
 	uint64_t offset = value & QCOW2_OFFSET_MASK;
 	const char *why;
-	int rc = 0;
+	int ret = 0;
 
 	if (value & L1_RESERVED)
-		rc = known_flaw(w, kind, at, value, "reserved bits are set");
+		ret = known_flaw(w, kind, at, value, "reserved bits are set");
 	else if (!offset && value & 1ull << 63)
-		rc = known_flaw(w, kind, at, value, "COPIED, but no table");
-	if (rc || !offset)
-		return rc;
+		ret = known_flaw(w, kind, at, value, "COPIED, but no table");
+	if (ret || !offset)
+		return ret;
 	why = misplaced(w, offset, w->cluster);
 	if (why)
 		return flaw(w, kind, at, value, why);
@@ -133,17 +133,17 @@ static int each_block(void *opaque, uint64_t index, uint64_t value,
 		      uint64_t at)
 {
 	struct walk *w = opaque;
-	int rc = 0;
+	int ret = 0;
 
 	if (value & 0x1ff)
-		rc = flaw(w, QCOW2_SECTION_REFCOUNT_BLOCK, at, value,
-			  "reserved bits are set");
+		ret = flaw(w, QCOW2_SECTION_REFCOUNT_BLOCK, at, value,
+			   "reserved bits are set");
 	value &= ~0x1ffull;
-	if (rc || !value)
-		return rc;
-	rc = place(w, QCOW2_SECTION_REFCOUNT_BLOCK, value, w->cluster,
-		   (uint32_t)index, 1, at);
-	return rc < 0 ? rc : 0;
+	if (ret || !value)
+		return ret;
+	ret = place(w, QCOW2_SECTION_REFCOUNT_BLOCK, value, w->cluster,
+		    (uint32_t)index, 1, at);
+	return ret < 0 ? ret : 0;
 }
 
 static int each_bitmap_data(void *opaque, uint64_t index, uint64_t value,
@@ -151,17 +151,17 @@ static int each_bitmap_data(void *opaque, uint64_t index, uint64_t value,
 {
 	struct walk *w = opaque;
 	uint64_t offset = value & QCOW2_OFFSET_MASK;
-	int rc = 0;
+	int ret = 0;
 
 	(void)index;
 	if (value & QCOW2_BITMAP_TABLE_RESERVED || (offset && value & 1))
-		rc = flaw(w, QCOW2_SECTION_BITMAP_DATA, at, value,
-			  "reserved bits are set");
-	if (rc || !offset)
-		return rc;
-	rc = place(w, QCOW2_SECTION_BITMAP_DATA, offset, w->cluster, w->owner,
-		   1, at);
-	return rc < 0 ? rc : 0;
+		ret = flaw(w, QCOW2_SECTION_BITMAP_DATA, at, value,
+			   "reserved bits are set");
+	if (ret || !offset)
+		return ret;
+	ret = place(w, QCOW2_SECTION_BITMAP_DATA, offset, w->cluster, w->owner,
+		    1, at);
+	return ret < 0 ? ret : 0;
 }
 
 /* A table of u64 in one place, and then each of its entries. */
@@ -170,7 +170,7 @@ static int table(struct walk *w, enum qcow2_section section, uint64_t offset,
 		 qcow2_entry_fn *each)
 {
 	uint64_t bytes = entries * 8;
-	int rc;
+	int ret;
 
 	if (section == QCOW2_SECTION_REFCOUNT_TABLE)
 		bytes = (bytes + w->cluster - 1) & -w->cluster;
@@ -183,9 +183,9 @@ static int table(struct walk *w, enum qcow2_section section, uint64_t offset,
 		return flaw(w, section, from, offset,
 			    "such tables are longer than the file: "
 			    "some overlap");
-	rc = place(w, section, offset, bytes, owner, 1, from);
-	if (rc <= 0)
-		return rc;
+	ret = place(w, section, offset, bytes, owner, 1, from);
+	if (ret <= 0)
+		return ret;
 	w->section = section;
 	w->owner = owner;
 	return qcow2_read_references(w->r, offset, entries, each, w, w->err);
@@ -208,10 +208,10 @@ static int doubtful_entry(struct walk *w, const struct qcow2_snapshot *s)
 static int walk_snapshot(struct walk *w, const struct qcow2_snapshot *s,
 			 uint32_t i)
 {
-	int rc = doubtful_entry(w, s);
+	int ret = doubtful_entry(w, s);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	if (s->broken)
 		return flaw(w, QCOW2_SECTION_INACTIVE_L1, s->entry_offset,
 			    s->l1_offset, s->broken);
@@ -224,54 +224,54 @@ static int walk_snapshots(struct walk *w)
 	const struct qcow2_header *h = w->h;
 	bool tolerant = w->v->flaw != NULL;
 	struct qcow2_snapshots s = { 0 };
-	int rc;
+	int ret;
 
 	if (!h->snapshot_count && !(h->flaws & QCOW2_FLAW_SNAPSHOTS))
 		return 0;
-	rc = qcow2_snapshots_read(w->r, h, tolerant, &s, w->err);
-	if (rc)
-		return rc;
+	ret = qcow2_snapshots_read(w->r, h, tolerant, &s, w->err);
+	if (ret)
+		return ret;
 	if (s.broken)
-		rc = flaw(w, QCOW2_SECTION_SNAPSHOT_TABLE, 64,
-			  h->snapshots_offset,
-			  "the snapshot table cannot be read to its end");
-	if (!rc && s.table_bytes)
-		rc = place(w, QCOW2_SECTION_SNAPSHOT_TABLE,
-			   h->snapshots_offset, s.table_bytes, 0, 1, 64);
+		ret = flaw(w, QCOW2_SECTION_SNAPSHOT_TABLE, 64,
+			   h->snapshots_offset,
+			   "the snapshot table cannot be read to its end");
+	if (!ret && s.table_bytes)
+		ret = place(w, QCOW2_SECTION_SNAPSHOT_TABLE,
+			    h->snapshots_offset, s.table_bytes, 0, 1, 64);
 	w->table_bytes = 0;
-	for (uint32_t i = 0; i < s.count && rc >= 0; i++)
-		rc = walk_snapshot(w, &s.items[i], i);
+	for (uint32_t i = 0; i < s.count && ret >= 0; i++)
+		ret = walk_snapshot(w, &s.items[i], i);
 	qcow2_snapshots_fini(&s);
-	return rc < 0 ? rc : 0;
+	return ret < 0 ? ret : 0;
 }
 
 static int broken_bitmaps(struct walk *w, const struct qcow2_bitmaps *b)
 {
-	int rc = 0;
+	int ret = 0;
 
-	for (uint32_t i = 0; i < b->count && !rc; i++)
+	for (uint32_t i = 0; i < b->count && !ret; i++)
 		if (b->items[i].broken)
-			rc = flaw(w, QCOW2_SECTION_BITMAP_DIRECTORY,
-				  b->items[i].entry_offset,
-				  b->items[i].table_offset,
-				  b->items[i].broken);
-	if (!rc && b->trailing)
-		rc = flaw(w, QCOW2_SECTION_BITMAP_DIRECTORY,
-			  w->h->bitmap_directory_offset,
-			  w->h->bitmap_directory_bytes,
-			  "the directory goes on behind its last entry");
-	if (!rc && b->lost)
-		rc = flaw(w, QCOW2_SECTION_BITMAP_DIRECTORY,
-			  w->h->bitmap_directory_offset, b->lost,
-			  "entries of the directory cannot be told apart");
-	return rc;
+			ret = flaw(w, QCOW2_SECTION_BITMAP_DIRECTORY,
+				   b->items[i].entry_offset,
+				   b->items[i].table_offset,
+				   b->items[i].broken);
+	if (!ret && b->trailing)
+		ret = flaw(w, QCOW2_SECTION_BITMAP_DIRECTORY,
+			   w->h->bitmap_directory_offset,
+			   w->h->bitmap_directory_bytes,
+			   "the directory goes on behind its last entry");
+	if (!ret && b->lost)
+		ret = flaw(w, QCOW2_SECTION_BITMAP_DIRECTORY,
+			   w->h->bitmap_directory_offset, b->lost,
+			   "entries of the directory cannot be told apart");
+	return ret;
 }
 
 static int walk_bitmaps(struct walk *w)
 {
 	const struct qcow2_header *h = w->h;
 	struct qcow2_bitmaps b = { 0 };
-	int rc;
+	int ret;
 
 	if (h->flaws & QCOW2_FLAW_BITMAPS)
 		return flaw(w, QCOW2_SECTION_BITMAP_DIRECTORY, 0,
@@ -279,48 +279,49 @@ static int walk_bitmaps(struct walk *w)
 			    "the bitmaps extension is unusable");
 	if (!h->has_bitmaps)
 		return 0;
-	rc = place(w, QCOW2_SECTION_BITMAP_DIRECTORY,
-		   h->bitmap_directory_offset, h->bitmap_directory_bytes, 0, 1,
-		   h->bitmap_directory_offset);
-	if (rc > 0)
-		rc = qcow2_bitmaps_read(w->r, h, w->v->flaw != NULL, &b,
-					w->err);
-	if (!rc)
-		rc = broken_bitmaps(w, &b);
+	ret = place(w, QCOW2_SECTION_BITMAP_DIRECTORY,
+		    h->bitmap_directory_offset, h->bitmap_directory_bytes, 0, 1,
+		    h->bitmap_directory_offset);
+	if (ret > 0)
+		ret = qcow2_bitmaps_read(w->r, h, w->v->flaw != NULL, &b,
+					 w->err);
+	if (!ret)
+		ret = broken_bitmaps(w, &b);
 	w->table_bytes = 0;
-	for (uint32_t i = 0; i < b.count && rc >= 0; i++)
+	for (uint32_t i = 0; i < b.count && ret >= 0; i++)
 		if (b.items[i].table_usable)
-			rc = table(w, QCOW2_SECTION_BITMAP_TABLE,
-				   b.items[i].table_offset,
-				   b.items[i].table_entries, i,
-				   b.items[i].entry_offset, each_bitmap_data);
+			ret = table(w, QCOW2_SECTION_BITMAP_TABLE,
+				    b.items[i].table_offset,
+				    b.items[i].table_entries, i,
+				    b.items[i].entry_offset, each_bitmap_data);
 	qcow2_bitmaps_fini(&b);
-	return rc < 0 ? rc : 0;
+	return ret < 0 ? ret : 0;
 }
 
 static int place_l2s(struct walk *w)
 {
 	const struct qcow2_l2_ref *s;
-	int rc = 0;
+	int ret = 0;
 
 	qcow2_l2set_sort(&w->l2s);
-	for (uint64_t i = 0; i < w->l2s.count && rc >= 0; i++) {
+	for (uint64_t i = 0; i < w->l2s.count && ret >= 0; i++) {
 		s = &w->l2s.slots[i];
 		if (s->active)
-			rc = place(w, QCOW2_SECTION_L2, s->offset_bytes,
-				   w->cluster, s->l1_index, s->active, s->from);
-		if (rc >= 0 && s->inactive)
-			rc = place(w, QCOW2_SECTION_INACTIVE_L2,
-				   s->offset_bytes, w->cluster, s->l1_index,
-				   s->inactive, s->from);
+			ret = place(w, QCOW2_SECTION_L2, s->offset_bytes,
+				    w->cluster, s->l1_index, s->active,
+				    s->from);
+		if (ret >= 0 && s->inactive)
+			ret = place(w, QCOW2_SECTION_INACTIVE_L2,
+				    s->offset_bytes, w->cluster, s->l1_index,
+				    s->inactive, s->from);
 	}
-	return rc < 0 ? rc : 0;
+	return ret < 0 ? ret : 0;
 }
 
 static int show_l2s(struct walk *w)
 {
 	uint8_t *bytes;
-	int rc = 0;
+	int ret = 0;
 
 	if (!w->v->l2 || !w->l2s.count)
 		return 0;
@@ -329,18 +330,18 @@ static int show_l2s(struct walk *w)
 		return tide_error_set(w->err, -ENOMEM, "qcow2-layout", 0,
 				      "%s: no memory for an L2 table",
 				      w->r->path);
-	for (uint64_t i = 0; i < w->l2s.count && !rc; i++) {
+	for (uint64_t i = 0; i < w->l2s.count && !ret; i++) {
 		/* A hole is a table that refers to nothing. */
 		if (qcow2_is_hole(w->r, w->l2s.slots[i].offset_bytes,
 				  w->cluster))
 			continue;
-		rc = qcow2_read_at(w->r, w->l2s.slots[i].offset_bytes, bytes,
-				   w->cluster, w->err);
-		if (!rc)
-			rc = w->v->l2(w->v->opaque, &w->l2s.slots[i], bytes);
+		ret = qcow2_read_at(w->r, w->l2s.slots[i].offset_bytes, bytes,
+				    w->cluster, w->err);
+		if (!ret)
+			ret = w->v->l2(w->v->opaque, &w->l2s.slots[i], bytes);
 	}
 	free(bytes);
-	return rc;
+	return ret;
 }
 
 static int walk_refcounts(struct walk *w)
@@ -362,32 +363,32 @@ static int walk_l1(struct walk *w)
 {
 	const struct qcow2_header *h = w->h;
 	uint32_t there = qcow2_l1_readable(h, w->r->size_bytes);
-	int rc = 0;
+	int ret = 0;
 
 	if (h->flaws & QCOW2_FLAW_L1)
-		rc = flaw(w, QCOW2_SECTION_L1, 40, h->l1_offset,
-			  there ? "ends past the end of the file" :
+		ret = flaw(w, QCOW2_SECTION_L1, 40, h->l1_offset,
+			   there ? "ends past the end of the file" :
 				  "past the end of the file");
 	w->table_bytes = 0;
-	return rc ? rc : table(w, QCOW2_SECTION_L1, h->l1_offset, there, 0, 40,
-			       each_l1);
+	return ret ? ret : table(w, QCOW2_SECTION_L1, h->l1_offset, there, 0,
+				 40, each_l1);
 }
 
 static int walk_all(struct walk *w)
 {
 	const struct qcow2_header *h = w->h;
-	int rc = place(w, QCOW2_SECTION_HEADER, 0, w->cluster, 0, 1, 0);
+	int ret = place(w, QCOW2_SECTION_HEADER, 0, w->cluster, 0, 1, 0);
 
-	if (rc < 0)
-		return rc;
-	if ((rc = walk_l1(w)) || (rc = walk_refcounts(w)) || (rc = walk_snapshots(w)) ||
-	    (rc = place_l2s(w)) || (rc = walk_bitmaps(w)))
-		return rc;
+	if (ret < 0)
+		return ret;
+	if ((ret = walk_l1(w)) || (ret = walk_refcounts(w)) || (ret = walk_snapshots(w)) ||
+	    (ret = place_l2s(w)) || (ret = walk_bitmaps(w)))
+		return ret;
 	if (h->has_luks) {
-		rc = place(w, QCOW2_SECTION_LUKS_HEADER, h->luks_offset,
-			   h->luks_bytes, 0, 1, 0);
-		if (rc < 0)
-			return rc;
+		ret = place(w, QCOW2_SECTION_LUKS_HEADER, h->luks_offset,
+			    h->luks_bytes, 0, 1, 0);
+		if (ret < 0)
+			return ret;
 	}
 	return show_l2s(w);
 }
@@ -397,10 +398,10 @@ int qcow2_visit(const struct qcow2_reader *r, const struct qcow2_header *h,
 {
 	struct walk w = { .r = r, .h = h, .v = visitor, .err = err,
 			  .cluster = qcow2_cluster_bytes(h) };
-	int rc = walk_all(&w);
+	int ret = walk_all(&w);
 
 	qcow2_l2set_fini(&w.l2s);
-	return rc;
+	return ret;
 }
 
 struct simple {

@@ -124,27 +124,27 @@ static int read_table(const struct qcow2_reader *r, uint64_t offset_bytes,
 	uint64_t piece = count < PIECE_ENTRIES ? count : PIECE_ENTRIES;
 	uint64_t at, n, value;
 	uint8_t *buf = malloc(piece * 8 + 1);
-	int rc = 0;
+	int ret = 0;
 
 	if (!buf)
 		return tide_error_set(err, -ENOMEM, "qcow2-read", offset_bytes,
 				      "%s: no memory for a table", r->path);
-	for (uint64_t i = 0; i < count && !rc; i += n) {
+	for (uint64_t i = 0; i < count && !ret; i += n) {
 		at = offset_bytes + i * 8;
 		n = count - i < piece ? count - i : piece;
 		if (sparse && hole_entries(r, at) >= n) {
 			n = hole_entries(r, at);
 			continue;
 		}
-		rc = qcow2_read_at(r, at, buf, n * 8, err);
-		for (uint64_t k = 0; k < n && !rc; k++) {
+		ret = qcow2_read_at(r, at, buf, n * 8, err);
+		for (uint64_t k = 0; k < n && !ret; k++) {
 			value = tide__get_be(buf + k * 8, 8);
 			if (value || !sparse)
-				rc = each(opaque, i + k, value, at + k * 8);
+				ret = each(opaque, i + k, value, at + k * 8);
 		}
 	}
 	free(buf);
-	return rc;
+	return ret;
 }
 
 int qcow2_read_entries(const struct qcow2_reader *r, uint64_t offset_bytes,
@@ -166,7 +166,7 @@ int qcow2_header_read(const struct qcow2_reader *r, int tolerant,
 {
 	uint64_t bytes = 1u << QCOW2_MAX_CLUSTER_BITS;
 	uint8_t *buf;
-	int rc;
+	int ret;
 
 	if (bytes > r->size_bytes)
 		bytes = r->size_bytes;
@@ -174,11 +174,11 @@ int qcow2_header_read(const struct qcow2_reader *r, int tolerant,
 	if (!buf)
 		return tide_error_set(err, -ENOMEM, "qcow2-read", 0,
 				      "%s: no memory for the header", r->path);
-	rc = bytes ? qcow2_read_at(r, 0, buf, bytes, err) : 0;
-	if (!rc)
-		rc = (tolerant ? qcow2_header_parse_tolerant :
+	ret = bytes ? qcow2_read_at(r, 0, buf, bytes, err) : 0;
+	if (!ret)
+		ret = (tolerant ? qcow2_header_parse_tolerant :
 				 qcow2_header_parse)(r->path, buf, bytes,
 						     r->size_bytes, h, err);
 	free(buf);
-	return rc;
+	return ret;
 }

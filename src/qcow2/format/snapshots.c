@@ -58,7 +58,7 @@ static int read_entry(const struct snapshot_scan *scan, uint64_t at,
 {
 	uint32_t bytes = FIXED_BYTES + len->extra + len->id + len->name;
 	uint8_t *b = malloc(bytes), *id;
-	int rc;
+	int ret;
 
 	if (!b)
 		return no_memory(scan->r, at, err);
@@ -68,21 +68,21 @@ static int read_entry(const struct snapshot_scan *scan, uint64_t at,
 	s->name_bytes = len->name;
 	s->extra_bytes = len->extra;
 	s->lengths_guessed = len->guessed;
-	rc = qcow2_read_at(scan->r, at, b, bytes, err);
-	if (!rc) {
+	ret = qcow2_read_at(scan->r, at, b, bytes, err);
+	if (!ret) {
 		decode(s, b);
 		id = b + FIXED_BYTES + len->extra;
 		s->id = text_of(id, len->id);
 		s->name = text_of(id + len->id, len->name);
 		if (!s->id || !s->name)
-			rc = no_memory(scan->r, at, err);
+			ret = no_memory(scan->r, at, err);
 		else if (!len->id)
 			s->note = "a snapshot without an id";
 		else if (memchr(id, 0, len->id + len->name))
 			s->note = "a zero byte in a snapshot's id or name";
 	}
 	free(b);
-	return rc;
+	return ret;
 }
 
 /* Why the entry's L1 table cannot be walked. */
@@ -158,7 +158,7 @@ static int read_next(struct snapshot_scan *scan, struct qcow2_snapshots *s,
 	struct qcow2_snapshot *item = append(s);
 	const struct qcow2_reader *r = scan->r;
 	struct snapshot_fixed f;
-	int rc;
+	int ret;
 
 	if (!item)
 		return no_memory(r, at, err);
@@ -169,19 +169,19 @@ static int read_next(struct snapshot_scan *scan, struct qcow2_snapshots *s,
 			      f.len.extra > SNAPSHOT_MAX_EXTRA_BYTES ?
 				      "more than 1024 extra bytes" :
 				      "ends past the end of the file", err);
-	rc = read_entry(scan, at, &f.len, item, err);
-	if (!rc) {
+	ret = read_entry(scan, at, &f.len, item, err);
+	if (!ret) {
 		item->broken = judge(scan, item);
 		item->incomplete = scan->h->version >= 3 &&
 				   item->extra_bytes <
 					   QCOW2_SNAPSHOT_EXTRA_V3_BYTES;
-		rc = refuse_item(scan, s, at, item, err);
+		ret = refuse_item(scan, s, at, item, err);
 	}
-	if (rc) {
+	if (ret) {
 		free(item->id);
 		free(item->name);
 	}
-	return rc;
+	return ret;
 }
 
 static int read_all(const struct qcow2_reader *r, const struct qcow2_header *h,
@@ -195,12 +195,12 @@ static int read_all(const struct qcow2_reader *r, const struct qcow2_header *h,
 	};
 	uint32_t count = scan.counted ? h->snapshot_count : QCOW2_MAX_SNAPSHOTS;
 	uint64_t at = h->snapshots_offset;
-	int rc;
+	int ret;
 
 	while (s->count < count) {
-		rc = read_next(&scan, s, at, count - s->count - 1, err);
-		if (rc)
-			return rc;
+		ret = read_next(&scan, s, at, count - s->count - 1, err);
+		if (ret)
+			return ret;
 		at += s->items[s->count].entry_bytes;
 		s->table_bytes = at - h->snapshots_offset;
 		at = (at + 7) & ~7ull;
@@ -215,25 +215,25 @@ int qcow2_snapshots_read(const struct qcow2_reader *r,
 {
 	struct qcow2_snapshots s = { 0 };
 	bool flawed = h->flaws & QCOW2_FLAW_SNAPSHOTS;
-	int rc = 0;
+	int ret = 0;
 
 	if (flawed && (!tolerant || h->snapshot_count <= QCOW2_MAX_SNAPSHOTS ||
 		       h->snapshots_offset & (qcow2_cluster_bytes(h) - 1)))
-		rc = tide_error_set(err, -EINVAL, "qcow2-snapshot", 60,
-				    "%s: %u snapshots at %#llx: not a table",
-				    r->path, h->snapshot_count,
-				    (unsigned long long)h->snapshots_offset);
+		ret = tide_error_set(err, -EINVAL, "qcow2-snapshot", 60,
+				     "%s: %u snapshots at %#llx: not a table",
+				     r->path, h->snapshot_count,
+				     (unsigned long long)h->snapshots_offset);
 	else
-		rc = read_all(r, h, tolerant, &s, err);
-	if (tolerant && (rc == -EINVAL || (flawed && !rc))) {
+		ret = read_all(r, h, tolerant, &s, err);
+	if (tolerant && (ret == -EINVAL || (flawed && !ret))) {
 		s.broken = true;
-		rc = 0;
+		ret = 0;
 	}
-	if (rc)
+	if (ret)
 		qcow2_snapshots_fini(&s);
 	else
 		*out = s;
-	return rc;
+	return ret;
 }
 
 void qcow2_snapshots_fini(struct qcow2_snapshots *s)
