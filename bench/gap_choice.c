@@ -23,7 +23,7 @@
 struct dirt {
 	const char *name;
 	unsigned int per_mille;		/* random, if no trace */
-	const char *trace;		/* its middle round; see trace_folder() */
+	const char *trace;	/* its middle round; see trace_folder() */
 	bool quick;
 };
 
@@ -119,7 +119,8 @@ static void print(const struct bench_options *o, const struct gap_world *w,
 		return;
 	best = best_of(ratio);
 	printf("gap      %-10s %-7s %-10s no gap %8.2f ms; model's %llu "
-	       "%8.2f ms, %.2fx (%.2f .. %.2f); best %llu %.2fx, rest %.0f %%\n",
+	       "%8.2f ms, %.2fx (%.2f .. %.2f); best %llu %.2fx, "
+	       "rest %.0f %%\n",
 	       w->socket->name, gap_way_names[w->way], name,
 	       s->spread.median / 1e6, (unsigned long long)model->gap,
 	       model->spread.median / 1e6, by_model->median, by_model->low,

@@ -156,8 +156,9 @@ static void *receive(void *arg)
 	while (!ret) {
 		bool end = false;
 
-		ret = w->way == GAP_FRAME ? receive_frame(w, &channel, &got, &end)
-					 : receive_table(w, &got, &end);
+		ret = w->way == GAP_FRAME
+			      ? receive_frame(w, &channel, &got, &end)
+			      : receive_table(w, &got, &end);
 		if (end) {
 			ret = move_one(w->far, &got, sizeof(got), true);
 			got = (struct report){ 0, 0 };

@@ -17,7 +17,7 @@ struct gap_world {
 	struct gap_wire *wire;
 	uint64_t pages;
 	unsigned char *from, *to;	/* memory of the source, the receiver */
-	int ret;				/* first error; -EBADMSG: a page is wrong */
+	int ret;		/* first error; -EBADMSG: a page is wrong */
 };
 
 struct gap_spread {
@@ -37,7 +37,7 @@ struct gap_sending {
 /* What a range and a page cost, and what the library makes of it. */
 struct gap_model {
 	double range_ns, page_ns;
-	struct gap_spread pages;	/* range_ns / page_ns: joining pays below */
+	struct gap_spread pages; /* range_ns / page_ns: joining pays below */
 	uint64_t gap_pages;		/* tide_gap_pages() of them */
 };
 

@@ -35,7 +35,7 @@ struct kinds_image {
 	uint64_t *l1, *reftable;
 	size_t l1_n, reftable_n;
 	uint64_t l1_at, reftable_at;	/* clusters */
-	uint64_t *old_l1;		/* cluster of each snapshot's L1 table */
+	uint64_t *old_l1;	/* cluster of each snapshot's L1 table */
 	uint64_t snapshot_at;
 };
 

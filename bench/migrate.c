@@ -180,7 +180,9 @@ static void make_creds(void)
 		exit(1);
 	}
 	close(fd);
-	/* A server looks into it again at each handshake: it goes at the end. */
+	/*
+	 * A server looks into it again at each handshake: it goes at the end.
+	 */
 	key_path = strdup(path);
 }
 
@@ -379,7 +381,8 @@ static void bench_bulk(unsigned char *from, unsigned char *to)
 			printf("%-6s %-8u", tcp ? "tcp" : "unix", ch);
 			for (int k = 0; k < 4; k++) {
 				m[k] = median(v[k]);
-				printf(" %8.0f [%5.0f,%6.0f]", BYTES / m[k] / 1e6,
+				printf(" %8.0f [%5.0f,%6.0f]",
+				       BYTES / m[k] / 1e6,
 				       BYTES / v[k][REPS * 3 / 4] / 1e6,
 				       BYTES / v[k][REPS / 4] / 1e6);
 			}

@@ -160,8 +160,8 @@ static void put_line(FILE *f, const struct axes *a, const char *table,
 		     int name)
 {
 	const char *colour = colours[(size_t)name % COLOURS];
-	const char *dash = (size_t)name >= COLOURS ? " stroke-dasharray=\"5 3\"" :
-						     "";
+	const char *dash = (size_t)name >= COLOURS ? " stroke-dasharray=\"5 3\""
+						   : "";
 	double legend = TOP + 10 + 18.0 * name;
 	bool first = true;
 
@@ -204,10 +204,11 @@ static void put_picture(FILE *f, const char *table)
 {
 	struct axes a = find_axes(table);
 
-	fprintf(f, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d "
-		   "%d\" font-family=\"sans-serif\" font-size=\"12\">\n"
-		   "<style>text{fill:#444}.grid{stroke:#8884}"
-		   "@media(prefers-color-scheme:dark){text{fill:#bbb}}</style>\n",
+	fprintf(f,
+		"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d "
+		"%d\" font-family=\"sans-serif\" font-size=\"12\">\n"
+		"<style>text{fill:#444}.grid{stroke:#8884}"
+		"@media(prefers-color-scheme:dark){text{fill:#bbb}}</style>\n",
 		WIDTH, HEIGHT);
 	put_text(f, LEFT, 22, "font-size=\"15\"", table);
 	put_text(f, LEFT + 50 + 8 * (int)strlen(table), 22, "",

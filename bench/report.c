@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * One page that can be sent to somebody else: what the machine is, how it was
- * asked, and every table with its picture. HTML that is XML, too; nothing beside
- * it is needed.
+ * asked, and every table with its picture. HTML that is XML, too; nothing
+ * beside it is needed.
  */
 #include "report.h"
 
@@ -31,7 +31,8 @@ static void first_of(const char *path, const char *key, char *to, size_t room)
 		if (key && strncmp(line, key, strlen(key)))
 			continue;
 		if (key)
-			value += strlen(key) + strspn(line + strlen(key), " \t:");
+			value += strlen(key) +
+				 strspn(line + strlen(key), " \t:");
 		snprintf(to, room, "%s", value);
 		break;
 	}
@@ -101,17 +102,21 @@ int bench_report_write(const char *path, bool force,
 	if (ret < 0)
 		return ret;
 	f = out.file;
-	fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>"
-	      "<title>tidemark bench</title>\n<style>body{font-family:sans-serif;"
-	      "max-width:80em;margin:auto}table{border-collapse:collapse}"
+	fputs("<!DOCTYPE html>\n<html lang=\"en\"><head>"
+	      "<meta charset=\"utf-8\"/>"
+	      "<title>tidemark bench</title>\n"
+	      "<style>body{font-family:sans-serif;max-width:80em;margin:auto}"
+	      "table{border-collapse:collapse}"
 	      "td,th{border:1px solid #8884;padding:2px 6px;text-align:right}"
 	      "svg{max-width:60em}</style></head>\n<body>"
-	      "<h1>tidemark bench</h1>\n<table>\n", f);
+	      "<h1>tidemark bench</h1>\n<table>\n",
+	      f);
 	put_machine(f);
 	put_options(f, o);
-	fputs("</table>\n<p>Medians [quartiles] of whole turns; contestants take "
-	      "turns in every repetition. The first one is ours. What ends in * "
-	      "was written afresh, to the shape of code that others use.</p>\n",
+	fputs("</table>\n<p>Medians [quartiles] of whole turns; contestants "
+	      "take turns in every repetition. The first one is ours. What "
+	      "ends in * was written afresh, to the shape of code that others "
+	      "use.</p>\n",
 	      f);
 	bench_plot_page(f);
 	fputs("</body></html>\n", f);

@@ -7,8 +7,8 @@
 #include "tidemark/error.h"
 
 /*
- * Write what bench_plot_add was given, and what machine it was, to @path; before
- * bench_plot_write, which forgets it. 0 or -errno.
+ * Write what bench_plot_add was given, and what machine it was, to @path;
+ * before bench_plot_write, which forgets it. 0 or -errno.
  */
 int bench_report_write(const char *path, bool force,
 		       const struct bench_options *options,

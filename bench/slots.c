@@ -4,9 +4,9 @@
  * cache of intervals, on every workload and slot count, in one run.
  *
  * Three figures each. The median: groups of 64 lookups timed together. The
- * 99.9th percentile: lookups timed one by one, less the cost of the clock. Cold:
- * the first 64 lookups after the caches were emptied. All candidates copy the
- * slot that they find.
+ * 99.9th percentile: lookups timed one by one, less the cost of the clock.
+ * Cold: the first 64 lookups after the caches were emptied. All candidates copy
+ * the slot that they find.
  */
 #include "slots_bench.h"
 
@@ -154,8 +154,9 @@ static size_t lookups_for(const struct slotmap *m, const struct slots_work *w)
 }
 
 /* All candidates on @w, interleaved; @out by 2 * map + cached. */
-static int contest_all(const struct bench_options *o, const struct slots_work *w,
-		       bool cold, struct figures *out)
+static int contest_all(const struct bench_options *o,
+		       const struct slots_work *w, bool cold,
+		       struct figures *out)
 {
 	unsigned int cold_reps = cold ? o->quick ? 1 : o->reps : 0;
 	struct contest *all;
@@ -448,9 +449,9 @@ static void print_verdict(const struct bench_options *o)
 		       verdict.rows, verdict.behind, verdict.worst,
 		       verdict.where);
 	else
-		printf("\nof %u workloads from 32 slots up, tidemark's reader is "
-		       "more than 10 %% behind the best rival in %u; at worst "
-		       "%.2f of it (%s)\n",
+		printf("\nof %u workloads from 32 slots up, tidemark's reader "
+		       "is more than 10 %% behind the best rival in %u; at "
+		       "worst %.2f of it (%s)\n",
 		       verdict.rows, verdict.behind, verdict.worst,
 		       verdict.where);
 }

@@ -106,7 +106,8 @@ struct change {
 };
 
 /* Take a slot out and put it back, CHANGES times. */
-static struct change measure(const struct slotmap *m, const struct slots_work *w)
+static struct change measure(const struct slotmap *m,
+			     const struct slots_work *w)
 {
 	uint64_t out[CHANGES], in[CHANGES], first[CHANGES], seed = 7, t;
 	void *map = m->create(w->slots, w->n);
@@ -163,8 +164,9 @@ int bench_slots_change(const struct bench_options *o,
 				continue;
 			c = measure(maps[i], &w);
 			if (o->json)
-				printf("{\"table\":\"slots-change\",\"slots\":%u"
-				       ",\"name\":\"%s\",\"remove_ns\":%.0f,"
+				printf("{\"table\":\"slots-change\","
+				       "\"slots\":%u,\"name\":\"%s\","
+				       "\"remove_ns\":%.0f,"
 				       "\"insert_ns\":%.0f,\"first_ns\":%.1f,"
 				       "\"bytes_per_slot\":%.1f}\n",
 				       w.n, maps[i]->name, c.remove_ns,
@@ -288,8 +290,8 @@ int bench_slots_readers(const struct bench_options *o)
 		printf(o->json ? "{\"table\":\"slots-readers\",\"threads\":%d,"
 				 "\"tidemark_mops\":%.1f,"
 				 "\"rwlock_binary_mops\":%.1f}\n" :
-				 "%d threads: tidemark %.1f, binary search under "
-				 "a rwlock %.1f\n",
+				 "%d threads: tidemark %.1f, binary search "
+				 "under a rwlock %.1f\n",
 		       threads, ours, lock);
 	}
 	pthread_rwlock_destroy(&r.lock);

@@ -36,7 +36,8 @@ static int load_slots(struct slots_work *w, const char *folder)
 		return -ENOENT;
 	w->slots = calloc(json_array_size(list) + 1, sizeof(*w->slots));
 	json_array_foreach(list, i, o) {
-		const char *type = json_string_value(json_object_get(o, "type"));
+		const char *type =
+			json_string_value(json_object_get(o, "type"));
 		uint64_t first = hex(o, "start"), last = hex(o, "end");
 
 		/* Parts of a page are no slots: KVM could not have them. */

@@ -74,7 +74,8 @@ struct target {
 static struct target small_slot(const struct slots_work *w, uint64_t *seed)
 {
 	for (;;) {
-		const struct tide_slot *s = &w->slots[bench_random(seed) % w->n];
+		const struct tide_slot *s =
+			&w->slots[bench_random(seed) % w->n];
 
 		if (!is_ram(s))
 			return (struct target){ s->gpa_bytes, s->len_bytes };

@@ -5,10 +5,10 @@
  *
  * Made ones are named by their shares of misses, RAM hits and hits of small
  * slots. A layout of n slots has a few of RAM and many small ones (4 to 64
- * KiB), with gaps of the same sizes between them, where the misses go. "uniform"
- * draws each target anew; "local" stays with a target for eight lookups on
- * average, and draws nine of ten targets from a hot set of eight that changes
- * slowly. Recorded ones come from traces of real guests.
+ * KiB), with gaps of the same sizes between them, where the misses go.
+ * "uniform" draws each target anew; "local" stays with a target for eight
+ * lookups on average, and draws nine of ten targets from a hot set of eight
+ * that changes slowly. Recorded ones come from traces of real guests.
  */
 #ifndef BENCH_SLOTS_WORK_H
 #define BENCH_SLOTS_WORK_H

@@ -3,11 +3,11 @@
  * bench travel: bitmaps that are sent in rounds while their disk is written to,
  * chunk size by granularity by disk by pattern (bitmaps/journey.h).
  *
- * A clean disk is filled to FILL bytes of writes of the pattern, then the bitmap
- * travels: a round takes as long as its bytes at BYTES_PER_S, and meanwhile
- * RATE writes a second of 4 KiB go on. It comes to an end when what is left
- * takes less than STOP_NS, and is given up after ROUNDS. Nothing is timed and
- * all is drawn from the seed: the same figures on every machine.
+ * A clean disk is filled to FILL bytes of writes of the pattern, then the
+ * bitmap travels: a round takes as long as its bytes at BYTES_PER_S, and
+ * meanwhile RATE writes a second of 4 KiB go on. It comes to an end when what
+ * is left takes less than STOP_NS, and is given up after ROUNDS. Nothing is
+ * timed and all is drawn from the seed: the same figures on every machine.
  *
  * Columns: bytes sent in all and in the stop; rounds; how often what the bitmap
  * has was sent (resend); heads' share. "never": what is left does not get less.
@@ -40,7 +40,9 @@ struct writer {
 	uint64_t seed, blocks, at;
 };
 
-/* Powers of the disk's size are as likely as each other: a zipf of exponent 1. */
+/*
+ * Powers of the disk's size are as likely as each other: a zipf of exponent 1.
+ */
 static uint64_t zipf(struct writer *w)
 {
 	double u = (double)(bench_random(&w->seed) >> 11) * 0x1p-53;

@@ -98,7 +98,8 @@ static int run(const struct cli_parsed *p)
 		.reps = (unsigned int)cli_number(p, "reps"),
 	};
 
-	const char *plots = cli_text(p, "plots"), *report = cli_text(p, "report");
+	const char *plots = cli_text(p, "plots"),
+		   *report = cli_text(p, "report");
 	bool force = cli_flag(p, "force");
 	struct tide_error err;
 	int code;
@@ -130,17 +131,16 @@ static int run(const struct cli_parsed *p)
 }
 
 static const struct cli_option options[] = {
-	{ "quick", NULL, CLI_FLAG, NULL,
-	  "smaller and fewer: under a minute" },
+	{ "quick", NULL, CLI_FLAG, NULL, "smaller and fewer: under a minute" },
 	{ "reps", "N", CLI_COUNT, "0",
 	  "repetitions, odd; 0: 9, or 3 with --quick" },
 	{ "cpu", NULL, CLI_FLAG, NULL,
-	  "scan, cut, compact, mark: CPU time instead of the clock's, one thread" },
+	  "scan, cut, compact, mark: CPU time, not the clock's; one thread" },
 	{ "seed", "N", CLI_COUNT, "0",
 	  "what random workloads are drawn from; 0: drawn, and printed" },
 	{ "guest", "SIZE", CLI_SIZE, "0",
-	  "scan, cut, mark: a guest of so much memory; 0: the table's own",
-	  0, UINT64_C(12) << 40 },
+	  "scan, cut, mark: a guest of so much memory; 0: the table's own", 0,
+	  UINT64_C(12) << 40 },
 	{ "plain", NULL, CLI_FLAG, NULL,
 	  "scan, cut, mark: the bitmaps on plain pages, not on huge ones" },
 	{ "cold", NULL, CLI_FLAG, NULL,
@@ -148,7 +148,7 @@ static const struct cli_option options[] = {
 	{ "plots", "FOLDER", CLI_TEXT, NULL,
 	  "also draw each table as FOLDER/TABLE.svg" },
 	{ "report", "FILE", CLI_TEXT, NULL,
-	  "also write a page (HTML) with the machine, all tables and pictures" },
+	  "also write an HTML page with the machine, all tables and plots" },
 	OPT_FORCE,
 	{ "image", "FILE", CLI_TEXT, NULL,
 	  "disk: this image, which is overwritten, not ones made for it" },

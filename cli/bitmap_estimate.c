@@ -144,11 +144,12 @@ static void print_text(const struct task *t)
 	const struct estimate *e = &t->e;
 	const struct estimate_row *row = &e->row[e->best_row];
 
-	printf("%zu writes, a disk of %" PRIu64 " bytes, %" PRIu64 " backups, a "
-	       "move in %" PRIu64 " rounds\n%8s %16s %14s %14s %10s %12s %12s\n",
+	printf("%zu writes, a disk of %" PRIu64 " bytes, %" PRIu64
+	       " backups, a move in %" PRIu64 " rounds\n"
+	       "%8s %16s %14s %14s %10s %12s %12s\n",
 	       t->w.count, t->size_bytes, t->backups, t->rounds, "blocks",
-	       "backups copy", "bitmap", "move sends", "by chunks",
-	       "by 1024", "stop of it");
+	       "backups copy", "bitmap", "move sends", "by chunks", "by 1024",
+	       "stop of it");
 	for (size_t i = 0; i < ESTIMATE_SHIFTS; i++)
 		print_row(&e->row[i], estimate_shifts[i]);
 	printf("recommended: blocks of %uK", 1u << estimate_shifts[e->best_row]

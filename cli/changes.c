@@ -97,7 +97,8 @@ static int run_named(const struct cli_parsed *p, const char *command)
 {
 	if (p->argc != changes_words_before(p) + 1)
 		return changes_wrong_words(p);
-	return changes_print_done(p, fill_request(p, changes_request(p, command)));
+	return changes_print_done(p,
+				  fill_request(p, changes_request(p, command)));
 }
 
 static int run_renaming(const struct cli_parsed *p, const char *command,
@@ -105,9 +106,9 @@ static int run_renaming(const struct cli_parsed *p, const char *command,
 {
 	if (p->argc != changes_words_before(p) + 2)
 		return changes_wrong_words(p);
-	return changes_print_done(p, add_word(p, fill_request(p, changes_request(p,
-							    command)),
-				      member));
+	return changes_print_done(
+		p, add_word(p, fill_request(p, changes_request(p, command)),
+			    member));
 }
 
 static void print_point(const json_t *point)

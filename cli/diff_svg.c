@@ -41,8 +41,9 @@ static void draw_cell(FILE *f, const struct diff_picture *d, uint64_t cell)
 	double share = (double)changed / (double)d->cell_bytes;
 
 	fprintf(f, "<rect x=\"%" PRIu64 "\" y=\"%" PRIu64 "\" width=\"%u\" "
-		"height=\"%u\" fill=\"%s\" fill-opacity=\"%.2f\"><title>offset %"
-		PRIu64 ": %" PRIu64 " bytes changed</title></rect>\n",
+		"height=\"%u\" fill=\"%s\" fill-opacity=\"%.2f\"><title>"
+		"offset %" PRIu64 ": %" PRIu64 " bytes changed</title>"
+		"</rect>\n",
 		cell % COLUMNS * CELL, cell / COLUMNS * CELL, CELL - 1,
 		CELL - 1, changed ? "#b00020" : "#e8eaed",
 		changed ? 0.25 + 0.75 * (share > 1 ? 1 : share) : 1.0,

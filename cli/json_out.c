@@ -185,6 +185,6 @@ int cli_json_end(struct cli_json *j, const struct cli_command *command)
 		j->failed = true;
 	return j->failed ? cli_fail(command, CLI_FAILED,
 				    "the answer could not be written: %s",
-				    errno ? strerror(errno) : "it is not whole") :
-			   CLI_OK;
+				    errno ? strerror(errno) : "it is not whole")
+			 : CLI_OK;
 }

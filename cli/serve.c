@@ -432,7 +432,9 @@ static int serve_control(struct serve *s, const char *path,
 		.over = is_over }, err);
 }
 
-/* Threads of the server are started with the signals blocked: ours gets them. */
+/*
+ * Threads of the server are started with the signals blocked: ours gets them.
+ */
 static int serve_until_told(struct serve *s)
 {
 	const char *control = cli_text(s->p, "control");

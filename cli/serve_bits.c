@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Bits that come in and go out: what changed, in parts of so many runs each, and
- * bitmaps from elsewhere. Whatever a request says is looked at before anything
- * is done.
+ * Bits that come in and go out: what changed, in parts of so many runs each,
+ * and bitmaps from elsewhere. Whatever a request says is looked at before
+ * anything is done.
  */
 #include <errno.h>
 #include <string.h>

@@ -86,8 +86,8 @@ json_t *serve_hold(struct serve_disk *d, const json_t *request)
 }
 
 /*
- * Its clients are gone before their changes could end. What the store says of it
- * is no reason to go on here: that would be two disks.
+ * Its clients are gone before their changes could end. What the store says of
+ * it is no reason to go on here: that would be two disks.
  */
 static json_t *give_away(struct serve_disks *disks, struct serve_disk *d,
 			 const char *to)

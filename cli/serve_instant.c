@@ -24,7 +24,7 @@ struct serve_instant {
 	struct nbd_export *export;
 };
 
-/* --- the layer ------------------------------------------------------------- */
+/* --- the layer ------------------------------------------------------------ */
 
 int serve_instant_layer(struct serve_disk *d, struct tide_error *err)
 {
@@ -68,7 +68,7 @@ int serve_instant_tell(struct serve_disk *d, const char *control,
 	return nbd_contexts_add(d->export, name, &c, err);
 }
 
-/* --- one instant ------------------------------------------------------------ */
+/* --- one instant ---------------------------------------------------------- */
 
 static struct serve_instant *find(const struct serve_disk *d, const char *name)
 {
@@ -137,7 +137,7 @@ static int prepare(const struct serve_disks *disks, struct serve_disk *d,
 	return 0;
 }
 
-/* --- what changed until it --------------------------------------------------- */
+/* --- what changed until it ------------------------------------------------ */
 
 /* What a context of an instant's export carries. */
 struct asked {
@@ -254,7 +254,7 @@ static int serve_it(struct serve_disks *disks, struct serve_disk *d,
 	return ret;
 }
 
-/* --- begin -------------------------------------------------------------------- */
+/* --- begin ---------------------------------------------------------------- */
 
 struct beginning {
 	struct serve_disks *disks;
@@ -437,7 +437,7 @@ json_t *serve_instant_begin(struct serve_disks *disks,
 	return answer;
 }
 
-/* --- commit, abort, pass -------------------------------------------------------- */
+/* --- commit, abort, pass -------------------------------------------------- */
 
 json_t *serve_instant_end(struct serve_disks *disks,
 			  struct serve_disk *const *named, size_t count,
@@ -450,7 +450,9 @@ json_t *serve_instant_end(struct serve_disks *disks,
 	for (size_t i = 0; i < count && !ret; i++) {
 		struct serve_instant *s = find(named[i], name);
 
-		/* The store first: a kill in between leaves it to be repeated. */
+		/*
+		 * The store first: a kill in between leaves it to be repeated.
+		 */
 		ret = cbt_checkpoint_settle(named[i]->cbt, name, keep, &err);
 		if (!ret && s)
 			let_go(disks, named[i], s,

@@ -5,8 +5,8 @@
  * is committed or aborted. docs/control-socket.md has the requests.
  *
  * A server that was killed has lost the instants, not the checkpoints: what was
- * pending can still be committed (whoever copied it is done) or aborted; a begin
- * of the same name aborts it first.
+ * pending can still be committed (whoever copied it is done) or aborted; a
+ * begin of the same name aborts it first.
  */
 #ifndef CLI_SERVE_INSTANT_H
 #define CLI_SERVE_INSTANT_H

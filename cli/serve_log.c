@@ -436,7 +436,9 @@ int serve_log_start(struct serve_log **out, const char *path, bool json,
 	return ret;
 }
 
-/* Until nothing waits, or with @end until the thread is gone. True: so it is. */
+/*
+ * Until nothing waits, or with @end until the thread is gone. True: so it is.
+ */
 static bool wait_quiet(struct serve_log *g, bool end)
 {
 	struct timespec until;

@@ -48,7 +48,9 @@ void serve_log_stop(struct serve_log *log);
 /* Lines that were lost so far. */
 uint64_t serve_log_lost(const struct serve_log *log);
 
-/* A line without its end, into @to; how long it is. For serve_log, and tests. */
+/*
+ * A line without its end, into @to; how long it is. For serve_log, and tests.
+ */
 size_t serve_log_format(char *to, size_t room, const struct serve_line *line,
 			uint64_t now_ms, bool json);
 

@@ -13,9 +13,9 @@
 
 /*
  * serve_listen_tcp: @where is HOST:PORT, [V6]:PORT or HOST. An address that is
- * not loopback is refused if @exposed says what would be seen there; NULL: it is
- * let. At most @room sockets (a name may
- * have several addresses) into @fds; how many, or -errno.
+ * not loopback is refused if @exposed says what would be seen there; NULL: it
+ * is let. At most @room sockets (a name may have several addresses) into @fds;
+ * how many, or -errno.
  */
 int serve_listen_tcp(const char *where, const char *exposed, int *fds,
 		     int room, struct tide_error *err);

@@ -52,7 +52,8 @@ static int run(const struct cli_parsed *p)
 	for (int i = 0; i < TIDE_SOURCE_KINDS; i++)
 		printf("%-11s %-5s %s\n",
 		       tide_source_kind_name((enum tide_source_kind)i),
-		       ret[i] ? "no" : "works", ret[i] ? err[i].text : watches[i]);
+		       ret[i] ? "no" : "works",
+		       ret[i] ? err[i].text : watches[i]);
 	return CLI_OK;
 }
 

@@ -3,7 +3,8 @@
  * A guarded disk in one page: make an image, write it through a queue, see what
  * lies where, ask the map of its metadata, check it.
  *
- *	cc disk.c $(pkg-config --cflags --libs tidemark-disk) && ./a.out [FOLDER]
+ *	cc disk.c $(pkg-config --cflags --libs tidemark-disk)
+ *	./a.out [FOLDER]
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -4,7 +4,8 @@
  * are carried out by a thread of the driver, as those of a client library
  * would be; blocking calls do without.
  *
- *	cc driver.c $(pkg-config --cflags --libs tidemark-disk) -pthread && ./a.out
+ *	cc driver.c $(pkg-config --cflags --libs tidemark-disk) -pthread
+ *	./a.out
  */
 #include <errno.h>
 #include <pthread.h>

@@ -42,7 +42,8 @@ static void *write_pages(void *opaque)
 	struct writer *w = opaque;
 
 	for (uint32_t i = 0; i < WRITES; i++) {
-		uint32_t page = (i * 7919u % (PAGES / 32)) * WRITERS + w->number;
+		uint32_t page =
+			(i * 7919u % (PAGES / 32)) * WRITERS + w->number;
 
 		__atomic_fetch_add(&disk[page], 1, __ATOMIC_RELAXED);
 		tide_ring_push(w->ring, page);	/* after the data */

@@ -25,7 +25,8 @@ int main(void)
 	    tide_kinds_add(kinds, TIDE_KIND_L1, 3 * CLUSTER, 3 * CLUSTER,
 			   &err) ||
 	    tide_kinds_add(kinds, TIDE_KIND_L2, 9 * CLUSTER, CLUSTER, &err) ||
-	    tide_kinds_remove(kinds, TIDE_KIND_L1, 4 * CLUSTER, CLUSTER, &err)) {
+	    tide_kinds_remove(kinds, TIDE_KIND_L1, 4 * CLUSTER, CLUSTER,
+			      &err)) {
 		fprintf(stderr, "kinds: %s\n", err.text);
 		return 1;
 	}

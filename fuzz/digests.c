@@ -40,7 +40,8 @@ static void end_file(uint8_t *file, size_t entries, uint64_t size)
 	tide__put_le(t + 16, 1, 8);
 	tide__put_le(t + 24, size, 8);
 	tide__put_le(t + 32, entries, 8);
-	XXH128_canonicalFromHash(&sum, XXH3_128bits(file, entries * ENTRY + 48));
+	XXH128_canonicalFromHash(&sum,
+				 XXH3_128bits(file, entries * ENTRY + 48));
 	memcpy(t + 48, sum.digest, 16);
 }
 
@@ -99,7 +100,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t length;
 
 	if (!*path) {
-		snprintf(path, sizeof(path), "/dev/shm/fuzz-digests-%d", getpid());
+		snprintf(path, sizeof(path), "/dev/shm/fuzz-digests-%d",
+			 getpid());
 		snprintf(again, sizeof(again), "%s.again", path);
 	}
 	if (size < 9 || size > 4000 * ENTRY)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Whatever a scraper sends to the metrics socket, in one piece or in two, through
- * the real server: the answer is the verdict's, whole, and with the length that it
- * says; who sends no whole head gets none; the next one is served.
+ * Whatever a scraper sends to the metrics socket, in one piece or in two,
+ * through the real server: the answer is the verdict's, whole, and with the
+ * length that it says; who sends no whole head gets none; the next one is
+ * served.
  */
 #include <stddef.h>
 #include <stdint.h>

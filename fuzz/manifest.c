@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A backup's folder whose JSON is whatever it likes. The first byte: bit 0, the
- * manifest is the input, or a body to which the sum fits; then a zero byte parts
- * the manifest from pending.json. A folder that opens holds what it says it does,
- * names no file outside, and says the same when it is saved and opened again.
+ * manifest is the input, or a body to which the sum fits; then a zero byte
+ * parts the manifest from pending.json. A folder that opens holds what it says
+ * it does, names no file outside, and says the same when it is saved and opened
+ * again.
  */
 #include <fcntl.h>
 #include <stdio.h>

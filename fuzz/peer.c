@@ -45,7 +45,7 @@ struct attempt {
 	struct item item[MOST_ITEMS];
 	unsigned int items;
 	uint64_t sequence[STREAM_CHANNELS];
-	int near[STREAM_CHANNELS], far[STREAM_CHANNELS];	/* -1: not there */
+	int near[STREAM_CHANNELS], far[STREAM_CHANNELS]; /* -1: not there */
 	unsigned int accepted;
 	/* The receiver's words on the control channel; the sender's thread. */
 	uint8_t heard[TIDE__FRAME_BYTES + 4096];

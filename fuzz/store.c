@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The store of a tracker, as somebody else may have written it. It is refused,
- * with its name and the reason, or believed: then every point of it can be asked,
- * and says all of the disk, each stretch once; writes are marked and checkpoints
- * made; and a store that was closed, or whose tracker was killed, is opened again.
+ * with its name and the reason, or believed: then every point of it can be
+ * asked, and says all of the disk, each stretch once; writes are marked and
+ * checkpoints made; and a store that was closed, or whose tracker was killed,
+ * is opened again.
  *
  * The first byte: 1: the host was not started anew since; 2: power durability;
  * 8, 16: the disk is of another size.

@@ -40,7 +40,7 @@
 
 /* Doors to the VMM. */
 #define GUEST_PORT_SERIAL 0x3f8u
-#define GUEST_PORT_BATCH 0x510u		/* value: pages written since the last */
+#define GUEST_PORT_BATCH 0x510u	/* value: pages written since the last */
 #define GUEST_MMIO_DISK 0xfeb00000u
 #define GUEST_MMIO_BYTES 0x1000u
 
@@ -98,10 +98,10 @@ struct guest_vcpu {
 	uint64_t rng;
 	uint64_t next;		/* sequential: next work page of this vCPU */
 	uint64_t written;	/* pages */
-	uint64_t verified;	/* by the last verify: pages that were written */
+	uint64_t verified; /* by the last verify: pages that were written */
 	uint64_t bad;		/* of them not as they should be */
 	uint64_t first_bad;	/* page number of the first */
-	uint64_t first_bad_kind;	/* 1 content, 2 version (older or newer) */
+	uint64_t first_bad_kind; /* 1 content, 2 version (older or newer) */
 	uint64_t disk_reads;
 	uint64_t disk_writes;
 	uint64_t disk_bad;

@@ -98,7 +98,8 @@ static uint64_t pick(const struct guest_control *control, unsigned int vcpu,
 	case GUEST_ZIPF:
 		/* Halve the range with probability 1/2, again and again. */
 		half = own;
-		for (uint64_t coin = r >> 32; (coin & 1) && half > 1; coin >>= 1)
+		for (uint64_t coin = r >> 32; (coin & 1) && half > 1;
+		     coin >>= 1)
 			half /= 2;
 		i = r % half;
 		break;
@@ -112,7 +113,8 @@ static void note_time(const struct guest_control *control,
 		      struct guest_vcpu *me, uint64_t took)
 {
 	unsigned int phase = control->phase < GUEST_PHASES ? control->phase : 0;
-	unsigned int bucket = took ? 63 - (unsigned int)__builtin_clzll(took) : 0;
+	unsigned int bucket = took ? 63 - (unsigned int)__builtin_clzll(took)
+				   : 0;
 
 	me->stalls[phase][bucket]++;
 	if (took > me->longest[phase])
@@ -177,7 +179,9 @@ static void obey(const struct guest_memory *memory, unsigned int vcpu,
 		return;
 	if (control->command == GUEST_VERIFY)
 		verify(memory, vcpu, control, me);
-	/* Pairs with the VMM's acquire: the answer is there before the number. */
+	/*
+	 * Pairs with the VMM's acquire: the answer is there before the number.
+	 */
 	__atomic_store_n(&me->command_done, number, __ATOMIC_RELEASE);
 }
 

@@ -14,7 +14,9 @@ struct guest_memory {
 	char *base;
 };
 
-/* Never returns in a real guest; returns elsewhere when told to by machine_out. */
+/*
+ * Never returns in a real guest; returns elsewhere when told to by machine_out.
+ */
 void guest_work(const struct guest_memory *memory, unsigned int vcpu);
 
 /* The work page @index as a page number of the guest. */

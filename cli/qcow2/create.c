@@ -23,7 +23,8 @@ static uint32_t log2_of(uint64_t value)
 static int choose_size(const struct cli_parsed *p,
 		       struct qcow2_create_options *o)
 {
-	struct tide_disk_options below = { .no_backing = true, .format = o->backing_format };
+	struct tide_disk_options below = { .no_backing = true,
+					   .format = o->backing_format };
 	struct tide_error err;
 	struct tide_disk *d;
 	char path[4096];

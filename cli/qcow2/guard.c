@@ -135,7 +135,8 @@ static bool take_number(const char **at, char end, uint64_t *value)
 		return false;
 	errno = 0;
 	*value = strtoull(*at, &stop, 10);
-	if (errno || (*stop != end && !(end == '\n' && (!*stop || *stop == '\r'))))
+	if (errno ||
+	    (*stop != end && !(end == '\n' && (!*stop || *stop == '\r'))))
 		return false;
 	*at = stop + 1;
 	return true;

@@ -32,7 +32,8 @@ static int open_file(const struct cli_parsed *p, const char *path,
 	if (*fd < 0)
 		return cli_fail(p->command, CLI_FAILED, "%s: %s", path,
 				strerror(errno));
-	if (fstat(*fd, &st) == 0 && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
+	if (fstat(*fd, &st) == 0 &&
+	    (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
 		return CLI_OK;
 	close(*fd);
 	return cli_fail(p->command, CLI_FAILED, "%s is neither a regular file "

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the verbs of tidemark qcow2 share: an image file, open, and its header. */
+/*
+ * What the verbs of tidemark qcow2 share: an image file, open, and its header.
+ */
 #ifndef CLI_QCOW2_IMAGE_H
 #define CLI_QCOW2_IMAGE_H
 

@@ -67,9 +67,9 @@ void qcow2_report_print(const struct qcow2_image *image,
 	if (all > report->count)
 		printf("%s... and %llu more\n", doubt,
 		       (unsigned long long)(all - report->count));
-	printf("%s%llu corruptions, %llu leaked clusters; %llu of %llu clusters "
-	       "of the file in use\n", doubt,
-	       (unsigned long long)qcow2_check_corruptions(c),
+	printf("%s%llu corruptions, %llu leaked clusters; %llu of %llu "
+	       "clusters of the file in use\n",
+	       doubt, (unsigned long long)qcow2_check_corruptions(c),
 	       (unsigned long long)c->found[QCOW2_PROBLEM_LEAK],
 	       (unsigned long long)c->used_clusters,
 	       (unsigned long long)c->clusters);

@@ -2,11 +2,11 @@
 /*
  * Memory and disks as one moment.
  *
- * The backup of the disks begins inside of the VM's pause, so that its new point
- * holds what they held then; it is copied while the VM runs, and whole before
- * the snapshot gets its name. In between a note says which points belong to it
- * (snapshot/note.h). So a snapshot that is there has its disks; who is killed
- * leaves none, at most a point of the backup that no snapshot knows of.
+ * The backup of the disks begins inside of the VM's pause, so that its new
+ * point holds what they held then; it is copied while the VM runs, and whole
+ * before the snapshot gets its name. In between a note says which points belong
+ * to it (snapshot/note.h). So a snapshot that is there has its disks; who is
+ * killed leaves none, at most a point of the backup that no snapshot knows of.
  */
 #include "cli/snapshot/disks.h"
 

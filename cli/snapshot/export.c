@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * tidemark snapshot export: its memory as others read it. A Firecracker's memory
- * file is plain memory, area after area; its state file only Firecracker writes.
+ * tidemark snapshot export: its memory as others read it. A Firecracker's
+ * memory file is plain memory, area after area; its state file only Firecracker
+ * writes.
  */
 #include <errno.h>
 #include <inttypes.h>

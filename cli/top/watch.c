@@ -188,7 +188,9 @@ static uint64_t working(const struct top_vm *v)
 	return pages;
 }
 
-/* Hotplug, a balloon that gave way: what was not there before is not watched. */
+/*
+ * Hotplug, a balloon that gave way: what was not there before is not watched.
+ */
 static bool same_ram(const struct tide__ram *a, const struct tide__ram *b)
 {
 	if (a->count != b->count)

@@ -135,7 +135,8 @@ static void print_info(const struct trace *t, const struct sums *s,
 	printf("written a round: %.1f (%" PRIu64 " to %" PRIu64 "), %.2f %% "
 	       "of all\n", (double)s->pages / rounds, s->least, s->most,
 	       100.0 * (double)s->pages / rounds / (double)t->pages);
-	printf("ranges a round: %.1f, %.2f pages each", (double)s->runs / rounds,
+	printf("ranges a round: %.1f, %.2f pages each",
+	       (double)s->runs / rounds,
 	       s->runs ? (double)s->pages / (double)s->runs : 0.0);
 	printf(gap ? " (joined over %" PRIu64 " clean pages)\n" : "\n", gap);
 	printf("ever written: %" PRIu64 "\n", s->all);

@@ -121,8 +121,9 @@ static json_t *status(const struct control_request *r)
 	if (state != DAEMON_INCOMING && state != DAEMON_FAILED) {
 		json_object_update_new(j, json_pack(
 		    "{s:b, s:s, s:i, s:I, s:I, s:I, s:o}", "running",
-		    vm_is_running(d->vm), "pattern", vm_pattern_name(c->pattern),
-		    "vcpus", c->vcpus, "memory_bytes",
+		    vm_is_running(d->vm), "pattern",
+		    vm_pattern_name(c->pattern), "vcpus", c->vcpus,
+		    "memory_bytes",
 		    (json_int_t)c->memory_bytes, "pages_written",
 		    (json_int_t)vm_pages_written(d->vm), "dirty_pages",
 		    (json_int_t)tide_set_count(vm_set(d->vm)), "stalls",
@@ -176,16 +177,18 @@ static json_t *resume(const struct control_request *r)
 	switch (daemon_state_of(d)) {
 	case DAEMON_UNKNOWN:
 		if (!force)
-			return control_refuse(EINVAL, "GO was sent and no answer came: the "
-				      "guest may run at the other side. Make "
-				      "sure that it does not, then resume "
-				      "with --force");
+			return control_refuse(
+				EINVAL, "GO was sent and no answer came: the "
+					"guest may run at the other side. Make "
+					"sure that it does not, then resume "
+					"with --force");
 		if (vm_resume(d->vm, &err))
 			return control_error(&err);
 		daemon_set_state(d, DAEMON_RUNNING, NULL);
 		return json_pack("{s:b}", "resumed", 1);
 	case DAEMON_MOVED:
-		return control_refuse(EINVAL, "the guest has moved and runs elsewhere");
+		return control_refuse(EINVAL,
+				      "the guest has moved and runs elsewhere");
 	case DAEMON_DEAD:
 		return control_refuse(EIO, "the guest is dead");
 	case DAEMON_RUNNING:

@@ -35,8 +35,8 @@ static int accept_channel(void *opaque, struct tide_error *err)
 {
 	struct receiving *r = opaque;
 	int fd = r->greeted ? tide__door_join(r->door,
-					      r->options.stall_timeout_ns, err) :
-			      tide__door_source(r->door, err);
+					      r->options.stall_timeout_ns, err)
+			    : tide__door_source(r->door, err);
 
 	r->greeted |= fd >= 0;
 	return fd;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The "record" request of the control socket: harvest and cut the guest's
- * writes every so often, and keep each round as a bitmap (docs/format-trace.md).
+ * writes every so often, and keep each round as a bitmap
+ * (docs/format-trace.md).
  *
- * The guest runs on. For as long as it is recorded its state is "recording", and
- * a migration is refused: a set has one taker.
+ * The guest runs on. For as long as it is recorded its state is "recording",
+ * and a migration is refused: a set has one taker.
  */
 #include <errno.h>
 #include <stdio.h>

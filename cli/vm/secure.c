@@ -159,10 +159,12 @@ static int check_clear(const struct secure *s, int failed,
 {
 	if (s->creds || s->plain || (!failed && !is_network(ss)))
 		return 0;
-	return tide_error_set(err, -EPERM, "tls", TIDE_NO_OFFSET,
-			      "%s is a network, and the guest's memory would go "
-			      "over it in the clear: give both sides --tls or "
-			      "--tls-psk, or ask for it with --plain", address);
+	return tide_error_set(
+		err, -EPERM, "tls", TIDE_NO_OFFSET,
+		"%s is a network, and the guest's memory would go "
+		"over it in the clear: give both sides --tls or "
+		"--tls-psk, or ask for it with --plain",
+		address);
 }
 
 int secure_check_listener(const struct secure *s, int fd, const char *address,
@@ -273,10 +275,12 @@ int secure_from_request(const json_t *request, struct secure_wishes *w,
 static int no_handshake(int ret, const char *address, const char *why,
 			struct tide_error *err)
 {
-	return tide_error_set(err, ret, "tls", TIDE_NO_OFFSET, "%s: %s%s",
-			      address, why, ret == -EACCES ? "" :
-			      "; was the receiver given --tls, or --tls-psk, as "
-			      "well?");
+	return tide_error_set(
+		err, ret, "tls", TIDE_NO_OFFSET, "%s: %s%s", address, why,
+		ret == -EACCES
+			? ""
+			: "; was the receiver given --tls, or --tls-psk, as "
+			  "well?");
 }
 
 static int shake_hands(struct secure *s, int fd, const char *address,
@@ -332,10 +336,13 @@ void secure_explain(const struct secure *s, int ret, struct tide_error *err)
 
 	if (s->certificates && (ret == -EPIPE || ret == -ECONNRESET ||
 				ret == -EACCES || ret == -ENODATA))
-		tide_error_set(err, ret, "tls", TIDE_NO_OFFSET, "%s; the "
-			       "receiver may ask for a certificate of ours that "
-			       "its CA signed: client-cert.pem and "
-			       "client-key.pem beside ca-cert.pem", was.text);
+		tide_error_set(
+			err, ret, "tls", TIDE_NO_OFFSET,
+			"%s; the "
+			"receiver may ask for a certificate of ours that "
+			"its CA signed: client-cert.pem and "
+			"client-key.pem beside ca-cert.pem",
+			was.text);
 }
 
 void secure_forget(struct secure *s, int fd)

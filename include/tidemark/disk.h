@@ -84,7 +84,7 @@ struct tide_disk_options {
 	 * qcow2, for images that a stranger made: their header names other
 	 * files, and they are opened unless something here says otherwise.
 	 */
-	bool no_backing; /* leave the backing chain closed: its part is zeroes */
+	bool no_backing; /* do not open the backing chain: it reads as zeroes */
 	bool no_data_file; /* -EPERM for an image with an external data file */
 	/*
 	 * A folder, besides the image's own, that the names in a header may

@@ -129,7 +129,10 @@ int tide_kinds_next(const struct tide_kinds *kinds, uint64_t from_bytes,
  */
 uint64_t tide_kinds_bytes(const struct tide_kinds *kinds);
 
-/* tide_kind_name: "L2 table", "snapshot's L2 table", ...; "unknown" for what is no kind. */
+/*
+ * tide_kind_name: "L2 table", "snapshot's L2 table", ...; "unknown" for what is
+ * no kind.
+ */
 const char *tide_kind_name(enum tide_kind kind);
 
 #ifdef __cplusplus

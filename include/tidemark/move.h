@@ -21,9 +21,13 @@ extern "C" {
 /* A guest that runs here; all is borrowed for the call. */
 struct tide_move_guest {
 	const struct tide_slots *slots;
-	/* Who sees the guest's writes, not started; NULL: only marks in @set. */
+	/*
+	 * Who sees the guest's writes, not started; NULL: only marks in @set.
+	 */
 	struct tide_source *source;
-	/* Where the VMM marks what it writes itself; NULL if @source sees all. */
+	/*
+	 * Where the VMM marks what it writes itself; NULL if @source sees all.
+	 */
 	struct tide_set *set;
 	/* As in tide_precopy_ops; throttle may be NULL. */
 	int (*pause)(void *opaque, struct tide_error *err);

@@ -49,7 +49,7 @@ struct tide_round {
 	unsigned int number;		/* 0 is the bulk round */
 	enum tide_round_kind kind;
 	bool finished;			/* false: progress inside the round */
-	uint64_t pages;			/* in the epoch (done so far if not finished) */
+	uint64_t pages;		/* in the epoch (done so far if not finished) */
 	uint64_t pages_total;		/* in the epoch, known from the start */
 	uint64_t zero_pages;
 	uint64_t ranges;
@@ -72,11 +72,11 @@ struct tide_precopy_options {
 	uint64_t page_bytes;		/* TIDE_PAGE_BYTES, no other */
 	uint64_t bandwidth_bytes_per_s;	/* over all channels; 0: no limit */
 	uint64_t downtime_target_ns;	/* 300 ms */
-	uint64_t stall_timeout_ns;	/* no byte moves for so long: failed; 10 s */
+	uint64_t stall_timeout_ns; /* no byte moves for so long: failed; 10 s */
 	unsigned int max_rounds;	/* 30; then the verdict */
 	unsigned int max_throttle_percent;	/* 99; 0: never throttle */
 	int zstd_level;			/* 0: no compression */
-	bool checksum;			/* XXH3 of every payload; default true */
+	bool checksum;		/* XXH3 of every payload; default true */
 	bool auto_stop_over_target;	/* stop anyway instead of giving up */
 	const bool *cancel;		/* set by a signal handler; NULL ok */
 	/* What carries the bytes of all channels; NULL: the bare sockets. */
@@ -125,7 +125,7 @@ struct tide_precopy_ops {
 enum tide_precopy_outcome {
 	TIDE_PRECOPY_MOVED,		/* the guest runs over there */
 	TIDE_PRECOPY_ROLLED_BACK,	/* failed or refused; runs on here */
-	TIDE_PRECOPY_NOT_CONVERGING,	/* rolled back, with the numbers in err */
+	TIDE_PRECOPY_NOT_CONVERGING, /* rolled back, with the numbers in err */
 	TIDE_PRECOPY_UNKNOWN,		/* GO sent, no answer: paused here */
 };
 

@@ -65,7 +65,9 @@ struct tide_qcow2_problem {
 	const char *text; /* borrowed for the call */
 };
 
-/* What a check found: filled up to @size, which the caller sets; 0: as above. */
+/*
+ * What a check found: filled up to @size, which the caller sets; 0: as above.
+ */
 struct tide_qcow2_verdict {
 	size_t size;
 	uint64_t found[8]; /* by type; all of them, however few were said */
@@ -79,7 +81,9 @@ struct tide_qcow2_verdict {
 };
 
 enum {
-	/* check, kinds: also while a writer has it; what is said may be wrong */
+	/*
+	 * check, kinds: also while a writer has it; what is said may be wrong
+	 */
 	TIDE_QCOW2_FORCE_SHARE = 1,
 	/* repair: give up what can no longer be reached */
 	TIDE_QCOW2_ACCEPT_LOSS = 2

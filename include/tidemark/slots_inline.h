@@ -25,7 +25,9 @@ struct tide_slots_front {
 	const struct tide_slot *slot;	/* in it, or NULL: a gap */
 };
 
-/* For the function below: not the interval met last; and the map has changed. */
+/*
+ * For the function below: not the interval met last; and the map has changed.
+ */
 bool tide_slots_reader_search(struct tide_slots_reader *reader,
 			      uint64_t gpa_bytes, struct tide_slot *out);
 bool tide_slots_reader_renew(struct tide_slots_reader *reader,

@@ -37,7 +37,7 @@ extern "C" {
 #endif
 
 enum tide_source_kind {
-	TIDE_SOURCE_LOG_MANUAL,	/* KVM dirty log, manual protect, initially set */
+	TIDE_SOURCE_LOG_MANUAL, /* KVM dirty log, manual, initially set */
 	TIDE_SOURCE_LOG_LEGACY,	/* KVM dirty log, cleared by reading */
 	TIDE_SOURCE_RING,	/* KVM dirty ring */
 	TIDE_SOURCE_UFFD,	/* userfaultfd-WP async + PAGEMAP_SCAN */

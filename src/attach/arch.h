@@ -51,7 +51,9 @@ uint64_t tide__arch_pc(const struct tide__saved *saved);
 /* Its system call was interrupted so that only EINTR can follow. */
 bool tide__arch_would_notice(const struct tide__saved *saved);
 
-/* Bytes of the chain of @calls frames and the last; its place: aligned to 64. */
+/*
+ * Bytes of the chain of @calls frames and the last; its place: aligned to 64.
+ */
 size_t tide__arch_chain_bytes(const struct tide__saved *saved, int calls);
 /*
  * Write the chain for address @at into @to: @calls system calls with their

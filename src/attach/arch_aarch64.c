@@ -3,9 +3,9 @@
  * Borrowing a thread on arm64. Written from the kernel's documentation and
  * headers; it compiles, and has not run on such a machine yet.
  *
- * rt_sigreturn takes the frame from where the stack pointer stands. A `svc; ret`
- * returns to x30, which is set to the vDSO's `mov x8, #139; svc`. A call that
- * was cut off is seen here as if it had not begun: the kernel turns the
+ * rt_sigreturn takes the frame from where the stack pointer stands. A `svc;
+ * ret` returns to x30, which is set to the vDSO's `mov x8, #139; svc`. A call
+ * that was cut off is seen here as if it had not begun: the kernel turns the
  * registers back before a debugger sees them, so they are simply restored.
  *
  * The frame carries the 128-bit vector registers. A thread whose longer ones

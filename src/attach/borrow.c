@@ -14,12 +14,12 @@
  *               |            ^
  *               +-> the stub +
  *
- * Where the first call returns we stop the thread once more, write the stub into
- * the page, and send the thread there instead, in one step again; then we let
- * go of it altogether. The stub makes the userfaultfd, waits a while to be told
- * that it was fetched (pidfd_getfd), closes it whether told or not, and takes
- * frame 0. Signals are held off up to frame 1; those that came meanwhile are
- * delivered after it.
+ * Where the first call returns we stop the thread once more, write the stub
+ * into the page, and send the thread there instead, in one step again; then we
+ * let go of it altogether. The stub makes the userfaultfd, waits a while to be
+ * told that it was fetched (pidfd_getfd), closes it whether told or not, and
+ * takes frame 0. Signals are held off up to frame 1; those that came meanwhile
+ * are delivered after it.
  *
  * A thread is not borrowed where that would be noticed: in a restartable
  * sequence, on a stack that is none (a goroutine's, a fibre's on the heap).

@@ -30,7 +30,8 @@ struct tide__borrowed {
  * tide__borrow_uffd: a userfaultfd of process @target (its pidfd: @pidfd),
  * brought over here; the process keeps nothing. Blocks for at most @patience_ms
  * and a few milliseconds. @kernel_faults: it is to hear of those of system
- * calls, too, which takes a privilege of the process's. @step may be NULL. 0; -ESRCH it ended, -EBUSY traced,
+ * calls, too, which takes a privilege of the process's. @step may be NULL. 0;
+ * -ESRCH it ended, -EBUSY traced,
  * -EPERM, -EAGAIN no thread could be borrowed in that time.
  */
 int tide__borrow_uffd(struct tide__borrowed *out,

@@ -47,8 +47,8 @@ int tide__borrow_start_stub(struct tide__borrow *b)
 }
 
 /*
- * Until the stub says @state. -EAGAIN: it does not in @ms, or its thread went on
- * long ago, and what is read is no more what the stub wrote.
+ * Until the stub says @state. -EAGAIN: it does not in @ms, or its thread went
+ * on long ago, and what is read is no more what the stub wrote.
  */
 static int await(struct tide__borrow *b, uint32_t state, unsigned int ms,
 		 struct tide__stub_data *d)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Who else can write to a process's shared memory: a vhost-user backend, a child.
- * Such writes go through page tables of their own and are not seen by tracking.
+ * Who else can write to a process's shared memory: a vhost-user backend, a
+ * child. Such writes go through page tables of their own and are not seen by
+ * tracking.
  */
 #ifndef TIDE_ATTACH_SHARERS_H
 #define TIDE_ATTACH_SHARERS_H

@@ -28,15 +28,17 @@ int chain_open(const struct backup_folder *f, const struct backup_point *p,
 int chain_open_layer(const struct backup_folder *f,
 		     const struct backup_point *p, struct backup_chain *c,
 		     struct tide_error *err);
-/* With the digests of those above point @stop only (0: all); all of the disk. */
+/*
+ * With the digests of those above point @stop only (0: all); all of the disk.
+ */
 int chain_open_until(const struct backup_folder *f,
 		     const struct backup_point *p, uint64_t stop,
 		     struct backup_chain *c, struct tide_error *err);
 void chain_close(struct backup_chain *c);
 
 /*
- * What chunk @chunk is: zero, or data with that digest. Ascending. *layer: which
- * says so; count if none does, and it is zero.
+ * What chunk @chunk is: zero, or data with that digest. Ascending. *layer:
+ * which says so; count if none does, and it is zero.
  */
 int chain_expect(struct backup_chain *c, uint64_t chunk,
 		 struct chunk_entry *out, size_t *layer,
@@ -47,8 +49,8 @@ int chain_next_listed(struct backup_chain *c, uint64_t *chunk,
 
 /*
  * The next piece from *at on, which moves on: data with what each of its chunks
- * must be (also zeroes that are said), or zeroes of which nothing is said. 1; 0:
- * the end.
+ * must be (also zeroes that are said), or zeroes of which nothing is said. 1;
+ * 0: the end.
  */
 int chain_take(struct backup_chain *c, uint64_t *at, struct piece *p,
 	       struct tide_error *err);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The digests of a point: one for every chunk that its image holds, in the order
- * of the disk. docs/format-backup.md has the bytes. Memory does not grow with
- * the file; a file that is damaged or cut short is noticed when it is opened.
+ * The digests of a point: one for every chunk that its image holds, in the
+ * order of the disk. docs/format-backup.md has the bytes. Memory does not grow
+ * with the file; a file that is damaged or cut short is noticed when it is
+ * opened.
  *
  * Each of these belongs to one thread at a time.
  */

@@ -263,7 +263,7 @@ static int get_body(struct backup_folder *f, const json_t *all,
 	return get_points(f, json_object_get(body, "points"), err);
 }
 
-/* --- a point in place of another --------------------------------------------- */
+/* --- a point in place of another ------------------------------------------ */
 
 /* It was decided: as far as it is not done yet. */
 static int carry_out(struct backup_folder *f, const struct backup_point *p,
@@ -327,7 +327,7 @@ static int finish_replace(struct backup_folder *f, struct tide_error *err)
 	return ret;
 }
 
-/* --- the folder ------------------------------------------------------------ */
+/* --- the folder ----------------------------------------------------------- */
 
 static int start_new(struct backup_folder *f, struct tide_error *err)
 {

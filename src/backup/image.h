@@ -2,8 +2,8 @@
 /*
  * The image of a point while it is written: chunks, compressed or as they are,
  * and what they came to. In a full point a chunk of zeroes is one that is not
- * there; in one that stands on another it must be said, or the image below would
- * show through.
+ * there; in one that stands on another it must be said, or the image below
+ * would show through.
  */
 #ifndef TIDE_BACKUP_IMAGE_H
 #define TIDE_BACKUP_IMAGE_H
@@ -38,8 +38,8 @@ int backup_image_create(struct backup_image *i, const char *path,
 int backup_image_zero(struct backup_image *i, uint64_t offset_bytes,
 		      uint64_t length_bytes, struct tide_error *err);
 /*
- * A piece of data, whose chunks say which are zeroes. Workers may do it at once,
- * each under its own number.
+ * A piece of data, whose chunks say which are zeroes. Workers may do it at
+ * once, each under its own number.
  */
 int backup_image_put(struct backup_image *i, uint32_t worker,
 		     const struct piece *p, const uint8_t *buf,

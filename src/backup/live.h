@@ -8,8 +8,8 @@
 /*
  * backup_verify_live: the newest point of @f against an instant of the disk at
  * @uri, of which the server says what changed since. The instant is given up
- * afterwards. -ENOTSUP: the server has no checkpoints; -ESTALE: it does not know
- * that point any more. @control as in make.h.
+ * afterwards. -ENOTSUP: the server has no checkpoints; -ESTALE: it does not
+ * know that point any more. @control as in make.h.
  */
 int backup_verify_live(struct backup_folder *f, const char *uri,
 		       const char *control,

@@ -15,7 +15,9 @@
 #include "transfer/hook.h"
 
 #define WRITER "tidemark " TIDEMARK_VERSION
-/* How often a server is told how far we are: what it keeps meanwhile is little. */
+/*
+ * How often a server is told how far we are: what it keeps meanwhile is little.
+ */
 #define TELL_NS UINT64_C(200000000)
 
 struct disk {
@@ -46,7 +48,7 @@ static void say(const struct making *m, const char *text)
 		m->o->say(m->o->opaque, text);
 }
 
-/* --- before the moment ----------------------------------------------------- */
+/* --- before the moment ---------------------------------------------------- */
 
 static int open_folder(struct making *m, struct disk *d, struct tide_error *err)
 {
@@ -159,7 +161,7 @@ static int write_pending(struct making *m, struct tide_error *err)
 	return ret;
 }
 
-/* --- the moment ------------------------------------------------------------ */
+/* --- the moment ----------------------------------------------------------- */
 
 static json_t *begin_request(const struct making *m)
 {
@@ -295,7 +297,7 @@ static int take_stranger(struct making *m, struct tide_error *err)
 	return hook_run(m->o->pre, m->o->hook_ms, err);
 }
 
-/* --- the copy -------------------------------------------------------------- */
+/* --- the copy ------------------------------------------------------------- */
 
 struct passing {
 	struct making *m;
@@ -412,7 +414,7 @@ static void undo(struct making *m)
 	}
 }
 
-/* --- afterwards ------------------------------------------------------------ */
+/* --- afterwards ----------------------------------------------------------- */
 
 static int commit(struct making *m, struct tide_error *err)
 {

@@ -11,7 +11,7 @@
 #include "backup/chain.h"
 #include "transfer/pump.h"
 
-/* --- which ------------------------------------------------------------------ */
+/* --- which ---------------------------------------------------------------- */
 
 /* A number that is the same for times of one day, week or month. */
 static int64_t bucket(uint64_t created_s, char unit)
@@ -53,7 +53,7 @@ void backup_prune_choose(const struct backup_folder *f,
 	keep_newest_of(f, 'm', policy->monthly, keep);
 }
 
-/* --- one merge ---------------------------------------------------------------- */
+/* --- one merge ------------------------------------------------------------ */
 
 struct merge {
 	const struct backup_folder *folder;
@@ -177,7 +177,7 @@ static int merge_into(struct backup_folder *f, const struct backup_point *p,
 	return folder_replace(f, &m.point, err);
 }
 
-/* --- all -------------------------------------------------------------------- */
+/* --- all ------------------------------------------------------------------ */
 
 static bool is_kept(const uint64_t *kept, size_t count, uint64_t number)
 {

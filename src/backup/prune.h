@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Forgetting points. What a forgotten point holds and a later one stands on goes
- * into the later one's image, which is made beside and renamed over the old one:
- * its content is the same before and after, so at every moment each point that
- * the manifest names restores.
+ * Forgetting points. What a forgotten point holds and a later one stands on
+ * goes into the later one's image, which is made beside and renamed over the
+ * old one: its content is the same before and after, so at every moment each
+ * point that the manifest names restores.
  */
 #ifndef TIDE_BACKUP_PRUNE_H
 #define TIDE_BACKUP_PRUNE_H

@@ -38,8 +38,8 @@ struct backup_verify_options {
 };
 
 /*
- * A point's own image against its digests: each chunk that it lists, and that it
- * holds no others. -EBADMSG: the first that is wrong.
+ * A point's own image against its digests: each chunk that it lists, and that
+ * it holds no others. -EBADMSG: the first that is wrong.
  */
 int backup_verify_point(const struct backup_folder *f,
 			const struct backup_point *p,

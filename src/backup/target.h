@@ -18,8 +18,9 @@ struct backup_target {
 };
 
 /*
- * @to: a path, or an NBD URI. @format: "raw", "qcow2". -EEXIST: a file is there,
- * and not @force; -ENOSPC: device or export are smaller than @size_bytes.
+ * @to: a path, or an NBD URI. @format: "raw", "qcow2". -EEXIST: a file is
+ * there, and not @force; -ENOSPC: device or export are smaller than
+ * @size_bytes.
  */
 int target_open(struct backup_target *t, const char *to, const char *format,
 		uint64_t size_bytes, uint32_t jobs, bool force,

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What it costs to send a bitmap in rounds while its disk is written to: a model
- * that plays the writes, with the real bitmap and the real chunks (cbt/chunks.h),
- * and counts bytes instead of sending them.
+ * What it costs to send a bitmap in rounds while its disk is written to: a
+ * model that plays the writes, with the real bitmap and the real chunks
+ * (cbt/chunks.h), and counts bytes instead of sending them.
  *
- * A chunk goes as a head of JOURNEY_HEAD bytes and its bits; a chunk all of ones
- * as its head alone, and so does a row of chunks all of zeroes. The first round
- * sends all, each other one the chunks in which a bit has changed. A write to
- * blocks that are dirty already changes nothing, which is why a bitmap that is
- * only recorded into comes to rest although its disk does not.
+ * A chunk goes as a head of JOURNEY_HEAD bytes and its bits; a chunk all of
+ * ones as its head alone, and so does a row of chunks all of zeroes. The first
+ * round sends all, each other one the chunks in which a bit has changed. A
+ * write to blocks that are dirty already changes nothing, which is why a bitmap
+ * that is only recorded into comes to rest although its disk does not.
  */
 #ifndef TIDE_BITMAPS_JOURNEY_H
 #define TIDE_BITMAPS_JOURNEY_H

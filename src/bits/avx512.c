@@ -2,9 +2,9 @@
 /*
  * Kernels for AVX-512 with VBMI2 (Ice Lake, Zen 4 and later): eight words at a
  * time. The word before comes from the vector before, so that no load crosses a
- * line; one funnel shift makes it u << 1 | before >> 63. Edges become numbers by
- * compressing the bytes 0 to 63 with the word as the mask: eight edges are one
- * store, whether there are so many or not, and no branch asks.
+ * line; one funnel shift makes it u << 1 | before >> 63. Edges become numbers
+ * by compressing the bytes 0 to 63 with the word as the mask: eight edges are
+ * one store, whether there are so many or not, and no branch asks.
  */
 #include <immintrin.h>
 
@@ -18,7 +18,8 @@
 /*
  * Where edges are found the loop stops for them, and the processor, which sees
  * both streams as they are read, has not the time to run ahead: it is asked to,
- * a block for each. Where there are none asking costs a tenth and gains nothing.
+ * a block for each. Where there are none asking costs a tenth and gains
+ * nothing.
  */
 #define AHEAD_WORDS 512
 

@@ -31,7 +31,7 @@ struct tide_scan {
 	struct flat_map a, b;
 	uint64_t pages;
 	uint64_t next, end, last;	/* blocks: at, of the part, of all */
-	uint64_t alone;			/* block whose word before is not seen */
+	uint64_t alone;		/* block whose word before is not seen */
 	uint64_t gap;
 	bool cut_runs;
 	bool drop_first;		/* the first edge is another part's */

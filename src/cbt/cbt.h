@@ -41,10 +41,10 @@ struct cbt_options {
 
 /*
  * cbt_open: track @disk, which is open and nobody writes to yet; borrowed until
- * cbt_close. 0; -EBUSY: somebody else tracks it; -EROFS, -ENOSPC, ...: the store
- * or the live file cannot be had; -EINVAL: the store is damaged. What cannot be
- * trusted of an earlier session is no error: points become inconsistent, and
- * cbt_note says why.
+ * cbt_close. 0; -EBUSY: somebody else tracks it; -EROFS, -ENOSPC, ...: the
+ * store or the live file cannot be had; -EINVAL: the store is damaged. What
+ * cannot be trusted of an earlier session is no error: points become
+ * inconsistent, and cbt_note says why.
  */
 int cbt_open(struct tide_disk *disk, const struct cbt_options *options,
 	     struct cbt **out, struct tide_error *err);

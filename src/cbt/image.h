@@ -33,7 +33,9 @@ struct cbt_image {
 	uint32_t shift;
 	struct cbt_page **pages; /* NULL: all zero */
 	size_t page_count;
-	/* The page table in the store; 0: none, or it does not hold any more. */
+	/*
+	 * The page table in the store; 0: none, or it does not hold any more.
+	 */
 	uint64_t table_block;
 	uint64_t table_blocks;
 	uint64_t table_checksum;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The thread of the log: whoever waits is let go when a block names his regions,
- * durably. It never waits for the store's bits while there is room for another
- * region: making room is the saver's, who is asked before it is needed.
+ * The thread of the log: whoever waits is let go when a block names his
+ * regions, durably. It never waits for the store's bits while there is room for
+ * another region: making room is the saver's, who is asked before it is needed.
  */
 #include "cbt/intents_inside.h"
 
@@ -147,7 +147,9 @@ static void write_block(struct cbt_intents *in, const uint64_t *wanted,
 		give_up(in, ret);
 }
 
-/* Under the lock, which is let go meanwhile: the saver has done what it could. */
+/*
+ * Under the lock, which is let go meanwhile: the saver has done what it could.
+ */
 static int await_saver(struct cbt_intents *in, uint32_t most)
 {
 	uint64_t batch = in->batches;

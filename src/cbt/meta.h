@@ -9,8 +9,8 @@
  * apart for it; so a round is a cut, and the union of those. Everything else
  * that changes what a point says (clear, merge, import into it, enable,
  * disable) goes through one place (points.c, change), which compares what it
- * said with what it says. A resize is seen at the round. What is in doubt (inconsistent),
- * and what was removed, cannot be followed any more.
+ * said with what it says. A resize is seen at the round. What is in doubt
+ * (inconsistent), and what was removed, cannot be followed any more.
  */
 #ifndef TIDE_CBT_META_H
 #define TIDE_CBT_META_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Checkpoints and bitmaps: how they come, change and go. Every verb is the
- * same: check, cut if an epoch has to end here, change the catalog, tidy it, and
- * let the store have it; if the store will not, what was changed is changed
+ * same: check, cut if an epoch has to end here, change the catalog, tidy it,
+ * and let the store have it; if the store will not, what was changed is changed
  * back, and the caller hears why.
  */
 #include <errno.h>

@@ -45,7 +45,8 @@ struct cbt_store {
 /*
  * cbt_store_open: the store at @path, made with @fresh if nothing is there
  * (*made). 0; -EBUSY: another process has it; -EINVAL: it is no store, or
- * damaged: *catalog stays as it was; what the system says. Errors name the file.
+ * damaged: *catalog stays as it was; what the system says. Errors name the
+ * file.
  */
 int cbt_store_open(const char *path, const struct cbt_catalog *fresh,
 		   bool *made, struct cbt_store *out,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Opening a tracker: what an earlier session left is believed as far as it can
- * be (the table at the end of docs/format-store.md), and what cannot be is said.
+ * be (the table at the end of docs/format-store.md), and what cannot be is
+ * said.
  *
  * The order: read everything; decide on the live bits; a live file that has
  * them; a store that says "open" and has the doubts, durably; only then may a

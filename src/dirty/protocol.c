@@ -68,7 +68,7 @@ void tide__mark_word(struct tide__tree *live, uint64_t word, uint64_t bits)
 
 struct take {
 	struct tide__tree *live;
-	struct tide__tree *into;	/* NULL: what is taken goes to the log */
+	struct tide__tree *into; /* NULL: what is taken goes to the log */
 	struct tide__log *log;
 	struct tide__tree *spill;	/* where to when the log is full */
 	const struct tide__kernels *kernels;

@@ -50,7 +50,8 @@ static void few_edges(struct walk *w, uint64_t at, uint64_t used, bool open)
 						  : 0;
 	uint64_t words = w->tree->words[0] - at * TIDE__BLOCK_WORDS;
 	uint64_t exist = tide__mask_below(words);
-	uint64_t todo = used & exist & tide__mask_from((unsigned int)(skip / 64));
+	uint64_t todo = used & exist &
+			tide__mask_from((unsigned int)(skip / 64));
 	uint64_t zero = ~todo & exist, mask = open ? zero & 1 : 0;
 	uint64_t carry = open && !mask, previous = 0;
 
@@ -103,7 +104,9 @@ static size_t few_ranges(const struct walk *w, uint64_t at, uint64_t used,
 		unsigned int edges = tide__count_bits(e);
 
 		todo &= todo - 1;
-		/* Where there is no edge any number will do: it is not counted. */
+		/*
+		 * Where there is no edge any number will do: it is not counted.
+		 */
 		flat[n] = base + tide__lowest_bit(e | UINT64_C(1) << 63);
 		flat[n + 1] = base + tide__lowest_bit(next | UINT64_C(1) << 63);
 		for (size_t k = n + 2; __builtin_expect(k < n + edges, 0);

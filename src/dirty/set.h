@@ -27,7 +27,7 @@ struct tide_set {
 	struct tide__tree live;		/* lock-free: see protocol.h */
 	struct tide_epoch epoch;
 	uint64_t out_of_range;		/* marks that missed, since creation */
-	bool all_dirty;			/* one did: the next cut is everything */
+	bool all_dirty;		/* one did: the next cut is everything */
 };
 
 #endif

@@ -98,7 +98,7 @@ uint64_t tide__tree_next_at(const struct tide__tree *tree, unsigned int bottom,
 			continue;
 		}
 		if (!value) {
-			bit = word + 1;		/* the next word, one level up */
+			bit = word + 1;	/* the next word, one level up */
 			level++;
 			continue;
 		}

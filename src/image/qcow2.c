@@ -31,7 +31,7 @@ static int bad(struct tide_error *err, const char *path, const char *what)
 			      path, what);
 }
 
-/* --- create ---------------------------------------------------------------- */
+/* --- create --------------------------------------------------------------- */
 
 /* log2 of a power of two from 1 to 64; else -1. */
 static int order_of(uint32_t bits)
@@ -69,7 +69,7 @@ int tide_qcow2_create(const char *path,
 	return qcow2_create(path, &own, err);
 }
 
-/* --- an image that is read ------------------------------------------------- */
+/* --- an image that is read ------------------------------------------------ */
 
 struct image {
 	int fd;
@@ -119,7 +119,7 @@ static void image_close(struct image *image)
 	close(image->fd);
 }
 
-/* --- check ----------------------------------------------------------------- */
+/* --- check ---------------------------------------------------------------- */
 
 struct listener {
 	void (*each)(void *opaque, const struct tide_qcow2_problem *problem);
@@ -183,7 +183,7 @@ int tide_qcow2_check(const char *path, uint32_t flags,
 	return ret;
 }
 
-/* --- repair ---------------------------------------------------------------- */
+/* --- repair --------------------------------------------------------------- */
 
 int tide_qcow2_repair(const char *path, uint32_t flags,
 		      void (*done)(void *opaque, const char *what),
@@ -199,7 +199,7 @@ int tide_qcow2_repair(const char *path, uint32_t flags,
 	return qcow2_repair_at(path, &plain, &options, done, opaque, err);
 }
 
-/* --- the map of its metadata ----------------------------------------------- */
+/* --- the map of its metadata ---------------------------------------------- */
 
 int tide_qcow2_kinds(const char *path, uint32_t flags, struct tide_kinds **out,
 		     struct tide_error *err)

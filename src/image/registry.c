@@ -2,7 +2,8 @@
 /*
  * Drivers that embedders brought. The one place of the library that remembers
  * something for the process: who opens by name has nothing else in hand.
- * Entries are only ever added, under the lock; what was found stays where it is.
+ * Entries are only ever added, under the lock; what was found stays where it
+ * is.
  */
 #include "image/registry.h"
 

@@ -13,7 +13,8 @@
  * disk below. So who reads an old block from the disk looks at its state again
  * afterwards: if it is still needed or free, no change had gone down when the
  * read was done, and what was read is old. The same with the scratch, which is
- * given back only after the state is gone. (Both sides sequentially consistent.)
+ * given back only after the state is gone. (Both sides sequentially
+ * consistent.)
  *
  * Locks: the layer's list, for reading while a change is prepared, for writing
  * while an instant comes or goes; below it one of the block locks, so that a

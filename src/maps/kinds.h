@@ -41,8 +41,8 @@ struct tide_kinds {
 
 static inline uint64_t run_pack(uint64_t cluster, uint32_t code, uint64_t n)
 {
-	return cluster << RUN_CLUSTER_SHIFT | (uint64_t)code << RUN_LENGTH_BITS |
-	       (n - 1);
+	return cluster << RUN_CLUSTER_SHIFT |
+	       (uint64_t)code << RUN_LENGTH_BITS | (n - 1);
 }
 
 static inline uint64_t run_start(uint64_t run)

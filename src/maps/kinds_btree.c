@@ -162,8 +162,8 @@ static int directory_room(struct tide__btree *s, uint64_t leaves)
 }
 
 /*
- * New leaves of equal size; at the end of the tree full ones, or a map filled in
- * order would consist of half-full leaves.
+ * New leaves of equal size; at the end of the tree full ones, or a map filled
+ * in order would consist of half-full leaves.
  */
 static int fill(struct tide__replace *r, struct gather *p, uint32_t shift,
 		size_t words, uint32_t n, bool at_end)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A B+ tree of two levels, copied on write: a sorted array cut into leaves, each
- * an allocation of its own, under one directory.
+ * A B+ tree of two levels, copied on write: a sorted array cut into leaves,
+ * each an allocation of its own, under one directory.
  *
  * Elements are one or two words, sorted by the first, all different. A leaf
  * holds up to 512 words in exactly as much memory as they need; a directory of

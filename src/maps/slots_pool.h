@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A slab allocator: things of one size, at multiples of 64 bytes, from blocks
- * that grow up to big pages: so the tables that a lookup walks lie together, and
- * need few translations. Nothing is given back to the system before the end.
- * For one thread at a time.
+ * that grow up to big pages: so the tables that a lookup walks lie together,
+ * and need few translations. Nothing is given back to the system before the
+ * end. For one thread at a time.
  */
 #ifndef TIDE_MAPS_SLOTS_POOL_H
 #define TIDE_MAPS_SLOTS_POOL_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A copy-on-write radix tree from ranges of page numbers to slots: never changed
- * once readers see it.
+ * A copy-on-write radix tree from ranges of page numbers to slots: never
+ * changed once readers see it.
  *
  * A table cuts the pages it covers into cells of equal size. A cell is empty,
  * or names the one slot that has pages in it, some or all, or names the table

@@ -115,7 +115,9 @@ static void remember(struct tide_slots_reader *r, unsigned int at, uint64_t gpa)
 	};
 }
 
-/* The cached interval @at is what is asked first: inline, if that is trusted. */
+/*
+ * The cached interval @at is what is asked first: inline, if that is trusted.
+ */
 static inline void show(struct tide_slots_reader *r, unsigned int at)
 {
 	r->current = at;
@@ -189,7 +191,8 @@ static inline bool give(const struct tide_slot *slot, struct tide_slot *out)
 
 /*
  * The ways that are taken seldom are functions of their own, entered by a
- * jump: so the usual way saves no registers. This one: not the front, or a trial.
+ * jump: so the usual way saves no registers. This one: not the front, or a
+ * trial.
  */
 static __attribute__((noinline)) bool ask(struct tide_slots_reader *r,
 					  uint64_t gpa, struct tide_slot *out)

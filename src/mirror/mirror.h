@@ -11,10 +11,10 @@
  *
  * The stop begins only if what is left would take less than the downtime that
  * was asked for, at the speed of the rounds so far. Where it never does the
- * verdict says both speeds (-ELOOP). The source holds for a stated time at most;
- * if that is over before the end, its clients went on, and the disk has not
- * moved. Whatever fails: the source is as it was, without our checkpoints, and
- * goes on recording; the target has no bitmaps of ours.
+ * verdict says both speeds (-ELOOP). The source holds for a stated time at
+ * most; if that is over before the end, its clients went on, and the disk has
+ * not moved. Whatever fails: the source is as it was, without our checkpoints,
+ * and goes on recording; the target has no bitmaps of ours.
  *
  * A bitmap's dirty bitmap, which others keep beside it to know which of its
  * parts to send again, is here already: what a recording bitmap gains is what

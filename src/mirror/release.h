@@ -2,12 +2,13 @@
 /*
  * The one request of a move that cannot be taken back: after it the source has
  * the disk no more. Its answer may get lost, and then either may be so. Who
- * believes that it failed has two disks, and who believes that it happened none.
+ * believes that it failed has two disks, and who believes that it happened
+ * none.
  *
  * So the source is asked what it is: another release, without a move, ends a
  * hold that still lasts; if there is none, the checkpoint of the last round
- * tells: a disk that has moved has no points that can be used. A release that is
- * still under way is waited for: a hold is refused as long as it is.
+ * tells: a disk that has moved has no points that can be used. A release that
+ * is still under way is waited for: a hold is refused as long as it is.
  */
 #ifndef TIDE_MIRROR_RELEASE_H
 #define TIDE_MIRROR_RELEASE_H

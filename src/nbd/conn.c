@@ -92,7 +92,9 @@ static bool can_take(const struct nbd_conn *c)
 	case NBD_PHASE_OPTIONS:
 		return c->out_bytes < OPTION_OUTPUT_BYTES;
 	case NBD_PHASE_TRANSMISSION:
-		/* Who does not read has his answers; more would only be held. */
+		/*
+		 * Who does not read has his answers; more would only be held.
+		 */
 		return !c->paused &&
 		       !(c->blocked && c->charged_bytes > UNREAD_BYTES);
 	default:

@@ -169,8 +169,8 @@ void nbd_conn_flush(struct nbd_conn *c);
 /* The message at the head is gone, or never will be; its owner gets it back. */
 void nbd_conn_pop(struct nbd_conn *c);
 /*
- * conn_tls.c. STARTTLS was accepted: when that answer has left, in the clear, TLS begins;
- * when its handshake is done, the options do, from the start.
+ * conn_tls.c. STARTTLS was accepted: when that answer has left, in the clear,
+ * TLS begins; when its handshake is done, the options do, from the start.
  */
 void nbd_conn_start_tls(struct nbd_conn *c);
 void nbd_conn_put_on_tls(struct nbd_conn *c);

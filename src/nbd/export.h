@@ -106,9 +106,9 @@ bool nbd_export_is_for(const struct nbd_export *e,
 		       const struct nbd_peer *peer);
 
 /*
- * The export of that name, which is not terminated, with a reference; NULL: none
- * that @peer may see (@peer NULL: who may see all). The empty name is the first
- * export's if no export is called so.
+ * The export of that name, which is not terminated, with a reference; NULL:
+ * none that @peer may see (@peer NULL: who may see all). The empty name is the
+ * first export's if no export is called so.
  */
 struct nbd_export *nbd_exports_find(struct nbd_exports *exports,
 				    const struct nbd_peer *peer,

@@ -45,10 +45,10 @@ int nbd_server_start(struct nbd_server *server, struct tide_error *err);
 /* A client that is connected already, from any thread; owned. */
 int nbd_server_give(struct nbd_server *server, int fd);
 /*
- * nbd_server_close_export: @e is not found any more, and its clients are hung up
- * on, without an answer to what they asked: they may ask elsewhere. -ETIMEDOUT:
- * a loop did not come round to it in five seconds, and it is open again. Any
- * thread, while it runs.
+ * nbd_server_close_export: @e is not found any more, and its clients are hung
+ * up on, without an answer to what they asked: they may ask elsewhere.
+ * -ETIMEDOUT: a loop did not come round to it in five seconds, and it is open
+ * again. Any thread, while it runs.
  */
 int nbd_server_close_export(struct nbd_server *server, struct nbd_export *e);
 /* Drain and join. Also of one that was never started. */

@@ -18,9 +18,9 @@ struct nbd_peer {
 	bool has_uid; /* of a Unix socket: by the kernel */
 	uint32_t uid;
 	/*
-	 * By TLS: a certificate's names ("CN=host,O=..."), a key's name; and the
-	 * short form, the common name alone. NULL: it did not say. They live
-	 * until the stream is closed.
+	 * By TLS: a certificate's names ("CN=host,O=..."), a key's name; and
+	 * the short form, the common name alone. NULL: it did not say. They
+	 * live until the stream is closed.
 	 */
 	const char *identity, *name;
 };

@@ -27,7 +27,7 @@ struct tide__liveness {
 	uint64_t last_ns;		/* atomic: when a byte moved */
 	const struct tide__channel *channel;
 	const unsigned int *channels;
-	uint64_t queued;		/* atomic: bytes in socket buffers then */
+	uint64_t queued;	/* atomic: bytes in socket buffers then */
 };
 
 struct tide__channel {

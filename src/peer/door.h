@@ -57,7 +57,7 @@ struct tide__door_options {
 	tide__door_log *log;	/* NULL: nothing is said */
 	void *opaque;		/* of log */
 	const struct tide__door_streams *streams;	/* NULL: bare sockets */
-	const struct tide__token *token;	/* NULL or empty: none is asked */
+	const struct tide__token *token; /* NULL or empty: none is asked */
 };
 
 /* @listener and what @options point to are borrowed until close; the former is

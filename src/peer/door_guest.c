@@ -52,8 +52,10 @@ void tide__door_turn_away(struct tide__door *d, struct tide__guest *g,
 	char text[300];
 
 	count(d, &d->strangers);
-	snprintf(text, sizeof(text), "a connection that is no source was closed: "
-		 "%s", why);
+	snprintf(text, sizeof(text),
+		 "a connection that is no source was closed: "
+		 "%s",
+		 why);
 	say(d, text);
 	leave(d, g);
 }
@@ -192,7 +194,8 @@ static void look_at_head(struct tide__door *d, struct tide__guest *g,
 		      f->type == TIDE__FRAME_JOIN;
 
 	if (source && d->o.token && d->o.token->len && !g->admitted)
-		refuse_stranger(d, g, "this receiver asks for a token: give the "
+		refuse_stranger(d, g,
+				"this receiver asks for a token: give the "
 				"source its --token-file");
 	else if (hand_over(d, g, f->type))
 		return;

@@ -7,7 +7,7 @@
 
 #include "peer/door.h"
 
-#define TIDE__DOOR_PENDING 160u /* twice the channels that one source connects */
+#define TIDE__DOOR_PENDING 160u /* twice the channels of one source */
 #define TIDE__DOOR_JOINS 64u
 
 struct tide__guest {
@@ -15,7 +15,8 @@ struct tide__guest {
 	uint64_t since_ns;
 	/*
 	 * What came is not enough to say what it is, and stays in the socket,
-	 * which is ready therefore: it is not asked, but looked at now and then.
+	 * which is ready therefore: it is not asked, but looked at now and
+	 * then.
 	 */
 	bool partial;
 	uint64_t looked_ns;

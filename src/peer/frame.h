@@ -37,7 +37,7 @@ enum tide__frame_type {
 	TIDE__FRAME_DONE,	/* receiver: the guest runs here */
 	TIDE__FRAME_REFUSED,	/* receiver: it does not; payload is why */
 	TIDE__FRAME_CANCEL,	/* source: it is off; payload is why */
-	TIDE__FRAME_SLOTS,	/* source, between rounds: the slots are these */
+	TIDE__FRAME_SLOTS, /* source, between rounds: the slots are these */
 	TIDE__FRAME_ALIVE,	/* at any time, if agreed: still here */
 	TIDE__FRAME_TOKEN,	/* before the stream: token.h */
 	TIDE__FRAME_TYPES

@@ -84,12 +84,13 @@ static void outwait(const struct session *s, uint64_t sent_ns)
 static int unknown(const struct session *s, int ret,
 		   const struct tide_error *why, struct tide_error *err)
 {
-	return tide_error_set(err, ret, "handover", why->offset,
-			      "GO was sent and no answer came (%s): the guest "
-			      "may run there, so it stays paused here; look "
-			      "there, and resume by force only if it does not%s",
-			      why->text, s->go_limit_ms
-			      ? ": it does not begin to later" : "");
+	return tide_error_set(
+		err, ret, "handover", why->offset,
+		"GO was sent and no answer came (%s): the guest "
+		"may run there, so it stays paused here; look "
+		"there, and resume by force only if it does not%s",
+		why->text,
+		s->go_limit_ms ? ": it does not begin to later" : "");
 }
 
 /* GO, and the answer to it. */

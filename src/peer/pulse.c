@@ -9,7 +9,7 @@
 struct tide__pulse {
 	struct tide__channel *channel;
 	pthread_t thread;
-	pthread_mutex_t lock;	/* held while a frame is sent, so that end waits */
+	pthread_mutex_t lock;	/* held while a frame is sent; end waits */
 	pthread_cond_t closing;
 	bool close, active;
 	uint64_t nap_ns;

@@ -150,8 +150,8 @@ static int not_converging(const struct tide__engine *e,
 		return tide_error_set(
 		    err, -ELOOP, origin, TIDE_NO_OFFSET,
 		    "will not converge: %" PRIu64 " marks fell outside the set "
-		    "while the guest was moved, and each makes all of it dirty; "
-		    "somebody marks wrong pages",
+		    "while the guest was moved, and each makes all of it "
+		    "dirty; somebody marks wrong pages",
 		    tide_set_out_of_range(e->set) - e->out_of_range);
 	if (f->floor_ns >= p->target_ns)
 		return tide_error_set(
@@ -170,7 +170,9 @@ static int not_converging(const struct tide__engine *e,
 	    p->target_ns / 1000000);
 }
 
-/* After the harvest that tells what round before left. 1: the guest may stop. */
+/*
+ * After the harvest that tells what round before left. 1: the guest may stop.
+ */
 static int judge(struct tide__engine *e, uint64_t pages_before,
 		 struct tide_error *err)
 {

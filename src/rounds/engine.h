@@ -18,7 +18,9 @@
 #include "rounds/policy.h"
 #include "tidemark/precopy.h"
 
-/* Most pages that are read and given to the sink at once: they stay in cache. */
+/*
+ * Most pages that are read and given to the sink at once: they stay in cache.
+ */
 #define TIDE__PIECE_PAGES 64u
 #define TIDE__PIECE_BYTES (TIDE__PIECE_PAGES * TIDE_PAGE_BYTES)
 
@@ -139,7 +141,7 @@ struct tide__engine {
 	uint64_t next_send_ns;		/* bandwidth limit */
 	unsigned int sending;		/* lanes still busy */
 	bool draining;			/* all work was given out */
-	bool stop;			/* a lane failed; read without the lock */
+	bool stop;		/* a lane failed; read without the lock */
 	int ret;
 	struct tide_error err;
 };
@@ -157,7 +159,9 @@ void tide__engine_fini(struct tide__engine *e);
 int tide__engine_rounds(struct tide__engine *e, struct tide_error *err);
 /* Pause, last harvest and cut, last round. */
 int tide__engine_stop(struct tide__engine *e, struct tide_error *err);
-/* Right before the copy counts: -ESTALE if somebody wrote since the last cut. */
+/*
+ * Right before the copy counts: -ESTALE if somebody wrote since the last cut.
+ */
 int tide__engine_check_still(struct tide__engine *e, struct tide_error *err);
 /* Nothing that was sent counts: all is dirty again. */
 void tide__engine_undo(struct tide__engine *e);

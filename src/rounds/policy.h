@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* When to stop the guest, slow it down, or give up: numbers in, a verdict out. */
+/*
+ * When to stop the guest, slow it down, or give up: numbers in, a verdict out.
+ */
 #ifndef TIDE_ROUNDS_POLICY_H
 #define TIDE_ROUNDS_POLICY_H
 
@@ -14,9 +16,9 @@ struct tide__policy {
 	/* Asked for. */
 	uint64_t target_ns;
 	unsigned int max_rounds;
-	unsigned int max_throttle_percent;	/* 0: the guest cannot, or may not */
+	unsigned int max_throttle_percent; /* 0: the guest cannot, or may not */
 	/* Learned from the rounds before. */
-	uint64_t wire_bytes_per_s;	/* the slower of the last two busy rounds */
+	uint64_t wire_bytes_per_s; /* the slower of the last two busy rounds */
 	uint64_t last_bytes_per_s;	/* of the last one alone */
 	bool was_busy;			/* there was one */
 	uint64_t turn_ns;		/* the quickest answer of the sink */

@@ -58,10 +58,10 @@ static int collect(const struct tide_slots *slots, struct tide__layout *layout,
 	for (int i = 0; i < TRIES && ret == -EAGAIN; i++)
 		ret = walk(slots, layout);
 	if (ret)
-		return tide_error_set(err, ret, "precopy", TIDE_NO_OFFSET,
-				      ret == -EAGAIN
-					  ? "the memory slots do not stand still"
-					  : "no memory for a list of slots");
+		return tide_error_set(
+			err, ret, "precopy", TIDE_NO_OFFSET,
+			ret == -EAGAIN ? "the memory slots do not stand still"
+				       : "no memory for a list of slots");
 	return 0;
 }
 

@@ -10,7 +10,7 @@ struct tide__slot_space {
 	const struct tide_slots *slots;
 	const struct tide_precopy_ops *ops;	/* harvest, rearm, hold */
 	void *opaque;
-	struct tide_range skipped;	/* hull of what this round did not send */
+	struct tide_range skipped; /* hull of what this round did not send */
 };
 
 /* All borrowed until the space is closed. */

@@ -4,11 +4,11 @@
  *
  * While the VM runs: harvest, cut, copy, up to three times, until what is left
  * is little. Then it stands: the devices give their state (which may still
- * write to memory), the last harvest, its pages are copied into a buffer, and it
- * runs again. Only then they are compressed and written. Disks that are to be of
- * the same moment begin in it, and are whole before the file gets its name. All memory in the file
- * is that of the pause: each page that was copied before and written again is
- * in a later round, which wins.
+ * write to memory), the last harvest, its pages are copied into a buffer, and
+ * it runs again. Only then they are compressed and written. Disks that are to
+ * be of the same moment begin in it, and are whole before the file gets its
+ * name. All memory in the file is that of the pause: each page that was copied
+ * before and written again is in a later round, which wins.
  *
  * A snapshot that fails has taken marks out of the set; so everything is
  * marked, and the next one compares with its parent what it cannot know.

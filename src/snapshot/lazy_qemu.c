@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The order: memory emptied (firmware may have been written there), attached to,
- * missing pages registered, the guard made; then faults are served by a thread,
- * for the devices touch memory when they load. The guard holds the userfaultfd,
- * too: if we die, whoever waits for a page goes on waiting until the guard has
- * ended the VM.
+ * The order: memory emptied (firmware may have been written there), attached
+ * to, missing pages registered, the guard made; then faults are served by a
+ * thread, for the devices touch memory when they load. The guard holds the
+ * userfaultfd, too: if we die, whoever waits for a page goes on waiting until
+ * the guard has ended the VM.
  */
 #include "snapshot/lazy_qemu.h"
 

@@ -21,9 +21,9 @@ struct lazy_qemu {
 };
 
 /*
- * 0: all of its memory is there, and nothing of ours is left in it; or it ended.
- * An error once its memory was taken in hand ends it, and so does our death: it
- * never sees a page that is made up.
+ * 0: all of its memory is there, and nothing of ours is left in it; or it
+ * ended. An error once its memory was taken in hand ends it, and so does our
+ * death: it never sees a page that is made up.
  */
 int lazy_qemu_run(struct lazy_qemu *q, int pid, const char *qmp,
 		  struct tide_error *err);

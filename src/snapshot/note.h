@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Beside NAME.tides, NAME.disks: which points of which backups hold the disks of
- * that moment, as JSON (docs/format-snapshot.md). It is there before the
+ * Beside NAME.tides, NAME.disks: which points of which backups hold the disks
+ * of that moment, as JSON (docs/format-snapshot.md). It is there before the
  * snapshot has its name; one with another id belongs to none.
  */
 #ifndef TIDE_SNAPSHOT_NOTE_H

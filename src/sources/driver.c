@@ -78,8 +78,9 @@ static int harvest(struct tide_source *source, struct tide_set *set,
 			     "harvest", err);
 	for (struct tide__watched *w = source->watched;
 	     w && !ret && d->harvest_slot; w = w->next)
-		ret = called(t, d->harvest_slot(t->opaque, &w->slot, set, &pages,
-						err),
+		ret = called(t,
+			     d->harvest_slot(t->opaque, &w->slot, set, &pages,
+					     err),
 			     "harvest_slot", err);
 	source->stats.pages += pages;
 	return ret;

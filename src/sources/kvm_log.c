@@ -55,10 +55,10 @@ static int watch(struct tide_source *source, struct tide__watched *w,
 	int ret = source->vm.set_logging(source->vm.opaque, &w->slot, true);
 
 	if (ret)
-		return tide_error_set(err, ret, origin, w->slot.gpa_bytes,
-				      "cannot switch on the log of slot %" PRIu32
-				      ": %s",
-				      w->slot.id, strerror(-ret));
+		return tide_error_set(
+			err, ret, origin, w->slot.gpa_bytes,
+			"cannot switch on the log of slot %" PRIu32 ": %s",
+			w->slot.id, strerror(-ret));
 	return 0;
 }
 
@@ -194,10 +194,11 @@ int tide_kvm_manual_enable(int vm_fd, struct tide_error *err)
 			KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2);
 
 	if (has < 0 || (has & (int)cap.args[0]) != (int)cap.args[0])
-		return tide_error_set(err, -EOPNOTSUPP, origin, TIDE_NO_OFFSET,
-				      "this KVM has no manual protection with "
-				      "initially-set logs (capability 168 is %d)",
-				      has);
+		return tide_error_set(
+			err, -EOPNOTSUPP, origin, TIDE_NO_OFFSET,
+			"this KVM has no manual protection with "
+			"initially-set logs (capability 168 is %d)",
+			has);
 	if (ioctl(vm_fd, KVM_ENABLE_CAP, &cap) < 0)
 		return tide_error_set(err, -errno, origin, TIDE_NO_OFFSET,
 				      "KVM refuses manual protection: %s",

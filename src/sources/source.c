@@ -102,9 +102,11 @@ static int take_vm(struct tide_source_vm *own,
 	if (size >= LEAST_BYTES &&
 	    tide__sized_take(own, sizeof(*own), theirs, size))
 		return 0;
-	return tide_error_set(err, -EINVAL, "source", TIDE_NO_OFFSET,
-			      "what is said of the VM has %zu bytes, or a field "
-			      "that this version does not know", size);
+	return tide_error_set(
+		err, -EINVAL, "source", TIDE_NO_OFFSET,
+		"what is said of the VM has %zu bytes, or a field "
+		"that this version does not know",
+		size);
 }
 
 int tide_source_create(struct tide_source **out, enum tide_source_kind kind,
@@ -117,7 +119,8 @@ int tide_source_create(struct tide_source **out, enum tide_source_kind kind,
 	if (!ret)
 		ret = tide_source_probe(kind, err);
 	if (!ret)
-		ret = tide__source_new(&source, kind, kinds[kind].ops, NULL, err);
+		ret = tide__source_new(&source, kind, kinds[kind].ops, NULL,
+				       err);
 	if (ret)
 		return ret;
 	source->vm = own;

@@ -2,10 +2,10 @@
 /*
  * What the sources share: the watched slots, the lock, the table of operations.
  *
- * source.c holds the lock around harvest and rearm, so these are written for one
- * thread. watch and unwatch may take long and are called without it, one at a
- * time, for a slot that is not in the list: they touch that slot and what never
- * changes. An implementation marks pages in the set itself.
+ * source.c holds the lock around harvest and rearm, so these are written for
+ * one thread. watch and unwatch may take long and are called without it, one at
+ * a time, for a slot that is not in the list: they touch that slot and what
+ * never changes. An implementation marks pages in the set itself.
  */
 #ifndef TIDE_SOURCES_SOURCE_H
 #define TIDE_SOURCES_SOURCE_H
@@ -44,7 +44,7 @@ struct tide__source_ops {
 };
 
 struct tide_source {
-	pthread_mutex_t changes;	/* of slots, one at a time; before lock */
+	pthread_mutex_t changes; /* of slots, one at a time; before lock */
 	pthread_mutex_t lock;	/* all below but the immutable first three */
 	enum tide_source_kind kind;
 	const struct tide__source_ops *ops;
@@ -64,7 +64,8 @@ int tide__source_new(struct tide_source **out, enum tide_source_kind kind,
 
 /*
  * Of sources that track by page tables, ours or another process's: what was
- * written to each slot, by its @pagemap, is marked. 0, or the first slot's error.
+ * written to each slot, by its @pagemap, is marked. 0, or the first slot's
+ * error.
  */
 int tide__uffd_harvest(struct tide_source *source, struct tide_set *set,
 		       int pagemap, struct tide_error *err);

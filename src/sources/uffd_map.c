@@ -124,7 +124,8 @@ int tide__uffd_scan(int pagemap, void *host, uint64_t len,
 	uint64_t base = (uintptr_t)host;
 	struct tide__pm_scan scan = {
 		.size = sizeof(scan),
-		.flags = TIDE__PM_SCAN_WP_MATCHING | TIDE__PM_SCAN_CHECK_WPASYNC,
+		.flags = TIDE__PM_SCAN_WP_MATCHING |
+			 TIDE__PM_SCAN_CHECK_WPASYNC,
 		.start = base,
 		.end = base + len,
 		.vec = (uintptr_t)regions,

@@ -268,7 +268,8 @@ ssize_t tls_recv(struct tls_session *s, void *buffer, size_t len)
 		return -EPROTO;
 	do
 		n = gnutls_record_recv(s->tls, buffer, len);
-	while (n == GNUTLS_E_INTERRUPTED || n == GNUTLS_E_WARNING_ALERT_RECEIVED);
+	while (n == GNUTLS_E_INTERRUPTED ||
+	       n == GNUTLS_E_WARNING_ALERT_RECEIVED);
 	return n < 0 ? from_gnutls(s, (int)n) : n;
 }
 

@@ -23,7 +23,7 @@ struct stream {
 	struct stream *next;
 	struct tls_streams *owner;
 	int fd;
-	pthread_mutex_t lock;	/* of all that follows: one sends, one receives */
+	pthread_mutex_t lock; /* of all that follows: one sends, one receives */
 	struct tls_session *session;
 	size_t length;		/* of a record to be sent again; 0: none */
 	size_t ahead, ahead_at;	/* bytes that were peeked at, and taken since */

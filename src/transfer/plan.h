@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * From what a server says of a disk to pieces: whole chunks, each to be skipped,
- * zero, or data. A chunk of which any part changed is copied whole; it is zero
- * only if all of it is.
+ * From what a server says of a disk to pieces: whole chunks, each to be
+ * skipped, zero, or data. A chunk of which any part changed is copied whole; it
+ * is zero only if all of it is.
  */
 #ifndef TIDE_TRANSFER_PLAN_H
 #define TIDE_TRANSFER_PLAN_H

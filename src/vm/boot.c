@@ -53,7 +53,7 @@ static void fill_gdt(char *base)
 {
 	uint64_t *gdt = (uint64_t *)(base + GUEST_GDT);
 
-	gdt[3] = UINT64_C(0x00affa000000ffff);	/* 0x18: code, 64 bits, ring 3 */
+	gdt[3] = UINT64_C(0x00affa000000ffff); /* 0x18: code, 64 bits, ring 3 */
 	gdt[4] = UINT64_C(0x00cff2000000ffff);	/* 0x20: data, ring 3 */
 }
 

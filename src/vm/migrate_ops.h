@@ -13,7 +13,7 @@ struct vm_migration {
 	void (*before_run)(void *opaque);
 	int (*accept)(void *opaque, struct tide_error *err);
 	void *opaque;
-	uint64_t hash;		/* of the RAM that was handed over; 0: not asked */
+	uint64_t hash;	/* of the RAM that was handed over; 0: not asked */
 	uint64_t hash_ns;	/* what hashing took, at the receiver */
 	bool want_hash;
 };

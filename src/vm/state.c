@@ -135,7 +135,8 @@ int vm_prepare_incoming(struct vm *vm, const struct tide_slot *wanted,
 			return tide_error_set(err, -EINVAL, "vm",
 					      wanted[i].gpa_bytes,
 					      "a slot that ends at 0x%" PRIx64
-					      " is more than this VMM has", end);
+					      " is more than this VMM has",
+					      end);
 		if (end > top)
 			top = end;
 	}

@@ -35,7 +35,7 @@ struct vm_config {
 	bool hole;			/* leave a gap between the slots */
 	unsigned int vcpus;		/* 1 to 8 */
 	unsigned int pattern;		/* enum guest_pattern */
-	uint64_t rate_pages_per_s;	/* over all vCPUs; 0: as fast as it goes */
+	uint64_t rate_pages_per_s; /* over all vCPUs; 0: as fast as it goes */
 	uint64_t footprint_bytes;	/* that the pattern works on; 0: all */
 	uint64_t seed;
 	const char *disk_path;		/* an image; NULL: no disk */
@@ -50,7 +50,7 @@ struct vm_verdict {
 	uint64_t pages;			/* that the guest wrote, and verified */
 	uint64_t bad;
 	uint64_t first_bad;		/* page number */
-	const char *first_bad_kind;	/* "content" or "version"; NULL if none */
+	const char *first_bad_kind; /* "content" or "version"; NULL if none */
 	uint64_t disk_reads, disk_writes, disk_bad;
 };
 
@@ -72,14 +72,16 @@ enum vm_accel vm_accel_here(void);
 /* A VM ready to start: memory, guest image, vCPUs. */
 int vm_create(struct vm **out, const struct vm_config *config,
 	      struct tide_error *err);
-/* One that waits to be filled by a migration; only accel, source, disk count. */
+/*
+ * One that waits to be filled by a migration; only accel, source, disk count.
+ */
 int vm_create_incoming(struct vm **out, const struct vm_config *config,
 		       struct tide_error *err);
 void vm_destroy(struct vm *vm);
 
 /* Waits for vCPUs and for all who write; idempotent. */
 int vm_pause(struct vm *vm, struct tide_error *err);
-int vm_resume(struct vm *vm, struct tide_error *err);	/* also the first start */
+int vm_resume(struct vm *vm, struct tide_error *err); /* also the first start */
 bool vm_is_running(const struct vm *vm);
 /* A vCPU that crashed stops the VM; the reason. Any thread. */
 bool vm_failed(struct vm *vm, struct tide_error *err);

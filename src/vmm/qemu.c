@@ -3,10 +3,10 @@
  * QEMU over QMP.
  *
  * The devices are a migration stream with the capability x-ignore-shared, which
- * leaves shared memory out of it; the same capability brings them back with that
- * memory (docs/snapshot.md). Private memory would go through the stream, at its
- * pace, while the guest stands: its devices are not to be had this way, and only
- * its memory can be snapshotted.
+ * leaves shared memory out of it; the same capability brings them back with
+ * that memory (docs/snapshot.md). Private memory would go through the stream,
+ * at its pace, while the guest stands: its devices are not to be had this way,
+ * and only its memory can be snapshotted.
  *
  * The pause is short because nobody waits for an answer that can be had later:
  * `stop` and `migrate` are sent together, and that the stream is complete is an

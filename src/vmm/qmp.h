@@ -2,8 +2,8 @@
 /*
  * QEMU's monitor: answers matched by id, events told to who wants them. Several
  * requests may be on their way; QEMU takes them in order, and so are their
- * answers to be waited for. A monitor serves one client; libvirt's guests have a
- * second one only if they were told to.
+ * answers to be waited for. A monitor serves one client; libvirt's guests have
+ * a second one only if they were told to.
  */
 #ifndef TIDE_VMM_QMP_H
 #define TIDE_VMM_QMP_H

@@ -55,7 +55,9 @@ int vmm_prepare(struct vmm *vmm, struct tide_error *err);
 int vmm_pause(struct vmm *vmm, struct tide_error *err);
 int vmm_resume(struct vmm *vmm, struct tide_error *err);
 
-/* Of a QEMU: it waits for its devices (-incoming defer); it gets them and runs. */
+/*
+ * Of a QEMU: it waits for its devices (-incoming defer); it gets them and runs.
+ */
 int vmm_qemu_is_incoming(struct vmm *vmm, struct tide_error *err);
 int vmm_qemu_start(struct vmm *vmm, const void *devices, size_t n,
 		   struct tide_error *err);

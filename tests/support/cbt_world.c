@@ -400,4 +400,3 @@ void world_check_all(struct world *w)
 		if (w->points[i].there)
 			check_point(w, &w->points[i]);
 }
-

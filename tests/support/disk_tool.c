@@ -164,7 +164,8 @@ static int pack(struct tide_disk *d, const char *path)
 
 int main(int argc, char **argv)
 {
-	struct tide_disk_options o = { .trusted_folder = "/", .cache_bytes = 1 };
+	struct tide_disk_options o = { .trusted_folder = "/",
+				       .cache_bytes = 1 };
 	struct tide_error err;
 	struct tide_disk *d;
 	int code;

@@ -2,8 +2,8 @@
 /*
  * hot-paths NAME: one hot path on a fixed input, in a function `measured` that
  * callgrind counts the instructions of (tests/sh/hot-paths.sh). All that is
- * drawn comes from fixed seeds; memory is there before. Without NAME: the names,
- * and what this was built with, since another compiler makes other code.
+ * drawn comes from fixed seeds; memory is there before. Without NAME: the
+ * names, and what this was built with, since another compiler makes other code.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -136,7 +136,8 @@ static void script(uint64_t pages, uint32_t limit, int steps, uint64_t *rng)
 				assert_int_equal(tide_age_drop(p.age, kept[k],
 							       NULL), 0);
 			kept[k] = p.m.cut;
-			assert_int_equal(tide_age_keep(p.age, kept[k], NULL), 0);
+			assert_int_equal(tide_age_keep(p.age, kept[k], NULL),
+					 0);
 		}
 		check(&p, seed_below(rng, p.m.cut + 2), false, got, rng);
 		check(&p, p.m.cut, true, got, rng);

@@ -164,7 +164,7 @@ static void target_dies(void **state)
 		d.who = c.pid;
 		ret = tide__attach_open(&a, c.pid, &step, &err);
 		if (!ret)
-			assert_true(point >= 11);	/* the stub may be through */
+			assert_true(point >= 11); /* the stub may be through */
 		for (int i = 0; !ret && i < 30000 &&
 		     tide__attach_alive(&a); i++)
 			usleep(1000);

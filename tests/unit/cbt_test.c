@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The tracker: several disks at one instant, what it believes after a crash and
- * after others wrote, a store that fails, memory that runs out or that a damaged
- * store asks for.
+ * after others wrote, a store that fails, memory that runs out or that a
+ * damaged store asks for.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -104,7 +104,7 @@ static void test_foreign_writes(void **state)
 	world_fini(&w);
 }
 
-/* --- a store that fails ------------------------------------------------------ */
+/* --- a store that fails --------------------------------------------------- */
 
 static void test_store_fails(void **state)
 {
@@ -231,7 +231,7 @@ static void test_no_memory(void **state)
 	}
 }
 
-/* --- a store from elsewhere -------------------------------------------------- */
+/* --- a store from elsewhere ----------------------------------------------- */
 
 static void test_damaged_store(void **state)
 {
@@ -290,9 +290,10 @@ static void bless_catalog(int fd)
 		assert_int_equal(pread(fd, super, 4096, at), 4096);
 		bytes = tide__get_le(super + 72, 8);
 		assert_true(bytes <= sizeof(catalog));
-		assert_int_equal(pread(fd, catalog, bytes,
-				       (off_t)tide__get_le(super + 64, 8) * 4096),
-				 (ssize_t)bytes);
+		assert_int_equal(
+			pread(fd, catalog, bytes,
+			      (off_t)tide__get_le(super + 64, 8) * 4096),
+			(ssize_t)bytes);
 		tide__put_le(super + 80, XXH64(catalog, bytes, 0), 8);
 		tide__put_le(super + 4088, XXH64(super, 4088, 0), 8);
 		world_put(fd, super, 4096, (uint64_t)at);
@@ -368,7 +369,8 @@ static void settle_both(struct world *w, struct world *v, bool one_made)
 	both[1] = v->c;
 	cbt_settle_groups(both, 2);
 	for (int i = 0; i < 2; i++) {
-		assert_int_equal(cbt_info(both[i], "g", CBT_COUNTED, &info, NULL),
+		assert_int_equal(cbt_info(both[i], "g", CBT_COUNTED, &info,
+					  NULL),
 				 one_made ? 0 : -ENOENT);
 		if (one_made)
 			assert_int_equal(info.word, CBT_SAYS_RECORDING);
@@ -395,7 +397,8 @@ static void test_several(void **state)
 			 0);
 	assert_int_equal(cbt_checkpoint_create(both, 2, "only", false, &err),
 			 -EEXIST);
-	assert_int_equal(cbt_info(w.c, "only", CBT_COUNTED, &info, NULL), -ENOENT);
+	assert_int_equal(cbt_info(w.c, "only", CBT_COUNTED, &info, NULL),
+			 -ENOENT);
 	assert_int_equal(cbt_checkpoint_create(both, 2, "", false, &err),
 			 -EINVAL);
 	assert_int_equal(cbt_open(&w.spy.disk, &w.o, &third, &err), -EBUSY);

@@ -18,7 +18,7 @@
 #include "cbt_world.h"
 #include "disk/queue.h"
 
-/* --- at once --------------------------------------------------------------- */
+/* --- at once -------------------------------------------------------------- */
 
 struct writer {
 	pthread_t thread;
@@ -265,7 +265,7 @@ static void test_burst(void **state)
 	world_fini(&w);
 }
 
-/* --- who asks may take his time, and use the tracker meanwhile ------------- */
+/* --- who asks may take his time, and use the tracker meanwhile ------------ */
 
 struct busy_reader {
 	struct world *w;

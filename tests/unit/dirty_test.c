@@ -151,7 +151,8 @@ static void check_live(struct world *w)
 static void check_runs(struct world *w, bool live, const unsigned char *model)
 {
 	struct tide_range ranges[90];
-	size_t n, max = 1 + seed_below(&w->rng, seed_below(&w->rng, 2) ? 7 : 90);
+	size_t n,
+		max = 1 + seed_below(&w->rng, seed_below(&w->rng, 2) ? 7 : 90);
 	uint64_t cursor = 0, at = 0;
 
 	while ((n = live ? tide_set_next(w->set, &cursor, ranges, max)
@@ -388,7 +389,8 @@ static void runs_in_batches(void **state)
 			memset(want + first, 1, count);
 		}
 		assert_int_equal(tide_set_cut(set, &epoch, NULL), 0);
-		for (size_t b = 0; b < sizeof(batches) / sizeof(*batches); b++) {
+		for (size_t b = 0; b < sizeof(batches) / sizeof(*batches);
+		     b++) {
 			uint64_t cursor = 0, last = 0;
 			size_t n;
 

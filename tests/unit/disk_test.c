@@ -474,7 +474,9 @@ static void test_shared_blocks(void **state)
 	tide_disk_close(d, NULL);
 }
 
-/* Callers of other versions: what they lack is as usual, what we lack is not. */
+/*
+ * Callers of other versions: what they lack is as usual, what we lack is not.
+ */
 static void test_versions(void **state)
 {
 	struct {

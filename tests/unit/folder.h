@@ -8,7 +8,9 @@
 
 #define FOLDER_BYTES 64
 
-/* @folder [FOLDER_BYTES] becomes the name of a new one below @where; 0 or -1. */
+/*
+ * @folder [FOLDER_BYTES] becomes the name of a new one below @where; 0 or -1.
+ */
 static inline int folder_make(char *folder, const char *where)
 {
 	snprintf(folder, FOLDER_BYTES, "%s/tidemark-test-XXXXXX", where);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Lazy restore through the page fault socket, with a peer of the test's own
- * that does what Firecracker's documentation says: connect, one message with the
- * regions and the userfaultfd, then run and fault, with a balloon at work.
+ * that does what Firecracker's documentation says: connect, one message with
+ * the regions and the userfaultfd, then run and fault, with a balloon at work.
  */
 #include <setjmp.h>
 #include <stdarg.h>

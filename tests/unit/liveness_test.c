@@ -344,10 +344,12 @@ static void the_shorter_limit_holds(void **state)
 static void send_frame(int fd, uint64_t sequence, unsigned int type,
 		       const void *payload, size_t len)
 {
-	struct tide__frame f = { .type = (uint16_t)type, .sequence = sequence,
-				 .payload_bytes = (uint32_t)len,
-				 .payload_sum = len ? tide__frame_sum(payload,
-								      len) : 0 };
+	struct tide__frame f = {
+		.type = (uint16_t)type,
+		.sequence = sequence,
+		.payload_bytes = (uint32_t)len,
+		.payload_sum = len ? tide__frame_sum(payload, len) : 0
+	};
 	unsigned char head[TIDE__FRAME_BYTES];
 
 	tide__frame_put(&f, head);

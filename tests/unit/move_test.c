@@ -24,7 +24,9 @@
 #define BYTES (PAGES * (size_t)TIDE_PAGE_BYTES)
 #define GPA (1ull << 20)
 
-/* A guest that writes, and a card that logs it: a source of the caller's own. */
+/*
+ * A guest that writes, and a card that logs it: a source of the caller's own.
+ */
 struct writer {
 	pthread_t thread;
 	uint64_t log;		/* a bit a page, after its data */

@@ -215,9 +215,9 @@ static void test_slow_reader(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TALK(test_requests), TALK(test_connection_bytes),
-		TALK(test_share_is_left),
-		TALK(test_sends_before_it_reads), TALK(test_places), TALK(test_drain),
+		TALK(test_requests),	  TALK(test_connection_bytes),
+		TALK(test_share_is_left), TALK(test_sends_before_it_reads),
+		TALK(test_places),	  TALK(test_drain),
 		TALK(test_slow_reader),
 	};
 

@@ -81,10 +81,10 @@ static void test_errors_live_on(void **state)
 	put_go(t, NBD_OPT_GO, "nothing");
 	option_head(t, NBD_OPT_INFO, 3);	/* too short for anything */
 	put(t, 0, 3);
-	option_head(t, NBD_OPT_INFO, 6);	/* a name longer than the data */
+	option_head(t, NBD_OPT_INFO, 6); /* a name longer than the data */
 	put(t, 0xffffffff, 4);
 	put(t, 0, 2);
-	option_head(t, NBD_OPT_INFO, 8);	/* two infos announced, one there */
+	option_head(t, NBD_OPT_INFO, 8); /* two infos announced, one there */
 	put(t, 0, 4);
 	put(t, 2, 2);
 	put(t, 0, 2);

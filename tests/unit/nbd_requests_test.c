@@ -27,8 +27,8 @@ static void test_simple(void **state)
 	request(t, NBD_CMD_READ, 0, 4096, 16);
 	turn(t);
 	expect_simple(t, 0);
-	assert_memory_equal(get_bytes(t, 16), "\7\7\7\7\7\7\7\7\7\7\7\7\7\7\7\7",
-			    16);
+	assert_memory_equal(get_bytes(t, 16),
+			    "\7\7\7\7\7\7\7\7\7\7\7\7\7\7\7\7", 16);
 	/* Flags that only structured replies bring. */
 	request(t, NBD_CMD_READ, NBD_CMD_FLAG_DF, 0, 16);
 	request(t, NBD_CMD_BLOCK_STATUS, 0, 0, 16);
@@ -476,10 +476,13 @@ static void test_model(void **state)
 				if (type == NBD_REPLY_OFFSET_HOLE) {
 					n = get(t, 4);
 					for (uint64_t k = 0; k < n; k++)
-						assert_int_equal(model[offset + got + k], 0);
+						assert_int_equal(
+							model[offset + got + k],
+							0);
 				} else {
-					assert_memory_equal(get_bytes(t, n),
-							    model + offset + got, n);
+					assert_memory_equal(
+						get_bytes(t, n),
+						model + offset + got, n);
 				}
 				got += n;
 			}

@@ -225,6 +225,7 @@ static inline int talk_teardown(void **state)
 	return 0;
 }
 
-#define TALK(name) cmocka_unit_test_setup_teardown(name, talk_setup, talk_teardown)
+#define TALK(name) \
+	cmocka_unit_test_setup_teardown(name, talk_setup, talk_teardown)
 
 #endif

@@ -368,7 +368,10 @@ static void a_set_that_is_too_small_is_refused(void **state)
 		if (i < 2)
 			assert_int_equal(tide_slots_insert(w.near, &s, NULL),
 					 0);
-		/* The first page behind it, its last one, and one in the middle. */
+		/*
+		 * The first page behind it, its last one, and one in the
+		 * middle.
+		 */
 		move(&w);
 		assert_int_equal(w.near_rc, i == 1 ? 0 : -EINVAL);
 		if (i != 1)

@@ -41,7 +41,10 @@ static bool have_qemu_img;
 static int setup(void **state)
 {
 	(void)state;
-	/* In memory if that may be: a crash image is written thousands of times. */
+	/*
+	 * In memory if that may be: a crash image is written thousands of
+	 * times.
+	 */
 	if (folder_make(folder, access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm"))
 		return -1;
 	have_qemu_img = system("qemu-img --version >/dev/null 2>&1") == 0;
@@ -109,7 +112,8 @@ static int write_durably(struct script *s, uint64_t offset, uint64_t length,
 static void one_step(struct script *s)
 {
 	uint64_t offset = seed_below(&s->rng, SIZE);
-	uint64_t length = 1 + seed_below(&s->rng, 1u << seed_below(&s->rng, 17));
+	uint64_t length =
+		1 + seed_below(&s->rng, 1u << seed_below(&s->rng, 17));
 	struct tide_error err;
 	int ret = 0;
 
@@ -264,7 +268,8 @@ static void crash_shape(const char *name, const struct qcow2_create_options *o,
 	for (uint64_t at = 0; at <= events; at += step)
 		for (uint64_t k = 0; k < 4; k++)
 			crash_at(s, at, k ? seed_next(&s->rng) | 1 : 0,
-				 have_qemu_img && at / step % 16 == 0 && k == 1);
+				 have_qemu_img && at / step % 16 == 0 &&
+					 k == 1);
 	print_message("# %s: %llu events, %d flushes, every %llu of them a "
 		      "crash, four ways each\n", name,
 		      (unsigned long long)events, s->flushes,
@@ -435,7 +440,9 @@ static void killed(void **state)
 	(void)state;
 	unlink(image);
 	assert_int_equal(qcow2_create(image, &o, NULL), 0);
-	/* Some lived long enough to flush; where nothing is quick, a later one. */
+	/*
+	 * Some lived long enough to flush; where nothing is quick, a later one.
+	 */
 	for (int i = 0; i < kills || (!rounds && i < 50 * kills); i++) {
 		pid_t child = fork();
 		int status;

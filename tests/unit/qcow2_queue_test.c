@@ -423,7 +423,8 @@ static void found_pages_pushed_out_in_use(void **state)
 
 struct value {
 	int value;
-	uint64_t begun, ended; /* events in the log; ended: UINT64_MAX not yet */
+	uint64_t begun,
+		ended; /* events in the log; ended: UINT64_MAX not yet */
 	uint64_t order; /* when it ended, in steps of the script */
 };
 

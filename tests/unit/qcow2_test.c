@@ -346,7 +346,8 @@ static const struct shape {
 			 .default_refcounts = true }, false },
 	{ "data-file", { .data_file = "external.raw",
 			 .default_refcounts = true }, true },
-	{ "lazy", { .lazy_refcounts = true, .default_refcounts = true }, false },
+	{ "lazy", { .lazy_refcounts = true,
+		    .default_refcounts = true }, false },
 };
 
 static void make(struct twin *t, const struct shape *s, uint64_t size)

@@ -221,8 +221,10 @@ static void more_kernels(const struct tide__kernels *k, uint64_t seed)
 	uint64_t words[8], other[8];
 
 	for (int round = 0; round < 300; round++) {
-		uint16_t limit = (uint16_t)(round % 3 ? seed_next(&seed) :
-						      0xffffu * (unsigned int)(round % 2));
+		uint16_t limit =
+			(uint16_t)(round % 3 ? seed_next(&seed)
+					     : 0xffffu * (unsigned int)(round %
+									2));
 		size_t n = 1 + seed_below(&seed, 8);
 		size_t from = seed_below(&seed, 8);
 

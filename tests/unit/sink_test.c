@@ -318,7 +318,9 @@ static void sinks_that_fail(void **state)
 			w.sink.fail_at = (enum step)step;
 			w.sink.fail_after = after;
 			ret = copy(&w, &err);
-			/* Opened and changed once only: then it did not fail. */
+			/*
+			 * Opened and changed once only: then it did not fail.
+			 */
 			if (!ret && after && step <= CHANGE) {
 				assert_copied(&w);
 				end(&w);

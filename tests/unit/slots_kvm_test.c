@@ -90,7 +90,8 @@ static void all_that_kvm_takes(void **state)
 	register_all(vm, slots, n, memory);
 	assert_int_equal(tide_slots_count(slots), n);
 	for (uint32_t k = 0; k < n; k++) {
-		assert_true(tide_slots_find_gpa(slots, 2 * k * PAGE + 17, &got));
+		assert_true(
+			tide_slots_find_gpa(slots, 2 * k * PAGE + 17, &got));
 		assert_int_equal(got.id, k);
 		assert_false(tide_slots_find_gpa(slots, (2 * k + 1) * PAGE,
 						 &got));

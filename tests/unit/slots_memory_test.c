@@ -130,7 +130,9 @@ static void every_growth_can_fail(void **state)
 	tide_slots_destroy(slots);
 }
 
-/* What a change has replaced is used again: changes without end need nothing. */
+/*
+ * What a change has replaced is used again: changes without end need nothing.
+ */
 static void changes_need_no_more_memory(void **state)
 {
 	struct tide_slots *slots;

@@ -39,9 +39,10 @@ static void compare(const struct slots_work *w, void *map[MAPS],
 			if (!map[m])
 				continue;
 			for (int cached = 0; cached < 2; cached++) {
-				bool same = (cached ? maps[m]->find_cached :
-						      maps[m]->find)(
-				    map[m], &cache[m], w->gpa[i], &got) == found;
+				bool same = (cached ? maps[m]->find_cached
+						    : maps[m]->find)(
+						    map[m], &cache[m],
+						    w->gpa[i], &got) == found;
 
 				if (!same || (found && got.gpa_bytes !=
 							   want.gpa_bytes))
@@ -170,10 +171,11 @@ static void depth_of_the_weighted_tree(void **state)
 		if (step % 1000)
 			continue;
 		for (uint32_t i = 0; i < PLACES; i++) {
-			double bound = 1 + 2 * log((double)total /
-						   (double)(len[i] ? len[i] : 1));
-			double depth = slotmap_weighted_depth(map,
-							      (uint64_t)i << 40);
+			double bound =
+				1 + 2 * log((double)total /
+					    (double)(len[i] ? len[i] : 1));
+			double depth =
+				slotmap_weighted_depth(map, (uint64_t)i << 40);
 
 			if (len[i] && depth / (bound + 10) > worst)
 				worst = depth / (bound + 10);

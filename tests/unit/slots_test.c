@@ -272,7 +272,8 @@ static void far_apart(void **state)
 
 	(void)state;
 	for (uint32_t i = 0; i < N; i++)
-		all[i] = (struct tide_slot){ i, 0, (i + 1) * (5ull << 30) + PAGE,
+		all[i] = (struct tide_slot){ i, 0,
+					     (i + 1) * (5ull << 30) + PAGE,
 					     PAGE, NULL };
 	assert_int_equal(tide_slots_create(&slots, NULL), 0);
 	assert_int_equal(tide_slots_insert_many(slots, all, N, NULL), 0);
@@ -345,8 +346,9 @@ static void *read_on(void *opaque)
 		    tide_slots_inline_find_gpa(reader, page * PAGE, &got) :
 		    tide_slots_find_gpa(race->slots, page * PAGE, &got);
 
-		if (!found || (char *)got.host + (page * PAGE - got.gpa_bytes) !=
-		    (char *)HOST(page))
+		if (!found ||
+		    (char *)got.host + (page * PAGE - got.gpa_bytes) !=
+			    (char *)HOST(page))
 			tide__store_relaxed(&race->wrong, 1);
 		n++;
 	}

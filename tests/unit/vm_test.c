@@ -132,7 +132,8 @@ static void rate_is_kept(void **state)
 		msleep(500);
 		pages = vm_pages_written(vm) - before;
 		ns = tide__now_ns() - start_ns;
-		kept = pages * SECOND >= 600 * ns && pages * SECOND <= 2200 * ns;
+		kept = pages * SECOND >= 600 * ns &&
+		       pages * SECOND <= 2200 * ns;
 		print_message("# %llu pages in %llu ms\n",
 			      (unsigned long long)pages,
 			      (unsigned long long)ns / 1000000);

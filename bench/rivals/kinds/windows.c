@@ -61,8 +61,8 @@ static void generate(const struct kinds_array *a, struct window *w,
 		uint64_t from = run_start(a->run[i]), to = run_end(a->run[i]);
 		uint32_t value = run_code(a->run[i]) + 1;
 
-		for (from = from < first ? first : from; from < to && from < end;
-		     from++)
+		for (from = from < first ? first : from;
+		     from < to && from < end; from++)
 			w->nibbles[(from - first) / 2] |=
 				(uint8_t)(value << from % 2 * 4);
 	}

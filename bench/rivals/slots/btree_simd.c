@@ -85,8 +85,8 @@ rank(const uint64_t *line, __m256i x)
 	__m256i above = _mm256_packs_epi32(_mm256_cmpgt_epi64(a, x),
 					   _mm256_cmpgt_epi64(b, x));
 
-	return LINE - (uint32_t)__builtin_popcount((unsigned int)
-						   _mm256_movemask_epi8(above)) /
+	return LINE - (uint32_t)__builtin_popcount(
+			      (unsigned int)_mm256_movemask_epi8(above)) /
 			      4;
 }
 
@@ -94,7 +94,9 @@ __attribute__((target("avx2,popcnt"))) static inline struct slot_span
 span(void *map, uint64_t gpa)
 {
 	const struct btree *b = map;
-	/* No slot starts in the last page's last byte; unused keys are there. */
+	/*
+	 * No slot starts in the last page's last byte; unused keys are there.
+	 */
 	uint64_t key = (gpa - (gpa == UINT64_MAX)) ^ SIGN;
 	__m256i x = _mm256_set1_epi64x((long long)key);
 	uint32_t line = 0;

@@ -37,8 +37,8 @@ void qcow2_census_fini(struct qcow2_census *c)
 static struct qcow2_census_page *page_of(const struct qcow2_census *c,
 					 uint64_t cluster)
 {
-	return cluster < c->clusters ? c->pages[cluster / CENSUS_PAGE_CLUSTERS] :
-				       NULL;
+	return cluster < c->clusters ? c->pages[cluster / CENSUS_PAGE_CLUSTERS]
+				     : NULL;
 }
 
 static struct qcow2_census_pair get(const struct qcow2_census *c,

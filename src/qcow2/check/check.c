@@ -187,7 +187,8 @@ static int note_snapshots(struct check *c)
 			check_say(c, QCOW2_PROBLEM_NOTE,
 				  s.items[i].entry_offset,
 				  "snapshot table entry %u at offset %llu: %s",
-				  i, (unsigned long long)s.items[i].entry_offset,
+				  i,
+				  (unsigned long long)s.items[i].entry_offset,
 				  s.items[i].note);
 	qcow2_snapshots_fini(&s);
 	return 0;

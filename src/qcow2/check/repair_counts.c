@@ -39,8 +39,8 @@ static int too_narrow(struct repair *x, uint64_t cluster, uint64_t refs)
 	return tide_error_set(x->err, -ERANGE, "qcow2-repair",
 			      cluster * x->cluster,
 			      "%s: the cluster at offset %llu has %llu "
-			      "references, more than %u-bit refcounts can hold; "
-			      "copy the image into a new one", x->r->path,
+			      "references, more than %u-bit refcounts can "
+			      "hold; copy the image into a new one", x->r->path,
 			      (unsigned long long)(cluster * x->cluster),
 			      (unsigned long long)refs,
 			      1u << x->h.refcount_order);

@@ -70,7 +70,8 @@ static int try_offsets(struct repair *x, struct qcow2_header *out, bool *fit)
 	int ret = 0;
 
 	*fit = false;
-	for (uint32_t bit = x->h.cluster_bits; bit < 56 && !ret && !*fit; bit++) {
+	for (uint32_t bit = x->h.cluster_bits; bit < 56 && !ret && !*fit;
+	     bit++) {
 		*out = x->h;
 		out->l1_offset ^= 1ull << bit;
 		ret = try_table(x, out, fit);
@@ -138,8 +139,10 @@ static int cut_end(struct repair *x)
 	int ret = repair_field(x, 36, needed, 4);
 
 	if (!ret)
-		repair_say(x, "L1 table: has %u entries, of which the disk "
-			   "needs %u; the others were not its own", had, needed);
+		repair_say(x,
+			   "L1 table: has %u entries, of which the disk "
+			   "needs %u; the others were not its own",
+			   had, needed);
 	return ret ? ret : repair_look(x);
 }
 

@@ -56,7 +56,8 @@ int repair_mend(struct repair *x, bool settled)
 	int ret = repair_each_l1(x, settled, each_l1, &n);
 
 	if (!ret)
-		ret = repair_each_l2(x, settled ? USES_GUEST | USES_REFCOUNTS : 0,
+		ret = repair_each_l2(x,
+				     settled ? USES_GUEST | USES_REFCOUNTS : 0,
 				     each_l2, &n);
 	if (!ret && n.mended)
 		repair_say(x, "references: %llu corrected",

@@ -123,9 +123,11 @@ static int measure(struct rebuild *b)
 	b->entries = (last >> bits) + 1;
 	b->table_clusters = (b->entries * 8 + x->cluster - 1) / x->cluster;
 	if (b->table_clusters * x->cluster > QCOW2_MAX_REFTABLE_BYTES)
-		return tide_error_set(x->err, -ERANGE, "qcow2-repair", 48,
-				      "%s: the file is too large for a refcount "
-				      "table", x->r->path);
+		return tide_error_set(
+			x->err, -ERANGE, "qcow2-repair", 48,
+			"%s: the file is too large for a refcount "
+			"table",
+			x->r->path);
 	b->blocks = 0;
 	for (uint64_t i = 0; i < b->entries; i++)
 		b->blocks += needed(b, i);
@@ -329,7 +331,8 @@ int repair_rebuild(struct repair *x)
 	if (!ret && inside)
 		ret = write_all(&b);
 	if (!ret)
-		repair_say(x, "refcounts: rebuilt, %llu blocks at offset %llu%s",
+		repair_say(x,
+			   "refcounts: rebuilt, %llu blocks at offset %llu%s",
 			   (unsigned long long)b.blocks,
 			   (unsigned long long)(b.own[0] * x->cluster),
 			   inside ? " and in other free clusters" : "");

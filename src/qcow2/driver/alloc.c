@@ -30,10 +30,10 @@ static int find_free(struct qcow2 *q, uint64_t at, uint64_t want,
 		int ret = 0;
 
 		if (at >> (56 - q->cluster_bits))
-			return tide_error_set(err, -ENOSPC, "qcow2",
-					      TIDE_NO_OFFSET,
-					      "%s: no offset below 2^56 is free",
-					      q->disk.path);
+			return tide_error_set(
+				err, -ENOSPC, "qcow2", TIDE_NO_OFFSET,
+				"%s: no offset below 2^56 is free",
+				q->disk.path);
 		/* A new block may take the cluster that we came for. */
 		if ((at >> q->refblock_bits) >= q->reftable.count ||
 		    !(q->reftable.entries[at >> q->refblock_bits] &

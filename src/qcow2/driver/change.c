@@ -201,8 +201,9 @@ static int begin_new(struct qcow2 *q, struct qcow2_change *c,
 	int ret;
 
 	c->base = round_down(c->offset, q->cluster_bytes);
-	c->clusters = (c->offset - c->base + c->length + q->cluster_bytes - 1) >>
-		      q->cluster_bits;
+	c->clusters =
+		(c->offset - c->base + c->length + q->cluster_bytes - 1) >>
+		q->cluster_bits;
 	ret = take_entry(q, c, err);
 	if (ret == 0) {
 		set_area(q, c);

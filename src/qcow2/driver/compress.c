@@ -60,9 +60,11 @@ int qcow2_packer_create(struct tide_disk *d, int level,
 	struct qcow2_packer *p;
 
 	if (d->ops != &tide__qcow2_ops || q->external)
-		return tide_error_set(err, -ENOTSUP, "qcow2", TIDE_NO_OFFSET,
-				      "%s: only a qcow2 image that holds its own "
-				      "data has compressed clusters", d->path);
+		return tide_error_set(
+			err, -ENOTSUP, "qcow2", TIDE_NO_OFFSET,
+			"%s: only a qcow2 image that holds its own "
+			"data has compressed clusters",
+			d->path);
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return no_memory(err);

@@ -123,9 +123,9 @@ static int make_plan(struct plan *p, const struct qcow2_create_options *o,
 	h->reftable_offset = p->cluster;
 	h->reftable_clusters = (uint32_t)p->table_clusters;
 	h->l1_entries = (uint32_t)p->l1_entries;
-	h->l1_offset = p->l1_clusters ?
-			       (1 + p->table_clusters + p->blocks) * p->cluster :
-			       0;
+	h->l1_offset = p->l1_clusters ? (1 + p->table_clusters + p->blocks) *
+						p->cluster
+				      : 0;
 	return ret;
 }
 
@@ -213,7 +213,8 @@ static int create_data(const char *path, const char *name, uint64_t size,
 
 	if (name[0] == '/' || !slash)
 		full = strdup(name);
-	else if (asprintf(&full, "%.*s/%s", (int)(slash - path), path, name) < 0)
+	else if (asprintf(&full, "%.*s/%s", (int)(slash - path), path, name) <
+		 0)
 		full = NULL;
 	fd = full ? open(full, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644) :
 		    -1;

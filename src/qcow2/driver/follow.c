@@ -2,9 +2,10 @@
 /*
  * Which files an image's header may lead to. A header is a stranger's word:
  * where it was followed anywhere, an uploaded image named /etc/shadow as its
- * data or backing file, and a cloud served it. So a name leads to a regular file
- * within the folder of the image that says it, after all links; or within one
- * that the caller trusts. What is a device, a pipe or a folder is not opened.
+ * data or backing file, and a cloud served it. So a name leads to a regular
+ * file within the folder of the image that says it, after all links; or within
+ * one that the caller trusts. What is a device, a pipe or a folder is not
+ * opened.
  */
 #include <errno.h>
 #include <limits.h>

@@ -172,8 +172,9 @@ int qcow2_write_counts(struct qcow2 *q, struct tide_error *err)
 	ret = tide_disk_flush(q->file, err);
 	raw = ret < 0 ? NULL : malloc(n * 8);
 	if (!raw)
-		return ret < 0 ? ret :
-				 tide_error_set(err, -ENOMEM, "qcow2", t->offset,
+		return ret < 0 ? ret
+			       : tide_error_set(err, -ENOMEM, "qcow2",
+						t->offset,
 						"no memory for the refcount "
 						"table");
 	qcow2_table_encode(t, t->dirty_from, t->dirty_to, raw);

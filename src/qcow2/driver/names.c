@@ -59,9 +59,11 @@ int qcow2_layer_enter(const char *path, const struct qcow2_layer *above,
 				      "%s: more than %d layers of backing "
 				      "files", path, MOST_LAYERS);
 	if (qcow2_layer_returns(me))
-		return tide_error_set(err, -ELOOP, "qcow2", TIDE_NO_OFFSET,
-				      "%s is named by an image that lies on it, "
-				      "or by itself", path);
+		return tide_error_set(
+			err, -ELOOP, "qcow2", TIDE_NO_OFFSET,
+			"%s is named by an image that lies on it, "
+			"or by itself",
+			path);
 	return 0;
 }
 
@@ -81,7 +83,8 @@ char *qcow2_resolve(const char *path, const char *name, struct tide_error *err)
 	}
 	if (name[0] == '/' || !slash)
 		full = strdup(name);
-	else if (asprintf(&full, "%.*s/%s", (int)(slash - path), path, name) < 0)
+	else if (asprintf(&full, "%.*s/%s", (int)(slash - path), path, name) <
+		 0)
 		full = NULL;
 	if (!full)
 		tide_error_set(err, -ENOMEM, "qcow2", TIDE_NO_OFFSET,
@@ -170,7 +173,8 @@ static int look_below(const struct look *l, const char *path,
 		return 0;
 	if (qcow2_layer_returns(&me)) {
 		tell(l, h, 8, h->backing_name,
-		     above->above ? "its backing file is its data file, or lies on it" :
+		     above->above ? "its backing file is its data file, or "
+				    "lies on it" :
 				    "its backing file is the image itself");
 		return 0;
 	}

@@ -148,7 +148,8 @@ static int load_tables(struct qcow2 *q, struct tide_error *err)
 }
 
 static int add_kind(void *opaque, enum qcow2_section section,
-		    uint64_t offset_bytes, uint64_t length_bytes, uint32_t owner)
+		    uint64_t offset_bytes, uint64_t length_bytes,
+		    uint32_t owner)
 {
 	struct qcow2 *q = opaque;
 
@@ -217,9 +218,11 @@ static int open_data(struct qcow2 *q, const struct tide_disk_options *o,
 	if (!q->external)
 		return 0;
 	if (o->no_data_file)
-		return tide_error_set(err, -EPERM, "qcow2", 72,
-				      "%s keeps its data in another file, which "
-				      "is not to be opened here", q->disk.path);
+		return tide_error_set(
+			err, -EPERM, "qcow2", 72,
+			"%s keeps its data in another file, which "
+			"is not to be opened here",
+			q->disk.path);
 	if (!o->data_path && !q->header.data_file)
 		return tide_error_set(err, -EINVAL, "qcow2", TIDE_NO_OFFSET,
 				      "%s needs a data file and does not name "

@@ -159,7 +159,9 @@ int qcow2_write_meta(struct qcow2 *q, uint64_t offset, const void *bytes,
 		     struct tide_error *err);
 
 /* refcount.c; all with the lock held */
-/* Are @count clusters from @cluster on counted in one page that is in memory? */
+/*
+ * Are @count clusters from @cluster on counted in one page that is in memory?
+ */
 bool qcow2_refcounts_cached(struct qcow2 *q, uint64_t cluster, uint64_t count);
 int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *count,
 		       struct tide_error *err);

@@ -96,7 +96,8 @@ int qcow2_refcount_add(struct qcow2 *q, uint64_t cluster, int delta,
 	if (ret < 0)
 		return ret;
 	count = counts ? qcow2_count_get(counts, index, order) : 0;
-	if (!counts || (delta < 0 && count == 0) || (delta > 0 && count == most))
+	if (!counts || (delta < 0 && count == 0) ||
+	    (delta > 0 && count == most))
 		return qcow2_mark_corrupt(
 			q, err, cluster << q->cluster_bits,
 			"the refcount of the cluster at offset %llu is %llu "

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What lies where, through the backing chain: for map, and for base:allocation. */
+/*
+ * What lies where, through the backing chain: for map, and for base:allocation.
+ */
 #include <errno.h>
 
 #include "qcow2/driver/qcow2.h"

@@ -124,8 +124,8 @@ int qcow2_header_parse(const char *path, const uint8_t *bytes,
 /*
  * qcow2_header_parse_tolerant: the same for check and repair. Reference table,
  * snapshot table and bitmaps extension may be unusable, and the L1 table reach
- * past the end of the file, or begin there: h->flaws says which, and @err holds the first such reason (its code stays set, though 0 is
- * returned).
+ * past the end of the file, or begin there: h->flaws says which, and @err holds
+ * the first such reason (its code stays set, though 0 is returned).
  */
 int qcow2_header_parse_tolerant(const char *path, const uint8_t *bytes,
 				size_t have_bytes, uint64_t file_bytes,

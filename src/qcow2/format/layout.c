@@ -381,8 +381,9 @@ static int walk_all(struct walk *w)
 
 	if (ret < 0)
 		return ret;
-	if ((ret = walk_l1(w)) || (ret = walk_refcounts(w)) || (ret = walk_snapshots(w)) ||
-	    (ret = place_l2s(w)) || (ret = walk_bitmaps(w)))
+	if ((ret = walk_l1(w)) || (ret = walk_refcounts(w)) ||
+	    (ret = walk_snapshots(w)) || (ret = place_l2s(w)) ||
+	    (ret = walk_bitmaps(w)))
 		return ret;
 	if (h->has_luks) {
 		ret = place(w, QCOW2_SECTION_LUKS_HEADER, h->luks_offset,

@@ -43,7 +43,7 @@ struct qcow2_place {
 	enum qcow2_section section;
 	uint64_t offset_bytes; /* cluster-aligned, within the file */
 	uint64_t length_bytes;
-	uint32_t owner; /* index: L1 or refcount table entry, snapshot, bitmap */
+	uint32_t owner; /* index: L1 or refcount table, snapshots, bitmaps */
 	uint64_t refs; /* how many tables refer to it: L2 only, else 1 */
 	uint64_t from; /* file offset of the (first) reference */
 };

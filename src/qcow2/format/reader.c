@@ -26,12 +26,12 @@ static int read_fd(void *opaque, uint64_t offset_bytes, void *buf,
 		if (n <= 0) {
 			int code = n < 0 ? -errno : -EIO;
 
-			return tide_error_set(err, code, "qcow2-read",
-					      offset_bytes,
-					      "read at %llu: %s",
-					      (unsigned long long)offset_bytes,
-					      n < 0 ? strerror(-code) :
-						      "the file became shorter");
+			return tide_error_set(
+				err, code, "qcow2-read", offset_bytes,
+				"read at %llu: %s",
+				(unsigned long long)offset_bytes,
+				n < 0 ? strerror(-code)
+				      : "the file became shorter");
 		}
 		to += n;
 		offset_bytes += (uint64_t)n;
