@@ -47,10 +47,12 @@ int serve_track(struct serve_disk *d, const struct cbt_options *options)
 	return 0;
 }
 
-static bool add_extent(void *opaque, uint64_t length_bytes, bool dirty)
+static bool add_turns(void *opaque, const uint64_t *lengths_bytes, size_t n,
+		      bool dirty)
 {
-	return nbd_extents_add(opaque, length_bytes,
-			       dirty ? NBD_STATE_DIRTY : 0);
+	return nbd_extents_add_turns(opaque, lengths_bytes, n,
+				     dirty ? NBD_STATE_DIRTY : 0,
+				     dirty ? 0 : NBD_STATE_DIRTY);
 }
 
 static int extents(void *opaque, uint64_t offset_bytes, uint64_t length_bytes,
@@ -59,7 +61,7 @@ static int extents(void *opaque, uint64_t offset_bytes, uint64_t length_bytes,
 	struct asked *a = opaque;
 
 	return cbt_changes_of(a->cbt, a->uuid, offset_bytes, length_bytes,
-			      add_extent, into, err);
+			      add_turns, into, err);
 }
 
 static void offer(struct serve_disk *d, const struct cbt_info *info)

@@ -25,15 +25,19 @@ struct told {
 	uint64_t runs;
 };
 
-static bool count(void *opaque, uint64_t length_bytes, bool dirty)
+static bool count(void *opaque, const uint64_t *lengths_bytes, size_t n,
+		  bool dirty)
 {
 	struct told *t = opaque;
 
 	(void)dirty;
-	if (!length_bytes)
-		abort();
-	t->bytes += length_bytes;
-	return ++t->runs < 100000;
+	for (size_t i = 0; i < n; i++) {
+		if (!lengths_bytes[i])
+			abort();
+		t->bytes += lengths_bytes[i];
+	}
+	t->runs += n;
+	return t->runs < 100000;
 }
 
 static void ask_all(struct cbt *c, uint64_t size)

@@ -179,11 +179,18 @@ int cbt_changes(struct cbt *c, const char *name, const char *until,
 		uint64_t offset_bytes, uint64_t length_bytes,
 		bool (*run)(void *opaque, uint64_t length_bytes, bool dirty),
 		void *opaque, struct tide_error *err);
-/* The same of a point that was looked up before; -ESTALE: it is gone. */
+/*
+ * Stretches, one after the other, the first of which is @dirty, then in turns;
+ * none is empty. The next call may begin with what the last one ended with.
+ */
+typedef bool cbt_tell(void *opaque, const uint64_t *lengths_bytes, size_t n,
+		      bool dirty);
+/*
+ * The same of a point that was looked up before, many stretches at a time;
+ * -ESTALE: it is gone.
+ */
 int cbt_changes_of(struct cbt *c, const uint8_t uuid[16],
 		   uint64_t offset_bytes, uint64_t length_bytes,
-		   bool (*run)(void *opaque, uint64_t length_bytes,
-			       bool dirty),
-		   void *opaque, struct tide_error *err);
+		   cbt_tell *told, void *opaque, struct tide_error *err);
 
 #endif

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "cbt/tracker.h"
+#include "cbt/turns.h"
 #include "cbt/window.h"
 #include "tidemark/scan.h"
 
@@ -21,47 +22,6 @@ struct subject {
 	uint8_t uuid[16], until[16];
 	bool has_until;
 };
-
-struct asked {
-	uint64_t offset, end; /* bytes */
-	bool (*run)(void *opaque, uint64_t length_bytes, bool dirty);
-	void *opaque;
-};
-
-/* Up to @to, if that is ahead; false: no more is wanted. */
-static bool say(struct asked *q, uint64_t to, bool dirty)
-{
-	if (to <= q->offset)
-		return true;
-	if (!q->run(q->opaque, to - q->offset, dirty))
-		return false;
-	q->offset = to;
-	return true;
-}
-
-static uint64_t least(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
-/* The runs of one window; false: no more is wanted. */
-static bool report(const struct cbt_window *w, struct asked *q)
-{
-	uint64_t base = w->first << w->shift;
-	uint64_t end = least((w->first + CBT_PAGE_BITS) << w->shift, q->end);
-
-	while (q->offset < end) {
-		struct cbt_run run = cbt_next_run(w->words, CBT_PAGE_BITS,
-						  (q->offset - base) >>
-							  w->shift);
-
-		if (!say(q, least(base + (run.start << w->shift), end),
-			 false) ||
-		    !say(q, least(base + (run.end << w->shift), end), true))
-			return false;
-	}
-	return true;
-}
 
 static const struct cbt_point *by_uuid(const struct cbt *c,
 				       const uint8_t uuid[16])
@@ -84,7 +44,7 @@ static int find(const struct cbt *c, const uint8_t uuid[16],
 			      c->disk_path);
 }
 
-static int fill(struct cbt *c, const struct subject *s, const struct asked *q,
+static int fill(struct cbt *c, const struct subject *s, const struct cbt_turns *q,
 		struct cbt_window *w, struct tide_error *err)
 {
 	const struct cbt_point *p, *last;
@@ -107,7 +67,7 @@ static int fill(struct cbt *c, const struct subject *s, const struct asked *q,
 	return 0;
 }
 
-static int tell(struct cbt *c, const struct subject *s, struct asked *q,
+static int tell(struct cbt *c, const struct subject *s, struct cbt_turns *q,
 		struct tide_error *err)
 {
 	struct cbt_window w;
@@ -119,7 +79,7 @@ static int tell(struct cbt *c, const struct subject *s, struct asked *q,
 		ret = fill(c, s, q, &w, err);
 		pthread_mutex_unlock(&c->lock);
 		if (!ret)
-			more = report(&w, q);
+			more = cbt_turns_tell(q, &w);
 	}
 	return ret;
 }
@@ -155,13 +115,31 @@ static int look_up(const struct cbt *c, const char *name, const char *until,
 			      c->disk_path, until, name);
 }
 
+/* For who wants to hear of one stretch at a time. */
+struct one_by_one {
+	bool (*run)(void *opaque, uint64_t length_bytes, bool dirty);
+	void *opaque;
+};
+
+static bool tell_each(void *opaque, const uint64_t *lengths_bytes, size_t n,
+		      bool dirty)
+{
+	struct one_by_one *o = opaque;
+
+	for (size_t i = 0; i < n; i++, dirty = !dirty)
+		if (!o->run(o->opaque, lengths_bytes[i], dirty))
+			return false;
+	return true;
+}
+
 int cbt_changes(struct cbt *c, const char *name, const char *until,
 		uint64_t offset_bytes, uint64_t length_bytes,
 		bool (*run)(void *opaque, uint64_t length_bytes, bool dirty),
 		void *opaque, struct tide_error *err)
 {
-	struct asked q = { offset_bytes, offset_bytes + length_bytes, run,
-			   opaque };
+	struct one_by_one o = { run, opaque };
+	struct cbt_turns q = { offset_bytes, offset_bytes + length_bytes,
+			       tell_each, &o };
 	struct subject s = { .has_until = false };
 	int ret;
 
@@ -173,12 +151,10 @@ int cbt_changes(struct cbt *c, const char *name, const char *until,
 
 int cbt_changes_of(struct cbt *c, const uint8_t uuid[16],
 		   uint64_t offset_bytes, uint64_t length_bytes,
-		   bool (*run)(void *opaque, uint64_t length_bytes,
-			       bool dirty),
-		   void *opaque, struct tide_error *err)
+		   cbt_tell *told, void *opaque, struct tide_error *err)
 {
-	struct asked q = { offset_bytes, offset_bytes + length_bytes, run,
-			   opaque };
+	struct cbt_turns q = { offset_bytes, offset_bytes + length_bytes,
+			       told, opaque };
 	struct subject s = { .has_until = false };
 
 	memcpy(s.uuid, uuid, 16);
@@ -201,7 +177,7 @@ static uint64_t bytes_of(const struct cbt_window *w, uint64_t size_bytes)
 uint64_t cbt_count_of(struct cbt *c, const uint8_t uuid[16])
 {
 	struct subject s = { .has_until = false };
-	struct asked q = { .end = 1 };
+	struct cbt_turns q = { .end = 1 };
 	uint64_t bytes = 0;
 	struct cbt_window w;
 	int ret = 0;

@@ -13,6 +13,7 @@ struct cbt;
 struct cbt_point;
 
 struct cbt_window {
+	uint64_t before; /* 0, where the kernels look for the word before */
 	uint64_t words[CBT_PAGE_WORDS];
 	uint64_t first; /* bit, a multiple of CBT_PAGE_BITS */
 	uint32_t shift;

@@ -9,6 +9,7 @@
 #define TIDE_NBD_EXTENTS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct nbd_extent {
@@ -33,5 +34,8 @@ void nbd_extents_fini(struct nbd_extents *x);
  */
 bool nbd_extents_add(struct nbd_extents *x, uint64_t length_bytes,
 		     uint64_t flags);
+/* The next @n lengths, with @flags and @others in turns. False: as above. */
+bool nbd_extents_add_turns(struct nbd_extents *x, const uint64_t *lengths_bytes,
+			   size_t n, uint64_t flags, uint64_t others);
 
 #endif

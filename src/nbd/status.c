@@ -10,6 +10,7 @@
  * No answer is longer than MOST_EXTENTS: the client asks on from where it
  * ends. Nor does it reach over what was asked for.
  */
+#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,27 @@ uint64_t nbd_status_charge(const struct nbd_conn *c, uint16_t flags)
 			sizeof(struct nbd_extent_wide));
 }
 
+/* Length and flags, 32 bits each, leave as one word. */
+static void encode_narrow(uint8_t *at, const struct nbd_extents *x)
+{
+	for (uint32_t n = 0; n < x->count; n++, at += 8) {
+		uint64_t both = htobe64(x->list[n].length_bytes << 32 |
+					(uint32_t)x->list[n].flags);
+
+		memcpy(at, &both, 8);
+	}
+}
+
+static void encode_wide(uint8_t *at, const struct nbd_extents *x)
+{
+	for (uint32_t n = 0; n < x->count; n++, at += 16) {
+		uint64_t both[2] = { htobe64(x->list[n].length_bytes),
+				     htobe64(x->list[n].flags) };
+
+		memcpy(at, both, 16);
+	}
+}
+
 /* {u32 id, extents}, or with extended headers {u32 id, u32 count, extents}. */
 static int encode(struct nbd_status *s, uint32_t i, const struct nbd_extents *x)
 {
@@ -73,12 +95,10 @@ static int encode(struct nbd_status *s, uint32_t i, const struct nbd_extents *x)
 		tide__put_be(at, x->count, 4);
 		at += 4;
 	}
-	for (uint32_t n = 0; n < x->count; n++, at += each) {
-		tide__put_be(at, x->list[n].length_bytes,
-			     (unsigned int)each / 2);
-		tide__put_be(at + each / 2, x->list[n].flags,
-			     (unsigned int)each / 2);
-	}
+	if (s->extended)
+		encode_wide(at, x);
+	else
+		encode_narrow(at, x);
 	return 0;
 }
 

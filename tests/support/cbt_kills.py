@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Kills `tidemark serve` at random moments, and asks what changed.
 
-A client writes at depth; the server dies by kill -9 in the middle of a write,
-of a checkpoint, of a bitmap verb. What its successor reports since the last
-checkpoint has to contain every block that differs from a copy of the disk made
-at that checkpoint; a verb has happened or has not. The seed is printed.
+A client writes at depth (in turn one of our own, with zeroes and discards, and
+fio, which reads back and verifies what it wrote); the server dies by kill -9 in
+the middle of a write, of a checkpoint, of a bitmap verb. What its successor
+reports since the last checkpoint has to contain every block that differs from a
+copy of the disk made at that checkpoint; a verb has happened or has not. The
+seed is printed.
 
 usage: cbt_kills.py TIDEMARK FOLDER KILLS SEED SERVE-OPTION...
 """
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,6 +86,34 @@ class Writer:
             self.h.aio_trim(length, at)
 
 
+def under_fio(server):
+    """fio writes, reads back and verifies until the server is gone."""
+    fio = subprocess.Popen(
+        ["fio", "--name=j", "--ioengine=nbd", "--thread",
+         f"--uri=nbd+unix:///d?socket={SOCKET}", "--rw=randwrite",
+         "--bsrange=4k-64k", "--iodepth=16", f"--size={SIZE}",
+         "--random_distribution=zipf:1.2", "--rate_iops=2000", "--time_based",
+         "--runtime=60", "--verify=crc32c", "--verify_backlog=32",
+         "--verify_fatal=1", "--verify_state_save=0",
+         f"--randseed={rng.randrange(1 << 30)}"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    time.sleep(rng.uniform(0.25, 0.6))
+    server.send_signal(signal.SIGKILL)
+    said = b""
+    # Of a server that is gone fio 3.33 may complain for ever.
+    while b"in state DEAD" not in said:
+        more = os.read(fio.stdout.fileno(), 65536)
+        said = said[-4096:] + more
+        if b"verify:" in said:
+            sys.exit(f"SEED={SEED}: fio: {said.decode()}")
+        if not more:
+            break
+    fio.kill()
+    fio.wait()
+    # Killed before it was connected: no kill under it.
+    return 1 if b"connected to NBD server" in said or b"DEAD" in said else 0
+
+
 def changed(since):
     got = run("diff", "d", f"--since={since}")
     assert got["complete"] and got["size_bytes"] == SIZE
@@ -114,15 +145,9 @@ def verb(number):
         ("checkpoint", "delete", "d", f"x{number - 2}")])
 
 
-def one_kill(server, number):
+def under_own(server):
     writer = Writer()
     until = time.monotonic() + rng.uniform(0.005, 0.08)
-    verbs = []
-    if rng.random() < 0.6:
-        for i in range(3):
-            verbs.append(subprocess.Popen(
-                [TOOL, *verb(number), f"--control={CONTROL}"],
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
     # Half of them in the middle of what the writer does.
     if rng.random() < 0.5:
         killer = subprocess.Popen(["sh", "-c",
@@ -132,10 +157,24 @@ def one_kill(server, number):
     else:
         writer.go(until)
         server.send_signal(signal.SIGKILL)
+    return writer.writes
+
+
+def one_kill(server, number):
+    verbs = []
+    if rng.random() < 0.6:
+        for i in range(3):
+            verbs.append(subprocess.Popen(
+                [TOOL, *verb(number), f"--control={CONTROL}"],
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    if number % 2 and shutil.which("fio"):
+        result = 0, under_fio(server)
+    else:
+        result = under_own(server), 0
     server.wait()
     for v in verbs:
         v.wait()
-    return writer.writes
+    return result
 
 
 def main():
@@ -143,7 +182,7 @@ def main():
     with open(DISK, "wb") as f:
         f.truncate(SIZE)
     server = start()
-    writes = differ = dirty = 0
+    writes = fio = differ = dirty = 0
     for number in range(KILLS):
         if number % 5 == 0:
             with open(DISK, "rb") as f:
@@ -151,7 +190,8 @@ def main():
             if number:
                 run("checkpoint", "delete", "d", "base")
             run("checkpoint", "create", "d", "base")
-        writes += one_kill(server, number)
+        own, other = one_kill(server, number)
+        writes, fio = writes + own, fio + other
         server = start()
         one, other = compare(copy, "base")
         differ, dirty = differ + one, dirty + other
@@ -161,8 +201,8 @@ def main():
     server.terminate()
     if server.wait():
         sys.exit("the end: " + open(f"{FOLDER}/err").read())
-    print(f"# {KILLS} kills, {writes} writes, SEED={SEED}: {differ} blocks differ, "
-          f"{dirty} said, none lost")
+    print(f"# {KILLS} kills, {fio} of them under fio, {writes} writes of our own "
+          f"client, SEED={SEED}: {differ} blocks differ, {dirty} said, none lost")
 
 
 main()
