@@ -5,7 +5,7 @@
 # and runs, no internal symbol shows, and shells find their completion.
 set -euo pipefail
 [ -z "${SANITIZED:-}" ] || { echo "SKIP: a sanitizer's library is not for strangers"; exit 77; }
-dir=$(mktemp -d)
+dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 
 DESTDIR=$dir meson install -C "$BUILD" --no-rebuild >"$dir/log"

@@ -3,7 +3,7 @@
 set -u
 # Recordings of real guests and images: beside the checkout, unless said.
 recorded=${TIDEMARK_RECORDED:-${SRC:-.}/../shared}
-dir=$(mktemp -d)
+dir=$(mktemp -d) || exit 1
 pids=()
 finish() {
 	# Not of a subshell that ends otherwise than it should.

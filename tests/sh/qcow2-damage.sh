@@ -10,7 +10,7 @@ command -v qemu-io >/dev/null || { echo "SKIP: no qemu-io"; exit 77; }
 # Thousands of small files, each synced: not on a disk, where that can be.
 if [ -w /dev/shm ]; then
 	rm -rf "$dir"
-	dir=$(mktemp -d /dev/shm/tidemark.XXXXXX)
+	dir=$(mktemp -d /dev/shm/tidemark.XXXXXX) || exit 1
 fi
 cd "$dir" || exit 1
 [ -z "${CAMPAIGN:-}" ] || export CASES="${CASES:-1000}"

@@ -8,7 +8,7 @@ for tool in $cc qemu-aarch64; do
 	command -v $tool >/dev/null ||
 		{ echo "SKIP: no $tool"; exit 77; }
 done
-dir=$(mktemp -d)
+dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 cd "$SRC"
 $cc -std=gnu11 -O2 -static -D_GNU_SOURCE -fno-strict-aliasing \

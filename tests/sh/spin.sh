@@ -3,7 +3,7 @@
 set -euo pipefail
 
 command -v spin >/dev/null || { echo "SKIP: spin is not installed"; exit 77; }
-dir=$(mktemp -d)
+dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
 
