@@ -153,9 +153,13 @@ static int parse(struct creating *r, struct snap_capture_options *o)
 		return cli_fail(p->command, CLI_USAGE,
 				"one name is needed, without a slash and not "
 				"starting with a dot");
-	if (!cli_text(p, "pid") || !cli_text(p, "to"))
+	if ((!cli_text(p, "pid") && !cli_text(p, "vm")) || !cli_text(p, "to"))
 		return cli_fail(p->command, CLI_USAGE,
-				"--pid=PID and --to=DIR are needed");
+				"--pid=PID (or --vm=PATH) and --to=DIR are "
+				"needed");
+	if (cli_text(p, "qmp") && cli_text(p, "vm"))
+		return cli_fail(p->command, CLI_USAGE,
+				"it is of --qmp=PATH or of --vm=PATH");
 	if (every && !snapshot_parse_time(every, &r->every_ns))
 		return cli_fail(p->command, CLI_USAGE,
 				"--every=%s: it takes a time as 10s, 500ms, 5m",
@@ -167,6 +171,7 @@ static int parse(struct creating *r, struct snap_capture_options *o)
 	*o = (struct snap_capture_options){
 		.pid = (int)cli_number(p, "pid"),
 		.qmp = cli_text(p, "qmp"),
+		.vm = cli_text(p, "vm"),
 		.folder = cli_text(p, "to"),
 		.least_bytes = cli_number(p, "least"),
 		.memory_only = cli_flag(p, "memory-only"),
@@ -219,6 +224,8 @@ static const struct cli_option options_table[] = {
 	{ "qmp", "PATH", CLI_TEXT, NULL,
 	  "it is a QEMU: its monitor's socket, over which it is paused and "
 	  "gives its devices" },
+	{ "vm", "PATH", CLI_TEXT, NULL,
+	  "it is a guest of tidemark vm run: its control socket" },
 	{ "disk", "URI", CLI_TEXT, NULL,
 	  "disks of the VM that tidemark serves, as NBD URIs with commas "
 	  "between: they are of the same moment" },

@@ -24,8 +24,8 @@ void daemon_init(struct daemon *d, struct vm *vm, enum daemon_state state)
 const char *daemon_state_name(enum daemon_state state)
 {
 	static const char *const names[] = {
-		"incoming", "running", "migrating", "recording", "moved",
-		"unknown", "dead", "failed",
+		"incoming", "running", "migrating", "recording", "paused",
+		"moved", "unknown", "dead", "failed",
 	};
 
 	return names[state];
@@ -50,7 +50,8 @@ enum daemon_state daemon_state_of(struct daemon *d)
 	state = d->state;
 	pthread_mutex_unlock(&d->lock);
 	/* A guest that died did so by itself: nobody set a state for it. */
-	if ((state == DAEMON_RUNNING || state == DAEMON_RECORDING) &&
+	if ((state == DAEMON_RUNNING || state == DAEMON_RECORDING ||
+	     state == DAEMON_PAUSED) &&
 	    vm_failed(d->vm, NULL))
 		return DAEMON_DEAD;
 	return state;
@@ -73,8 +74,9 @@ bool daemon_claim(struct daemon *d, enum daemon_state job,
 		d->state = job;
 	else
 		tide_error_set(err, -EBUSY, "vm", TIDE_NO_OFFSET,
-			       "a guest in state '%s' cannot be migrated or "
-			       "recorded", daemon_state_name(d->state));
+			       "a guest in state '%s' cannot be migrated, "
+			       "recorded or paused",
+			       daemon_state_name(d->state));
 	pthread_mutex_unlock(&d->lock);
 	return mine;
 }
@@ -191,6 +193,9 @@ static json_t *resume(const struct control_request *r)
 				      "the guest has moved and runs elsewhere");
 	case DAEMON_DEAD:
 		return control_refuse(EIO, "the guest is dead");
+	case DAEMON_PAUSED:
+		return control_refuse(EBUSY, "the guest is paused for a "
+				      "snapshot, and goes on by itself");
 	case DAEMON_RUNNING:
 	case DAEMON_RECORDING:
 	case DAEMON_MIGRATING:
@@ -215,6 +220,8 @@ static const struct control_verb verbs[] = {
 	{ "verify", verify },
 	{ "migrate", daemon_migrate },
 	{ "record", daemon_record },
+	{ "memory", daemon_memory },
+	{ "pause", daemon_pause },
 	{ "resume", resume },
 	{ "stop", stop },
 	{ NULL, NULL },

@@ -19,6 +19,7 @@ enum daemon_state {
 	DAEMON_RUNNING,
 	DAEMON_MIGRATING,	/* runs, and is on its way */
 	DAEMON_RECORDING,	/* runs, and its writes are kept */
+	DAEMON_PAUSED,		/* for a snapshot; goes on by itself */
 	DAEMON_MOVED,		/* runs elsewhere: never again here */
 	DAEMON_UNKNOWN,		/* GO sent, no answer: paused */
 	DAEMON_DEAD,		/* its vCPUs failed; never stored */
@@ -55,8 +56,10 @@ enum daemon_state daemon_state_of(struct daemon *d);
 bool daemon_claim(struct daemon *d, enum daemon_state job,
 		  struct tide_error *err);
 
-/* migrate.c, record.c: verbs */
+/* migrate.c, pause.c, record.c: verbs */
 json_t *daemon_migrate(const struct control_request *request);
+json_t *daemon_memory(const struct control_request *request);
+json_t *daemon_pause(const struct control_request *request);
 json_t *daemon_record(const struct control_request *request);
 
 #endif

@@ -73,21 +73,31 @@ static int make_slots(struct snap_capture *c, struct tide_error *err)
 	return rc;
 }
 
+static int find_by_looks(const struct snap_capture *c, struct tide__ram *ram,
+			 struct tide_error *err)
+{
+	struct tide__maps maps;
+	int rc = tide__maps_read(&maps, c->options.pid, err);
+
+	if (rc)
+		return rc;
+	rc = tide__ram_find(ram, &maps, c->options.least_bytes, err);
+	tide__maps_free(&maps);
+	return rc;
+}
+
 static int find_memory(struct snap_capture *c, struct tide_error *err)
 {
 	struct tide__target target;
-	struct tide__maps maps;
-	struct tide__ram ram;
+	struct tide__ram ram = { .count = 0 };
 	int rc = tide__target_look(&target, c->options.pid, c->options.pid,
 				   err);
 
-	if (!rc)
-		rc = tide__maps_read(&maps, c->options.pid, err);
 	if (rc)
 		return rc;
 	memcpy(c->program, target.name, sizeof(c->program));
-	rc = tide__ram_find(&ram, &maps, c->options.least_bytes, err);
-	tide__maps_free(&maps);
+	if (!c->vmm.ops->names_memory)
+		rc = find_by_looks(c, &ram, err);
 	if (!rc && c->vmm.ops->choose)
 		rc = c->vmm.ops->choose(&c->vmm, &ram, err);
 	if (!rc && !c->options.ignore_sharers)
@@ -184,8 +194,7 @@ int snap_capture_open(struct snap_capture *c,
 		      const struct snap_capture_options *options,
 		      struct tide_error *err)
 {
-	struct tide_source_vm vm = { .struct_size = sizeof(vm), .vm_fd = -1,
-				     .pid = options->pid };
+	struct tide_source_vm vm = { .struct_size = sizeof(vm), .vm_fd = -1 };
 	struct tide_source_stats stats;
 	int rc;
 
@@ -193,7 +202,9 @@ int snap_capture_open(struct snap_capture *c,
 	c->lock = snap_folder_lock(options->folder, err);
 	if (c->lock < 0)
 		return c->lock;
-	rc = vmm_open(&c->vmm, options->pid, options->qmp, err);
+	rc = vmm_open(&c->vmm, options->pid, options->qmp, options->vm,
+		      err);
+	c->options.pid = vm.pid = c->vmm.pid;
 	c->vmm.memory_only = options->memory_only;
 	if (!rc)
 		rc = find_memory(c, err);
@@ -376,17 +387,12 @@ static int hold_rest(struct taking *t)
 static int is_all_watched(const struct snap_capture *c, struct tide_error *err)
 {
 	struct snap_memory now = { 0 };
-	struct tide__maps maps;
 	struct tide__ram ram;
 	int rc;
 
 	if (c->vmm.ops->choose)
 		return 0;
-	rc = tide__maps_read(&maps, c->options.pid, err);
-	if (rc)
-		return rc;
-	rc = tide__ram_find(&ram, &maps, c->options.least_bytes, err);
-	tide__maps_free(&maps);
+	rc = find_by_looks(c, &ram, err);
 	if (rc)
 		return rc;
 	snap_memory_open(&now, c->options.pid, &ram);
@@ -396,6 +402,15 @@ static int is_all_watched(const struct snap_capture *c, struct tide_error *err)
 				    "snapshot was taken");
 	snap_memory_close(&now);
 	return rc;
+}
+
+static int take_devices(struct taking *t, struct tide_error *err)
+{
+	struct vmm *vmm = &t->c->vmm;
+
+	if (!vmm->ops->devices || t->c->options.memory_only)
+		return 0;
+	return vmm->ops->devices(vmm, &t->devices, &t->devices_n, err);
 }
 
 /* A snap_moment. The disks begin while the VMM is at its devices. */
@@ -420,9 +435,8 @@ static int stand_still(void *taking,
 		rc = begin(opaque, err);
 	t->result->disks_ns = tide__now_ns() - at;
 	at = tide__now_ns();
-	if (!rc && c->vmm.ops->devices && !c->options.memory_only)
-		rc = c->vmm.ops->devices(&c->vmm, &t->devices, &t->devices_n,
-					 err);
+	if (!rc && !c->vmm.ops->devices_later)
+		rc = take_devices(t, err);
 	t->result->devices_ns = tide__now_ns() - at;
 	at = tide__now_ns();
 	if (!rc)
@@ -432,7 +446,10 @@ static int stand_still(void *taking,
 	t->result->paused_ns = (c->vmm.resumed_ns ? c->vmm.resumed_ns
 						 : tide__now_ns()) - start;
 	t->result->stood_ns = c->vmm.stood_ns;
-	return rc ? rc : rc2;
+	rc = rc ? rc : rc2;
+	if (!rc && c->vmm.ops->devices_later)
+		rc = take_devices(t, err);
+	return rc;
 }
 
 static int write_held(struct taking *t)
@@ -571,7 +588,8 @@ static int take_once(struct snap_capture *c, const char *name,
 	snap_chain_close(&t->parent);
 	free(t);
 	c->everything = rc != 0;
-	return rc;
+	/* A process gave memory back that was about to be read. */
+	return rc == -EFAULT && !c->vmm.ops->choose ? -ESTALE : rc;
 }
 
 int snap_capture_take(struct snap_capture *c, const char *name,

@@ -20,8 +20,8 @@ typedef int snap_moment(void *taking,
 			void *begin_opaque, struct tide_error *err);
 
 struct snap_capture_options {
-	int pid;
-	const char *qmp;	/* NULL: any process */
+	int pid;		/* 0: @vm says it */
+	const char *qmp, *vm;	/* see vmm_open */
 	const char *folder;
 	uint64_t least_bytes;	/* see ram.h */
 	bool memory_only;

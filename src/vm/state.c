@@ -58,7 +58,7 @@ static void put_head(const struct vm *vm, struct head *h)
 	};
 }
 
-int vm_save_state(struct vm *vm, void **state, size_t *len,
+int vm_keep_state(struct vm *vm, void **state, size_t *len,
 		  struct tide_error *err)
 {
 	size_t bytes = sizeof(struct head) + vm->ops->state_bytes(vm);
@@ -71,8 +71,25 @@ int vm_save_state(struct vm *vm, void **state, size_t *len,
 				      bytes);
 	put_head(vm, (struct head *)blob);
 	ret = vm->ops->save(vm, blob + sizeof(struct head), err);
-	if (!ret)
-		ret = vm__disk_leave(vm, err);
+	if (ret) {
+		free(blob);
+		return ret;
+	}
+	*state = blob;
+	*len = bytes;
+	return 0;
+}
+
+int vm_save_state(struct vm *vm, void **state, size_t *len,
+		  struct tide_error *err)
+{
+	void *blob;
+	size_t bytes;
+	int ret = vm_keep_state(vm, &blob, &bytes, err);
+
+	if (ret)
+		return ret;
+	ret = vm__disk_leave(vm, err);
 	if (ret) {
 		free(blob);
 		return ret;

@@ -140,12 +140,32 @@ uint64_t vm_memory_hash(const struct vm *vm);
  */
 int vm_save_state(struct vm *vm, void **state, size_t *len,
 		  struct tide_error *err);
+/* The same of one that goes on here: its disk stays with it. */
+int vm_keep_state(struct vm *vm, void **state, size_t *len,
+		  struct tide_error *err);
 int vm_prepare_incoming(struct vm *vm, const struct tide_slot *wanted,
 			size_t count, struct tide_error *err);
 /* Between rounds of a migration to here: the slots are now @wanted. */
 int vm_change_incoming(struct vm *vm, const struct tide_slot *wanted,
 		       size_t count, struct tide_error *err);
 int vm_load_state(struct vm *vm, const void *state, size_t len,
+		  struct tide_error *err);
+
+/*
+ * What a snapshot keeps of a paused guest besides its memory, and that read
+ * again: slots without host addresses; @state lies in the bytes that were read,
+ * for vm_load_state after vm_prepare_incoming.
+ */
+#define VM_STILL_SLOTS 32u
+struct vm_still {
+	struct tide_slot slot[VM_STILL_SLOTS];
+	size_t slots;
+	const void *state;
+	size_t state_bytes;
+};
+int vm_still_save(struct vm *vm, void **bytes, size_t *len,
+		  struct tide_error *err);
+int vm_still_read(struct vm_still *still, const void *bytes, size_t len,
 		  struct tide_error *err);
 
 /* Bytes of memory that this process could still get. */

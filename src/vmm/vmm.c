@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "vmm/vmm.h"
 
-int vmm_open(struct vmm *vmm, int pid, const char *qmp, struct tide_error *err)
+int vmm_open(struct vmm *vmm, int pid, const char *qmp, const char *own,
+	     struct tide_error *err)
 {
-	*vmm = (struct vmm){ .ops = qmp ? &vmm_qemu : &vmm_process,
+	*vmm = (struct vmm){ .ops = qmp ? &vmm_qemu :
+				    own ? &vmm_own : &vmm_process,
 			     .pid = pid, .fd = -1, .guard = GUARD_NONE };
-	return vmm->ops->open ? vmm->ops->open(vmm, qmp, err) : 0;
+	return vmm->ops->open ? vmm->ops->open(vmm, qmp ? qmp : own, err) : 0;
 }
 
 void vmm_close(struct vmm *vmm)

@@ -17,6 +17,7 @@ struct vmm;
 
 struct vmm_ops {
 	const char *name;
+	bool devices_later, names_memory;	/* whole, not out of looks */
 	int (*open)(struct vmm *vmm, const char *path, struct tide_error *err);
 	void (*close)(struct vmm *vmm);
 	/* Of what looks like memory, only what is the guest's. */
@@ -26,7 +27,10 @@ struct vmm_ops {
 	int (*prepare)(struct vmm *vmm, struct tide_error *err);
 	int (*pause)(struct vmm *vmm, struct tide_error *err);
 	int (*resume)(struct vmm *vmm, struct tide_error *err);
-	/* While it is paused; the caller frees. NULL: it has none to give. */
+	/*
+	 * While it is paused, or, @devices_later, when it runs again; the
+	 * caller frees. NULL: it has none to give.
+	 */
 	int (*devices)(struct vmm *vmm, void **bytes, size_t *n,
 		       struct tide_error *err);
 };
@@ -43,10 +47,10 @@ struct vmm {
 	void *impl;
 };
 
-extern const struct vmm_ops vmm_process, vmm_qemu;
+extern const struct vmm_ops vmm_process, vmm_qemu, vmm_own;
 
-/* @qmp NULL: any process. */
-int vmm_open(struct vmm *vmm, int pid, const char *qmp,
+/* Both NULL: any process. @qmp: QEMU's monitor; @own: a control socket. */
+int vmm_open(struct vmm *vmm, int pid, const char *qmp, const char *own,
 	     struct tide_error *err);
 /* It runs again, whatever happened. */
 void vmm_close(struct vmm *vmm);
