@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The age map: one live set, any number of independent readers.
+ * The age map, a version number a page: one live set, any number of independent
+ * readers.
  *
- * At each cut the pages of the epoch are stamped with the cut's number. "What
- * changed since cut k?" is then every page with a later stamp, for every k and
- * every reader alike: a backup that runs daily, another that runs hourly, a
- * mirror. No second bitmap for each of them; a mark stays one bit.
+ * At each cut the pages of the epoch are stamped with the cut's number. What
+ * changed since cut k is then every page with a later stamp, for any k and any
+ * reader: a daily backup, an hourly one, a mirror. None of them needs a bitmap
+ * of its own; a mark is still one bit.
  *
  * A stamp takes two bytes a page (of address space; memory only where stamps
- * fall). Numbers of cuts never end, stamps of 16 bits do: when they are used
- * up they are renewed. From then on old cuts that nobody asked to keep
- * (tide_age_keep) can no longer be told apart, and a question about one of
- * them is answered with a few pages too many, never with one too few.
+ * fall). Stamps of 16 bits wrap around: when they are used up, they are
+ * renumbered. From then on old cuts that were not kept (tide_age_keep) can no
+ * longer be told apart, and a query for one of them returns some pages too
+ * many, never too few.
  *
  * Threads: stamping, keeping and dropping are for one thread at a time, with
  * no query running; queries may run side by side.
@@ -36,8 +37,8 @@ struct tide_age;
 #define TIDE_AGE_MOST_KEPT 4096u
 
 /*
- * tide_age_create: a map for @pages pages (1 to TIDE_SET_MAX_PAGES), none of
- * them ever changed. 0; -EINVAL (size), -ENOMEM. The caller destroys *@out.
+ * tide_age_create: a map for @pages pages (1 to TIDE_SET_MAX_PAGES), all of
+ * them unchanged. 0; -EINVAL (size), -ENOMEM. The caller destroys *@out.
  */
 int tide_age_create(struct tide_age **out, uint64_t pages,
 		    struct tide_error *err);
@@ -57,10 +58,10 @@ uint64_t tide_age_stamp(struct tide_age *age, const struct tide_epoch *epoch);
 uint64_t tide_age_cut(const struct tide_age *age);
 
 /*
- * tide_age_keep: questions about cut @cut shall stay exact until as many
- * calls of tide_age_drop. -EINVAL: there was no such cut; -ENOSPC: there are
- * TIDE_AGE_MOST_KEPT others; -ESTALE: it can no longer be told from later
- * ones. tide_age_drop: -ENOENT if it is not kept.
+ * tide_age_keep: keeps queries for cut @cut exact until as many calls of
+ * tide_age_drop. -EINVAL: there was no such cut; -ENOSPC: TIDE_AGE_MOST_KEPT
+ * others are kept; -ESTALE: it can no longer be told from later ones.
+ * tide_age_drop: -ENOENT if it is not kept.
  */
 int tide_age_keep(struct tide_age *age, uint64_t cut, struct tide_error *err);
 int tide_age_drop(struct tide_age *age, uint64_t cut, struct tide_error *err);

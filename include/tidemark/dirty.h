@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The dirty set, its cut, and the epoch that a cut takes out of it.
+ * The dirty set: a concurrent hierarchical bitmap; its cut, an atomic
+ * fetch-and-clear of all of it; and the epoch, which is what a cut took.
  *
  * A set remembers which of its pages (or blocks) were written. Any number of
- * threads mark; one thread at a time (the taker) cuts. A cut moves what is
- * dirty into the set's epoch, while marking goes on; the epoch is then read
+ * threads mark; one thread at a time (the taker) cuts. A cut moves the dirty
+ * pages into the set's epoch, while marking goes on; the epoch is then read
  * as ranges, acknowledged piece by piece, and ends in a commit (forget what
  * it held) or a rollback (what was not acknowledged is dirty again).
  *
- * Caveats - what can lose data or surprise:
+ * Caveats - what can lose data, or surprise:
  *  - A page must be marked AFTER its data was stored, or before the store and
  *    again after it. A mark that precedes its store can be taken, and the page
  *    copied, before the data is there.
@@ -19,7 +20,7 @@
  *    machine's byte order; on little-endian machines that is the layout of
  *    KVM's log, vhost's log and QEMU's bitmaps.
  *  - A page number at or past the size of the set is a caller's bug. It is
- *    counted, and the set answers with "everything is dirty" at the next cut.
+ *    counted, and the next cut returns everything as dirty.
  */
 #ifndef TIDEMARK_DIRTY_H
 #define TIDEMARK_DIRTY_H
@@ -83,9 +84,9 @@ void tide_set_merge_bitmap(struct tide_set *set, uint64_t first,
 uint64_t tide_set_count(const struct tide_set *set);
 
 /*
- * tide_set_next: like tide_epoch_next, but of the live set: a look at what is
+ * tide_set_next: like tide_epoch_next, but for the live set: shows what is
  * dirty without a cut. Any thread; while others mark, a page may be missed or
- * a run seen in part, so it is for showing, not for copying.
+ * a run seen in part, so it is for display, not for copying.
  */
 size_t tide_set_next(const struct tide_set *set, uint64_t *cursor,
 		     struct tide_range *ranges, size_t max);
@@ -105,38 +106,38 @@ int tide_set_export_bitmap(const struct tide_set *set, uint64_t first,
 uint64_t tide_set_out_of_range(const struct tide_set *set);
 
 /*
- * tide_set_cut: take all that is dirty out of the live set as its epoch.
+ * tide_set_cut: move all dirty pages from the live set into its epoch.
  * Every mark that returned before this call is in the epoch; a concurrent one
  * is in the epoch or in the live set, never in neither. One taker at a time;
- * markers go on. Returns 0, or -EBUSY while the previous epoch is open. The
+ * marking goes on. Returns 0, or -EBUSY while the previous epoch is open. The
  * set owns *@out, valid until commit, rollback or destroy. Never allocates.
  */
 int tide_set_cut(struct tide_set *set, struct tide_epoch **out,
 		 struct tide_error *err);
 
 /*
- * A cut by several threads of the caller's. One thread calls begin (-EBUSY as
- * above) and, when all are done, finish; between them each of @parts threads,
- * or one after the other, takes its @part (0 to @parts - 1) once. Markers go
- * on; together it is one cut: every mark that returned before begin is in it.
+ * A cut by several threads of the caller. One thread calls begin (-EBUSY as
+ * above) and, when all are done, finish; in between each @part (0 to
+ * @parts - 1) is taken once, by any thread, in any order. Marking goes on;
+ * together it is one cut: every mark that returned before begin is in it.
  */
 int tide_set_cut_begin(struct tide_set *set, struct tide_error *err);
 void tide_set_cut_part(struct tide_set *set, unsigned int part,
 		       unsigned int parts);
 void tide_set_cut_finish(struct tide_set *set, struct tide_epoch **out);
 
-/* tide_epoch_number: 1 for the first cut of a set, then rising by one. */
+/* tide_epoch_number: 1 for the first cut of a set, 2 for the next, ... */
 uint64_t tide_epoch_number(const struct tide_epoch *epoch);
 
 /* tide_epoch_count: pages in the epoch that are not acknowledged yet. */
 uint64_t tide_epoch_count(const struct tide_epoch *epoch);
 
 /*
- * tide_epoch_next: fill at most @max ranges, in ascending order and maximal
+ * tide_epoch_next: store at most @max ranges, in ascending order and maximal
  * (no two of them touch, except where a batch ended), from page *@cursor on;
- * *@cursor moves past them. Start with 0. Returns the number of ranges; 0
- * means that the epoch has no more. Acknowledged pages are left out. The
- * taker's thread, or several threads that only iterate.
+ * *@cursor moves past them. Start with 0. Returns the number of ranges; 0 at
+ * the end. Acknowledged pages are left out. The taker's thread, or several
+ * threads that only iterate.
  */
 size_t tide_epoch_next(const struct tide_epoch *epoch, uint64_t *cursor,
 		       struct tide_range *ranges, size_t max);

@@ -1,32 +1,32 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Disks: something with a size that is read, written, zeroed, discarded and
- * flushed in bytes. Raw files, block devices and qcow2 images, whose every
+ * Disks: a block layer whose disks are read, written, zeroed, discarded and
+ * flushed by the byte: raw files, block devices, and qcow2 images, where every
  * write is checked against the map of the image's own metadata.
  *
  * All calls but open and close may be made from any thread at any time, and
- * block until they are done. Who wants many requests in flight from one thread
- * uses a queue (tidemark/queue.h).
+ * block until they are done. To have many requests in flight from one thread
+ * use a queue (tidemark/queue.h).
  *
  * What holds for all disks:
  *  - a request outside [0, size) is -EINVAL and changes nothing;
- *  - a write that returned is seen by every later read, and is durable after
+ *  - a write that returned is visible to every later read, and durable after
  *    the next flush that returned 0, or, with TIDE_FUA, at once;
  *  - overlapping requests in flight at the same time may take effect in either
- *    order, never mixed with data of some other place;
- *  - an error leaves the disk consistent: the bytes of a failed write are
- *    unknown within its range, and nowhere else.
+ *    order, never mixed with data from elsewhere;
+ *  - an error leaves the disk consistent: a failed write leaves unknown bytes
+ *    within its range, and nowhere else.
  *
  * Caveats:
- *  - What was not flushed is lost when the power goes; an image is consistent
- *    all the same, but for clusters that are counted and not used.
- *  - A child that is forked must not use a disk of its parent's.
- *  - Images that strangers made: see no_backing, no_data_file and
- *    trusted_folder. A format that is not named is told by the first bytes,
- *    which the guest of a raw disk writes.
- *  - Under O_DIRECT a write of a part of a block waits for writes that are in
- *    its block: the thread of a queue must not, by these calls, write into a
- *    block that it has a request in flight for.
+ *  - What was not flushed is lost in a power failure; an image is consistent
+ *    all the same, except for leaked clusters.
+ *  - A forked child must not use a disk of its parent.
+ *  - For untrusted images see no_backing, no_data_file and trusted_folder. A
+ *    format that is not given is guessed from the first bytes, which the guest
+ *    of a raw disk controls.
+ *  - With O_DIRECT a write to a part of a block waits for other writes to the
+ *    block: the thread of a queue must not use these calls to write to a block
+ *    for which it has a request in flight.
  */
 #ifndef TIDEMARK_DISK_H
 #define TIDEMARK_DISK_H
@@ -45,12 +45,12 @@ extern "C" {
 struct tide_disk;
 
 enum {
-	TIDE_ZERO_MAY_UNMAP = 1, /* zero: the space may be given back */
+	TIDE_ZERO_MAY_UNMAP = 1, /* zero: the space may be deallocated */
 	TIDE_ZERO_NO_FALLBACK = 2, /* zero: -ENOTSUP rather than write zeroes */
 	/*
-	 * Forced unit access, of a write, zero or discard: what it changed is
-	 * durable when it is done, and so is what is needed to find it again.
-	 * Nothing is said about other changes.
+	 * Forced unit access, for a write, zero or discard: its data is durable
+	 * when it is done, and so is the metadata needed to find it again.
+	 * This says nothing about other changes.
 	 */
 	TIDE_FUA = 4
 };
@@ -71,37 +71,37 @@ struct tide_disk_extent {
 };
 
 /*
- * How to open a disk: zeroes, and what differs. @size is the struct's size as
- * the caller was compiled, or 0, which stands for version 0.1 of it.
+ * How to open a disk; zeroes are the defaults. @size is the size of the struct
+ * that the caller was compiled with; 0 stands for that of version 0.1.
  */
 struct tide_disk_options {
 	size_t size;
-	const char *format; /* "raw", "qcow2", a driver; NULL: the magic says */
+	const char *format; /* "raw", "qcow2", a driver; NULL: by its magic */
 	bool writable;
 	bool direct; /* O_DIRECT on the files below */
-	bool no_lock; /* open beside a writer, who may change what is read */
+	bool no_lock; /* open despite a writer, which may change what is read */
 	/*
-	 * qcow2, for images that a stranger made: their header names other
-	 * files, and they are opened unless something here says otherwise.
+	 * qcow2, for untrusted images: the other files that their header names
+	 * are opened unless one of these options forbids it.
 	 */
 	bool no_backing; /* do not open the backing chain: it reads as zeroes */
 	bool no_data_file; /* -EPERM for an image with an external data file */
 	/*
-	 * A folder, besides the image's own, that the names in a header may
-	 * lead into; NULL: none. What they lead to is a regular file, or
-	 * -EPERM. Not asked of backing_path and data_path.
+	 * A folder, besides the image's own, in which the files that a header
+	 * names may be; NULL: none. Anything else, or what is no regular file,
+	 * is -EPERM. Not applied to backing_path and data_path.
 	 */
 	const char *trusted_folder;
-	const char *backing_path; /* this file and not the one that is named */
+	const char *backing_path; /* instead of the one in the header */
 	const char *data_path; /* likewise */
-	bool no_guard; /* qcow2: measurements only: do not check writes */
+	bool no_guard; /* qcow2, for measurements: do not check writes */
 	bool repair_dirty; /* qcow2: dirty bit set: rebuild the refcounts */
 	uint64_t cache_bytes; /* qcow2 metadata cache; 0: the default */
 	/*
-	 * Instead of the file driver, for every file that is opened with these
-	 * options - the image, its data file, each layer of its backing chain,
-	 * and the look at a magic - a layer, or a policy, of the caller's: it
-	 * opens the file or refuses. NULL: the file driver.
+	 * Called instead of the file driver for every file that is opened with
+	 * these options - the image, its data file, each layer of its backing
+	 * chain, and to read a magic: the caller's own layer, or policy. It
+	 * opens the file or refuses to. NULL: the file driver.
 	 */
 	int (*open_file)(const char *path,
 			 const struct tide_disk_options *options,
@@ -110,28 +110,27 @@ struct tide_disk_options {
 };
 
 /*
- * tide_disk_open: open the image at @path, or at file:PATH, or what a driver
- * has registered a scheme for (tidemark/disk_driver.h).
- * @options NULL: to read, all else as it is. Returns 0 and *out, to be closed,
- * or -errno: what open(2) says; -EINVAL (not an image of that format, damaged,
- * or options that are not known here); -EBUSY (somebody else writes it, or
- * would be written under: the locks are those of QEMU); -ENOTSUP (a feature we
- * do not know, named in @err); -EPERM (it leads where it may not); -EROFS (must
- * not be written, and why). Each error names the file. Nothing is changed in
- * it before the first write. Blocks, allocates; qcow2: reads all tables that
- * the guard has to know.
+ * tide_disk_open: open the image at @path or file:PATH, or a path whose scheme
+ * a driver has registered (tidemark/disk_driver.h).
+ * @options NULL: read-only, with the defaults. Returns 0 and *out, which the
+ * caller closes, or -errno: what open(2) returns; -EINVAL (not an image of that
+ * format, damaged, or unknown options); -EBUSY (in use: the locks are those of
+ * QEMU); -ENOTSUP (an unknown feature, named in @err); -EPERM (a file that may
+ * not be opened); -EROFS (must not be written, and why). Each error names the
+ * file. Nothing in it is changed before the first write. Blocks, allocates;
+ * qcow2: reads all tables that the guard needs.
  */
 int tide_disk_open(const char *path, const struct tide_disk_options *options,
 		   struct tide_disk **out, struct tide_error *err);
 
-/* The same for a file as it is, whatever its first bytes say. */
+/* The same for a raw file, whatever its first bytes are. */
 int tide_disk_open_file(const char *path,
 			const struct tide_disk_options *options,
 			struct tide_disk **out, struct tide_error *err);
 
 /*
- * tide_disk_close: flush and free; no request may be under way. NULL is fine.
- * 0 or the first error: the disk is gone in any case. Blocks.
+ * tide_disk_close: flush and free; no request may be in flight. NULL is fine.
+ * 0 or the first error: the disk is closed in any case. Blocks.
  */
 int tide_disk_close(struct tide_disk *d, struct tide_error *err);
 
@@ -141,7 +140,7 @@ uint64_t tide_disk_size(const struct tide_disk *d);
 /*
  * tide_disk_read, _write: @length_bytes at @offset_bytes, of any alignment; 0
  * bytes do nothing. @buf is the caller's. 0, or -errno: -EINVAL outside the
- * disk, -EROFS (write) if it was opened to be read, -ENOSPC, -EIO, -ENOMEM.
+ * disk, -EROFS (write) if it was opened read-only, -ENOSPC, -EIO, -ENOMEM.
  * qcow2: -EIO for a write that would hit metadata: the image is then marked
  * corrupt, and takes no more writes. Blocks.
  */
@@ -153,7 +152,7 @@ int tide_disk_write(struct tide_disk *d, uint64_t offset_bytes,
 /*
  * The same for memory in @count parts (any number; some may be empty): one
  * request for the sum of their lengths. writev's @flags: 0 or TIDE_FUA.
- * -EINVAL also for parts that no address space holds.
+ * -EINVAL also if the parts do not fit into an address space.
  */
 int tide_disk_readv(struct tide_disk *d, uint64_t offset_bytes,
 		    const struct iovec *parts, uint32_t count,
@@ -164,8 +163,8 @@ int tide_disk_writev(struct tide_disk *d, uint64_t offset_bytes,
 
 /*
  * tide_disk_zero: the range reads as zeroes afterwards. @flags: TIDE_ZERO_* and
- * TIDE_FUA. Errors as of write, and -ENOTSUP where TIDE_ZERO_NO_FALLBACK asks
- * for it. Blocks; costs as much as a write where the file cannot do it.
+ * TIDE_FUA. Errors as of write, and -ENOTSUP if TIDE_ZERO_NO_FALLBACK asks for
+ * it. Blocks; costs as much as a write if the file cannot do it by itself.
  */
 int tide_disk_zero(struct tide_disk *d, uint64_t offset_bytes,
 		   uint64_t length_bytes, uint32_t flags,
@@ -177,38 +176,38 @@ int tide_disk_zero(struct tide_disk *d, uint64_t offset_bytes,
 int tide_disk_discard(struct tide_disk *d, uint64_t offset_bytes,
 		      uint64_t length_bytes, struct tide_error *err);
 /*
- * tide_disk_flush: all that was done before is durable. Nothing to do on a disk
- * that is open to be read. After an error nothing is known to be durable that
- * was not before; what was to be written is tried again by the next. Blocks.
+ * tide_disk_flush: makes everything done before durable. Does nothing on a
+ * read-only disk. After an error nothing more is known to be durable than
+ * before; the next flush tries again. Blocks.
  */
 int tide_disk_flush(struct tide_disk *d, struct tide_error *err);
 
 /*
- * tide_disk_status: what lies at @offset_bytes; *extent covers at least one
- * byte and at most @length_bytes (> 0, else -EINVAL). To see all, go on at its
+ * tide_disk_status: what is at @offset_bytes; *extent covers at least one byte
+ * and at most @length_bytes (> 0, else -EINVAL). To iterate, continue at its
  * end. May read metadata.
  */
 int tide_disk_status(struct tide_disk *d, uint64_t offset_bytes,
 		     uint64_t length_bytes, struct tide_disk_extent *extent,
 		     struct tide_error *err);
 /*
- * tide_disk_resize: what is added reads as zeroes, what is cut off is gone.
- * -ENOTSUP for a block device, or for what the image has that forbids it (named
+ * tide_disk_resize: an added part reads as zeroes, one cut off is lost.
+ * -ENOTSUP for a block device, or if something in the image forbids it (named
  * in @err); -EFBIG; errors as of write. Durable after the next flush. Blocks.
  */
 int tide_disk_resize(struct tide_disk *d, uint64_t size_bytes,
 		     struct tide_error *err);
 
 /*
- * tide_disk_real_size: how large the raw file or device below is by now.
+ * tide_disk_real_size: the current size of the raw file or device below.
  * -ENOTSUP: this format knows its own size. Any thread; one system call.
  */
 int tide_disk_real_size(struct tide_disk *d, uint64_t *size_bytes,
 			struct tide_error *err);
 /*
- * tide_disk_notice: the raw file or device below was made longer or shorter by
- * somebody else: the disk's size becomes what it is. Also of a disk that is
- * open for reading. 0; -ENOTSUP: this format knows its own size.
+ * tide_disk_notice: somebody else has resized the raw file or device below:
+ * adopt its size. Also for read-only disks. 0; -ENOTSUP: this format knows its
+ * own size.
  */
 int tide_disk_notice(struct tide_disk *d, struct tide_error *err);
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Bringing a disk of one's own: something that is reached by a library of the
- * embedder's - an object store, a cluster's block device, memory - and then
- * used as any other disk, in a queue, too.
+ * Disk drivers of the embedder: anything that its own library can access - an
+ * object store, a cluster's block device, memory - used like any other disk,
+ * also in a queue.
  *
- * A driver is registered once, by name, and says how a disk is opened; what it
- * opens is made with tide_disk_create from a table of calls. tide_disk_open
- * takes it where options name it as the format, or where the path begins with
- * its scheme and a colon. Paths with a slash before the first colon are never
- * taken for that, nor are the names that an image's header has for other files.
+ * A driver is registered once, by name, and provides an open call, which makes
+ * a disk from a table of calls with tide_disk_create. tide_disk_open uses the
+ * driver if the options name it as the format, or if the path begins with its
+ * scheme and a colon. A path with a slash before the first colon never has a
+ * scheme, nor has a file name in an image's header.
  */
 #ifndef TIDEMARK_DISK_DRIVER_H
 #define TIDEMARK_DISK_DRIVER_H
@@ -27,23 +27,23 @@ extern "C" {
 #endif
 
 /*
- * What a disk can do. Ranges were checked against its size already, and are not
- * empty; calls come from any thread, many at a time, and may block, but for
+ * The operations of a disk. Ranges have been checked against its size, and are
+ * not empty; calls come from any thread, many at a time, and may block, except
  * start. Each returns 0 or -errno, and fills @err (which may be NULL). @size is
- * the struct's, as the driver was compiled.
+ * the size of the struct that the driver was compiled with.
  */
 struct tide_disk_calls {
 	size_t size;
 	const char *name; /* for messages; copied with the table */
-	/* All of the parts, one after the other. */
+	/* Fills all of the parts, in order. */
 	int (*read)(void *opaque, uint64_t offset_bytes,
 		    const struct iovec *parts, uint32_t count,
 		    struct tide_error *err);
-	/* NULL: the disk is never open to be written. @flags: 0 or TIDE_FUA */
+	/* NULL: the disk is always read-only. @flags: 0 or TIDE_FUA */
 	int (*write)(void *opaque, uint64_t offset_bytes,
 		     const struct iovec *parts, uint32_t count, uint32_t flags,
 		     struct tide_error *err);
-	/* NULL: what was written is durable. */
+	/* NULL: every completed write is durable. */
 	int (*flush)(void *opaque, struct tide_error *err);
 	/* NULL: zeroes are written. @flags: TIDE_ZERO_* */
 	int (*zero)(void *opaque, uint64_t offset_bytes, uint64_t length_bytes,
@@ -58,16 +58,16 @@ struct tide_disk_calls {
 	/* NULL: -ENOTSUP. On success the disk has that size. */
 	int (*resize)(void *opaque, uint64_t size_bytes,
 		      struct tide_error *err);
-	/* NULL: nothing to do. After the last call; a flush came before it. */
+	/* The last call, after a flush. NULL: nothing to do. */
 	int (*close)(void *opaque, struct tide_error *err);
 	/*
-	 * NULL: a queue's requests go to its workers, which make the calls
-	 * above. Else, on the queue's thread: begin @io without blocking, after
-	 * tide_io_park; its end is said with tide_io_unpark. False: nothing was
-	 * done and not parked; a worker shall do it.
+	 * Called on a queue's thread: call tide_io_park, begin @io without
+	 * blocking, and complete it with tide_io_unpark. False: it was neither
+	 * parked nor begun, and a worker makes the calls above instead. NULL:
+	 * workers do so for all requests.
 	 */
 	bool (*start)(void *opaque, struct tide_io *io);
-	bool fua; /* write and start know TIDE_FUA; else a flush follows */
+	bool fua; /* write and start honour TIDE_FUA; else a flush follows */
 };
 
 /*
@@ -83,7 +83,7 @@ struct tide_disk_driver {
 	size_t size; /* of the struct, as the driver was compiled */
 	const char *name; /* for options.format */
 	const char *scheme; /* "rbd" for rbd:POOL/IMAGE; NULL: none */
-	/* @path as it was given, scheme and all; @opaque from below. */
+	/* @path as given, with its scheme; @opaque: the one below. */
 	int (*open)(void *opaque, const char *path,
 		    const struct tide_disk_options *options,
 		    struct tide_disk **out, struct tide_error *err);
@@ -91,10 +91,10 @@ struct tide_disk_driver {
 };
 
 /*
- * tide_disk_register: for the life of the process; strings are borrowed as
- * long. Any thread. 0; -EINVAL: a name or scheme that is not a small letter and
- * then small letters, digits, '+', '-' or '.', or no open; -EEXIST: name or
- * scheme are taken; -ENOSPC: 16 are registered.
+ * tide_disk_register: for the lifetime of the process; strings are borrowed for
+ * as long. Any thread. 0; -EINVAL: a name or scheme that is not a lower-case
+ * letter followed by lower-case letters, digits, '+', '-' or '.', or no open;
+ * -EEXIST: the name or scheme is taken; -ENOSPC: 16 are registered.
  */
 int tide_disk_register(const struct tide_disk_driver *driver,
 		       struct tide_error *err);
@@ -102,11 +102,10 @@ int tide_disk_register(const struct tide_disk_driver *driver,
 /* tide_io_parts: the memory of a read or write, however it was given. */
 const struct iovec *tide_io_parts(struct tide_io *io, uint32_t *count);
 /*
- * tide_io_park: in `start`: another thread will end @io. False: no memory, and
- * nothing was done. Then, once, from any thread: tide_io_unpark, and it is
- * complete with @result (0 or -errno); or tide_io_again, and the queue's thread
- * asks start once more. Who sleeps on the queue is woken. @io is not to be
- * touched afterwards.
+ * tide_io_park: in `start`: another thread will complete @io. False: no memory,
+ * and nothing was done. Then, once, from any thread: tide_io_unpark completes
+ * it with @result (0 or -errno), or tide_io_again makes the queue's thread call
+ * start again. Both wake a poll that waits. Do not touch @io afterwards.
  */
 bool tide_io_park(struct tide_io *io);
 void tide_io_unpark(struct tide_io *io, int result);

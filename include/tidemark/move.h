@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Moving a guest in one call on each side: the common case of precopy.h, which
- * is there for all others (slots that come and go, memory that is not mapped
- * here, progress that is shown).
+ * Live migration in one call on each side: the common case of precopy.h, which
+ * is there for all others (memory hotplug during the move, memory that is not
+ * mapped here, progress reports).
  *
  * Caveats:
  *  - Slots must stay as they are until the call returns.
@@ -18,16 +18,12 @@
 extern "C" {
 #endif
 
-/* A guest that runs here; all is borrowed for the call. */
+/* A guest that runs here; everything is borrowed for the call. */
 struct tide_move_guest {
 	const struct tide_slots *slots;
-	/*
-	 * Who sees the guest's writes, not started; NULL: only marks in @set.
-	 */
+	/* Sees the guest's writes; not started. NULL: only marks in @set. */
 	struct tide_source *source;
-	/*
-	 * Where the VMM marks what it writes itself; NULL if @source sees all.
-	 */
+	/* Where the VMM marks its own writes; NULL if @source sees all. */
 	struct tide_set *set;
 	/* As in tide_precopy_ops; throttle may be NULL. */
 	int (*pause)(void *opaque, struct tide_error *err);
@@ -40,18 +36,19 @@ struct tide_move_guest {
 
 /*
  * tide_move_send: move @guest over @count connected stream sockets (borrowed).
- * @options NULL: the defaults. @result NULL: not wanted. Starts the source, and
- * stops it at the end. Returns and outcomes as tide_precopy_run; -EINVAL also
- * if there is neither a source nor a set, or a callback is missing. Blocks.
+ * @options NULL: the defaults. @result may be NULL. Starts the source, and
+ * stops it at the end. Returns and outcomes as of tide_precopy_run; -EINVAL
+ * also if there is neither a source nor a set, or a callback is missing.
+ * Blocks.
  */
 int tide_move_send(const struct tide_move_guest *guest, const int *sockets,
 		   unsigned int count,
 		   const struct tide_precopy_options *options,
 		   struct tide_precopy_result *result, struct tide_error *err);
 
-/* What becomes of a guest that arrives. */
+/* What to do with the guest at the other end. */
 struct tide_move_target {
-	/* All memory is here, in the slots; load the state, do not run yet. */
+	/* All memory has arrived; load the state, do not run yet. */
 	int (*load_state)(void *opaque, const struct tide_slots *slots,
 			  const void *state, size_t len,
 			  struct tide_error *err);
@@ -62,8 +59,8 @@ struct tide_move_target {
 
 /*
  * tide_move_receive: the other end, over @count sockets in the source's order,
- * which are closed here in any case. @slots is empty and is filled with the
- * guest's, each over fresh anonymous memory; that is the caller's afterwards
+ * which it closes in any case. @slots must be empty; it is filled with the
+ * guest's slots, each in new anonymous memory, which then belongs to the caller
  * (tide_move_unmap). Returns 0 when the guest was resumed here; else @slots is
  * empty again and no memory is left. @options, @result as above. Blocks.
  */

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A queue: many requests in flight on any number of disks, driven by one
- * thread.
+ * An asynchronous I/O queue: many requests in flight on any number of disks,
+ * driven by one thread.
  *
  * The queue belongs to the thread that uses it: submit, poll and the `done`
- * callbacks all happen there. Below it stands io_uring, or, where the kernel
- * refuses io_uring (or TIDEMARK_IO=threads asks so), a pool of threads that
- * carry out the blocking operations of tidemark/disk.h. The same pool takes
- * what a driver cannot start without blocking: a qcow2 write that must copy, a
- * read of a metadata block that is not in memory.
+ * callbacks all run there. It uses io_uring, or, if the kernel refuses io_uring
+ * (or TIDEMARK_IO=threads is set), a pool of threads that make the blocking
+ * calls of tidemark/disk.h. The same pool takes what a driver cannot start
+ * without blocking: a qcow2 write that must copy, a read of a metadata block
+ * that is not in memory.
  *
- * No request is lost: each io that was submitted is completed exactly once,
- * also when the disk fails. An io is the caller's memory and must stay put
- * until its done callback is called, which may submit again.
+ * Each submitted io is completed exactly once, even if the disk fails. An io is
+ * the caller's memory and must stay valid, at the same address, until its done
+ * callback is called, which may submit it again.
  */
 #ifndef TIDEMARK_QUEUE_H
 #define TIDEMARK_QUEUE_H
@@ -45,9 +45,9 @@ struct tide_io {
 	uint64_t offset_bytes;
 	uint64_t length_bytes;
 	/*
-	 * Memory: read: filled; write: not changed. In one piece, or, with an
-	 * @iov_count, in parts whose lengths add up to length_bytes, or it is
-	 * -EINVAL. The array stays put until done is called, too.
+	 * Memory: read: filled; write: not changed. One buffer, or, if
+	 * @iov_count is not 0, parts whose lengths add up to length_bytes
+	 * (else -EINVAL). The array, too, must stay valid until done.
 	 */
 	void *buf;
 	const struct iovec *iov;
@@ -68,9 +68,9 @@ struct tide_io {
 };
 
 /*
- * tide_queue_create: @depth requests may be under way below (1 to 4096; more
- * may be submitted, they wait). -ENOMEM, -EINVAL; a refused io_uring is no
- * error. tide_queue_uses_uring tells which engine it became.
+ * tide_queue_create: at most @depth requests are in flight below (1 to 4096;
+ * more may be submitted, and wait). -ENOMEM, -EINVAL; a refused io_uring is no
+ * error. tide_queue_uses_uring tells which engine is used.
  */
 int tide_queue_create(uint32_t depth, struct tide_queue **out,
 		      struct tide_error *err);
@@ -79,17 +79,17 @@ void tide_queue_destroy(struct tide_queue *queue);
 bool tide_queue_uses_uring(const struct tide_queue *queue);
 
 /*
- * tide_queue_submit: take @io for @d. Never fails: errors arrive at done,
- * which may be called from within submit. The kernel may not be told before
- * the next poll.
+ * tide_queue_submit: submit @io to @d. Never fails: errors are passed to done,
+ * which may be called from within submit. The kernel may see the request only
+ * at the next poll.
  */
 void tide_queue_submit(struct tide_queue *queue, struct tide_disk *d,
 		       struct tide_io *io);
 
 /*
- * tide_queue_poll: tell the kernel, and call done for what has completed;
- * with @wait, sleep until at least one has (if any is under way). Returns how
- * many requests of the caller's were completed, or -errno.
+ * tide_queue_poll: submit to the kernel, and call done for completed requests;
+ * with @wait, sleep until at least one is (if any is in flight). Returns how
+ * many of the caller's requests were completed, or -errno.
  */
 int tide_queue_poll(struct tide_queue *queue, bool wait);
 /* Requests submitted and not completed. */

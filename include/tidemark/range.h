@@ -8,10 +8,10 @@
 #include <stdint.h>
 
 /*
- * A page of everything that concerns memory: of sets that sources mark in, of
- * slots, of a migration's wire. It is what KVM counts in, whatever backs the
- * memory and whatever the host's own pages are. A set of a disk may use another
- * unit: the set itself knows numbers only.
+ * The page size for everything that concerns memory: sets that sources mark in,
+ * slots, the migration stream. It is KVM's unit, whatever backs the memory and
+ * whatever the host's page size. The set of a disk may use another unit, since
+ * a set knows only numbers.
  */
 #define TIDE_PAGE_BYTES 4096u
 

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A ring between one writer and the taker of a set, for writers that must not
- * touch lines that others touch: a vCPU thread, a device thread.
+ * A lock-free single-producer, single-consumer ring between a writer and the
+ * taker of a set, for writers that must not touch cache lines that others
+ * touch: a vCPU thread, a device thread.
  *
  * The writer pushes page numbers; the taker drains every ring into the set
- * before it cuts. Bounded and lock-free: when the ring is full a push marks the
- * set itself, at once, and is counted. So a push never waits, never fails,
- * and no page is lost.
+ * before it cuts. If the ring is full, a push marks the set directly, and is
+ * counted. So a push never waits, never fails, and no page is lost.
  *
  * Caveats:
  *  - As with a mark, push AFTER the data was stored.
- *  - A page that was pushed is dirty for the set only once the ring has been
- *    drained: drain all rings, then cut. Pages pushed during a drain may be
- *    left for the next one.
+ *  - A pushed page is dirty in the set only once the ring has been drained:
+ *    drain all rings, then cut. Pages pushed during a drain may be left for the
+ *    next one.
  */
 #ifndef TIDEMARK_RING_H
 #define TIDEMARK_RING_H
@@ -35,12 +35,12 @@ struct tide_ring;
  */
 int tide_ring_create(struct tide_ring **out, struct tide_set *set,
 		     uint32_t entries, struct tide_error *err);
-/* The ring is drained first. NULL is fine. */
+/* Drains the ring first. NULL is fine. */
 void tide_ring_destroy(struct tide_ring *ring);
 
 /*
  * tide_ring_push: page @page was written. One thread at a time (the ring's
- * writer). Cost: one store to a line of its own, seldom a load of the taker's.
+ * writer). Cost: one store to a line of its own, rarely a load of the taker's.
  */
 void tide_ring_push(struct tide_ring *ring, uint64_t page);
 

@@ -4,14 +4,14 @@
  *
  * One bitmap, or the union of two of possibly different length, word by word
  * and without a temporary; streamed in batches of the caller's size, so memory
- * does not grow with the answer. Parts let several threads of the caller share
+ * does not grow with the result. Parts let several threads of the caller share
  * one scan. Bit i of word w is page 64 * w + i; bits past a bitmap's length
  * are ignored, and nothing is read past its last word.
  *
  * Caveats:
  *  - The bitmaps must not change while they are scanned.
- *  - A bitmap stands for consecutive pages. Pages on both sides of a hole in
- *    the guest belong in two scans, else their ranges would be merged.
+ *  - A bitmap stands for consecutive pages. Scan the two sides of a hole in the
+ *    guest separately, or ranges would be merged across it.
  */
 #ifndef TIDEMARK_SCAN_H
 #define TIDEMARK_SCAN_H
@@ -34,17 +34,17 @@ struct tide_scan_options {
 	uint64_t a_pages;
 	const uint64_t *b;	/* NULL: no second bitmap */
 	uint64_t b_pages;
-	uint64_t gap_pages;	/* join runs with at most so many between; 0 */
+	uint64_t gap_pages;	/* merge runs at most so far apart; 0: none */
 	/*
 	 * Scan share @part of @parts (0: all in one). The ranges of a part are
-	 * those that start in it, whole; part after part they are the ranges
-	 * of one scan. With a gap, runs are not joined across a part's end.
+	 * those that start in it, whole; concatenated, those of one scan. With
+	 * a gap, runs are not merged across the end of a part.
 	 */
 	unsigned int part, parts;
 	/*
-	 * End runs at a part's borders instead, and begin them there: a part
-	 * then reads nothing of others, and whoever puts the lists together
-	 * joins ranges that touch. For bitmaps with runs longer than parts.
+	 * Split runs at the borders of parts instead: a part then reads
+	 * nothing of others, and when the lists are concatenated adjacent
+	 * ranges must be merged. For bitmaps with runs longer than parts.
 	 */
 	bool cut_runs;
 };
@@ -67,21 +67,20 @@ size_t tide_scan_next(struct tide_scan *scan, struct tide_range *ranges,
 		      size_t max);
 
 /*
- * tide_gap_pages: how many clean pages are cheaper to send along than one more
- * range is to send, if a range costs @range_ns wherever it is handled and the
- * wire moves @bytes_per_s: floor(range_ns * bytes_per_s / page_bytes).
+ * tide_gap_pages: the largest gap of clean pages that is cheaper to send along
+ * than to start another range, if a range costs @range_ns in all and the wire
+ * moves @bytes_per_s: floor(range_ns * bytes_per_s / page_bytes).
  */
 uint64_t tide_gap_pages(uint64_t range_ns, uint64_t bytes_per_s,
 			uint64_t page_bytes);
 
 /*
- * Arithmetic on flat bitmaps of @pages bits; bits past it in the last word are
- * neither read nor changed. Each by one thread, through the kernels.
+ * Operations on flat bitmaps of @pages bits; bits past the end of it are
+ * neither read nor changed. Single-threaded, with the SIMD kernels.
  *
  * tide_bitmap_count: bits that are set. tide_bitmap_find: the first one at or
  * after @from, or @pages. tide_bitmap_union: @into becomes the union of both.
- * tide_bitmap_fill: sets [@first, @first + @count), which the caller knows to
- * lie inside.
+ * tide_bitmap_fill: sets [@first, @first + @count), which must be inside.
  */
 uint64_t tide_bitmap_count(const uint64_t *words, uint64_t pages);
 uint64_t tide_bitmap_find(const uint64_t *words, uint64_t pages, uint64_t from);

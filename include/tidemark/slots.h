@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The slot map: which memory slot holds this guest address, if any?
+ * The slot map: which memory slot contains a guest address, if any? An interval
+ * map, read under RCU-like protection.
  *
  * A slot is a run of guest physical addresses backed by host memory. Slots do
  * not overlap, neither in the guest nor in the host. All addresses and lengths
  * are multiples of 4 KiB.
  *
- * Threads: any number of readers, which never lock and never wait; changes are
- * serialised by a lock inside. A lookup sees the map before or after a change,
- * whole. What it gives is a copy: who unmaps a slot's memory after removing the
- * slot must know that no thread still uses such a copy.
+ * Threads: readers are wait-free, in any number; changes are serialised by an
+ * internal lock. A lookup sees the map entirely before or entirely after a
+ * change. Its result is a copy: before unmapping the memory of a removed slot
+ * make sure that no thread still uses such a copy.
  */
 #ifndef TIDEMARK_SLOTS_H
 #define TIDEMARK_SLOTS_H
@@ -61,9 +62,8 @@ void tide_slots_destroy(struct tide_slots *slots);
 int tide_slots_insert(struct tide_slots *slots, const struct tide_slot *slot,
 		      struct tide_error *err);
 /*
- * tide_slots_insert_many: all @count slots in one step, or none. The errors
- * are those of insert. Costs less than as many calls of insert: what one call
- * has copied it copies no more.
+ * tide_slots_insert_many: all @count slots in one step, or none. Errors as of
+ * insert. Cheaper than as many calls of insert, since nothing is copied twice.
  */
 int tide_slots_insert_many(struct tide_slots *slots,
 			   const struct tide_slot *more, uint32_t count,
@@ -72,16 +72,16 @@ int tide_slots_insert_many(struct tide_slots *slots,
 int tide_slots_remove(struct tide_slots *slots, uint32_t id,
 		      struct tide_error *err);
 /*
- * tide_slots_resize, tide_slots_move: give the slot @id another length, or
- * another guest address, in one step: no reader sees it missing. Errors are
- * those of insert and remove; the map is then unchanged.
+ * tide_slots_resize, tide_slots_move: change the length, or the guest address,
+ * of the slot @id in one step: no reader sees it missing. Errors as of insert
+ * and remove; the map is then unchanged.
  */
 int tide_slots_resize(struct tide_slots *slots, uint32_t id,
 		      uint64_t len_bytes, struct tide_error *err);
 int tide_slots_move(struct tide_slots *slots, uint32_t id, uint64_t gpa_bytes,
 		    struct tide_error *err);
 
-/* Lookups: true and a copy in *@out (NULL: only ask). */
+/* Lookups: true and a copy in *@out (which may be NULL), or false. */
 bool tide_slots_find_gpa(const struct tide_slots *slots, uint64_t gpa_bytes,
 			 struct tide_slot *out);
 bool tide_slots_find_host(const struct tide_slots *slots, const void *host,
@@ -90,10 +90,10 @@ bool tide_slots_find_id(const struct tide_slots *slots, uint32_t id,
 			struct tide_slot *out);
 
 /*
- * A reader of one thread remembers the last few intervals it met, slots and
- * gaps alike, for as long as the map does not change. It asks the map by guest
- * address like tide_slots_find_gpa, faster. A reader that is not used keeps one
- * old state of the map from being freed. Destroy it before the map.
+ * A reader, for one thread: a small cache of the last intervals found, slots
+ * and gaps alike, valid until the map changes. A faster tide_slots_find_gpa. A
+ * reader that is not used keeps one old version of the map from being freed.
+ * Destroy it before the map.
  */
 struct tide_slots_reader;
 
@@ -103,10 +103,9 @@ int tide_slots_reader_create(struct tide_slots *slots,
 void tide_slots_reader_destroy(struct tide_slots_reader *reader);
 
 /*
- * tide_slots_reader_find_gpa: true and a copy in *@out (NULL: only ask). The
- * reader's thread. Some nanoseconds; slots_inline.h has it without the call,
- * for whoever asks several hundred million times a second and is compiled with
- * the library.
+ * tide_slots_reader_find_gpa: as find_gpa. The reader's thread. Some
+ * nanoseconds; slots_inline.h saves the call, for code that does several
+ * hundred million lookups a second and is compiled with the library.
  */
 bool tide_slots_reader_find_gpa(struct tide_slots_reader *reader,
 				uint64_t gpa_bytes, struct tide_slot *out);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A reader's lookup compiled into its caller: an access to the slot, or gap,
- * of the access before costs no call.
+ * A reader's lookup, inlined: another access to the same slot, or gap, costs no
+ * call.
  *
  * Caveats:
- *  - It knows the beginning of a reader, which is no part of the library's
- *    contract: compile it with the very library that it runs with. Who links to
- *    a shared library that may be replaced uses slots.h alone.
+ *  - It depends on the layout of a reader, which is not part of the ABI:
+ *    compile it together with the library. If you link to a shared library that
+ *    may be replaced, use only slots.h.
  */
 #ifndef TIDEMARK_SLOTS_INLINE_H
 #define TIDEMARK_SLOTS_INLINE_H
@@ -21,19 +21,17 @@ extern "C" {
 struct tide_slots_front {
 	const uint64_t *now;		/* generation of the map */
 	uint64_t generation;		/* for which this holds: */
-	uint64_t first, len;		/* the interval met last */
+	uint64_t first, len;		/* the last interval */
 	const struct tide_slot *slot;	/* in it, or NULL: a gap */
 };
 
-/*
- * For the function below: not the interval met last; and the map has changed.
- */
+/* The slow paths of the function below: another interval; a changed map. */
 bool tide_slots_reader_search(struct tide_slots_reader *reader,
 			      uint64_t gpa_bytes, struct tide_slot *out);
 bool tide_slots_reader_renew(struct tide_slots_reader *reader,
 			     uint64_t gpa_bytes, struct tide_slot *out);
 
-/* tide_slots_reader_find_gpa, and the same answers. */
+/* The same as tide_slots_reader_find_gpa. */
 static inline bool tide_slots_inline_find_gpa(struct tide_slots_reader *reader,
 					      uint64_t gpa_bytes,
 					      struct tide_slot *out)

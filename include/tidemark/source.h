@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Sources: who tells the dirty set what was written. Those that the library
- * has; how to bring one of your own stands in source_driver.h.
+ * Sources of dirty pages: KVM's dirty log and dirty ring, and userfaultfd write
+ * protection. For a source of your own see source_driver.h.
  *
- * A source watches the slots of one guest and, when asked, harvests what was
- * written since the last harvest into a set, whose page number is the guest
- * physical address divided by the page size. The set is the union of all
+ * A source watches the slots of one guest and, on request, harvests what was
+ * written since the last harvest into a set, whose page numbers are guest
+ * physical addresses divided by the page size. The set is the union of all
  * sources of a guest; a source that cannot vouch for a range marks it dirty.
  *
  * The order that makes a copy safe is: harvest, cut, then for each range of
  * the epoch first tide_source_rearm and only then read the pages. Sources that
  * re-protect while they harvest have an empty rearm; for KVM's manual log it
- * clears the log chunk by chunk. The ring's reset happens inside harvest,
- * before the pages appear in the set, so that no caller can place it wrongly:
- * whoever finds a page in the set reads it after the reset.
+ * clears the log chunk by chunk. The ring is reset inside harvest, before the
+ * pages appear in the set, so that a page found in the set is always read after
+ * the reset.
  *
  * Caveats:
- *  - KVM's log and ring see what vCPUs write, not what the VMM itself writes:
- *    those writes are marked by the VMM (tide_set_mark_range).
- *  - The last harvest counts only when the vCPUs have been kicked out of the
- *    guest and stand still.
+ *  - KVM's log and ring see writes by vCPUs, not by the VMM itself, which must
+ *    mark its own writes (tide_set_mark_range).
+ *  - The last harvest is complete only if the vCPUs have been kicked out of the
+ *    guest and are stopped.
  */
 #ifndef TIDEMARK_SOURCE_H
 #define TIDEMARK_SOURCE_H
@@ -43,16 +43,16 @@ enum tide_source_kind {
 	TIDE_SOURCE_UFFD,	/* userfaultfd-WP async + PAGEMAP_SCAN */
 	TIDE_SOURCE_FOREIGN,	/* the same, on another process's memory */
 	TIDE_SOURCE_KINDS,
-	/* The caller's own: source_driver.h. No name, and nothing to probe. */
+	/* The caller's own: source_driver.h. Not named, not probed. */
 	TIDE_SOURCE_DRIVER = 0x100,
 };
 
-/* What a source needs to know of the VM; fields it does not use may be -1. */
+/* What a source needs to know about the VM; unused fields may be -1. */
 struct tide_source_vm {
 	/*
-	 * sizeof(struct tide_source_vm). As in tide_precopy_options a smaller
-	 * one of an older version is accepted, and a larger one whose rest is
-	 * zero. 0 stands for the size that the first version had.
+	 * sizeof(struct tide_source_vm); 0: that of the first version. As in
+	 * tide_precopy_options, a smaller one of an older version is accepted,
+	 * and a larger one whose rest is zero.
 	 */
 	size_t struct_size;
 	int vm_fd;		/* KVM VM */
@@ -60,16 +60,16 @@ struct tide_source_vm {
 	unsigned int vcpus;
 	unsigned int ring_entries;	/* as given to tide_kvm_ring_enable */
 	/*
-	 * Called by the KVM sources to switch dirty logging of one slot on or
-	 * off (the owner of the memory slots sets their flags, since only it
-	 * knows the others). 0 or -errno. NULL for uffd.
+	 * Called by the KVM sources to switch dirty logging of a slot on or off
+	 * (setting a slot's flags is left to its owner, who knows the other
+	 * flags). 0 or -errno. NULL for uffd.
 	 */
 	int (*set_logging)(void *opaque, const struct tide_slot *slot, bool on);
 	void *opaque;
 	/*
-	 * Foreign only: the process. The host addresses of its slots are
-	 * addresses in it. One of its threads is stopped for well under a
-	 * millisecond at tide_source_create; it keeps nothing of ours.
+	 * Foreign only: the process, to which the slots' host addresses refer.
+	 * tide_source_create stops one of its threads for well under a
+	 * millisecond; nothing is left behind in it.
 	 */
 	int pid;
 };
@@ -77,10 +77,10 @@ struct tide_source_vm {
 struct tide_source_stats {
 	uint64_t harvests;
 	uint64_t pages;		/* reported, with repeats */
-	uint64_t assumed_dirty;	/* pages marked because nobody could vouch */
+	uint64_t assumed_dirty;	/* pages marked without knowing better */
 	uint64_t last_harvest_ns;
 	uint64_t last_rearm_ns;
-	uint64_t stopped_ns;	/* foreign: how long its thread stood still */
+	uint64_t stopped_ns;	/* foreign: how long its thread was stopped */
 };
 
 struct tide_source;
@@ -92,7 +92,7 @@ const char *tide_source_kind_name(enum tide_source_kind kind);
 int tide_source_kind_parse(const char *name, enum tide_source_kind *kind);
 
 /*
- * tide_source_probe: does @kind work on this host? Tests every assumption on
+ * tide_source_probe: does @kind work on this host? Tests every assumption with
  * a small mapping (for KVM: with a VM of its own). 0, or a negative errno with
  * the reason: -ENOSYS/-EOPNOTSUPP missing, -EPERM/-EACCES forbidden, -EILSEQ
  * present but wrong. Takes milliseconds; leaves nothing behind.
@@ -102,8 +102,8 @@ int tide_source_probe(enum tide_source_kind kind, struct tide_error *err);
 /*
  * tide_source_create: probes, then prepares a source; nothing is watched yet.
  * KVM rings must be enabled before the first vCPU exists: see
- * tide_kvm_ring_enable. The caller owns *@out. -EINVAL: what this kind needs
- * of @vm is missing, or @vm is of another version.
+ * tide_kvm_ring_enable. The caller owns *@out. -EINVAL: @vm lacks what this
+ * kind needs, or is of an unknown version.
  */
 int tide_source_create(struct tide_source **out, enum tide_source_kind kind,
 		       const struct tide_source_vm *vm, struct tide_error *err);
@@ -117,9 +117,9 @@ int tide_source_start(struct tide_source *source,
 		      const struct tide_slots *slots, struct tide_error *err);
 
 /*
- * tide_source_harvest: marks in @set what was written since the last one.
- * On failure the whole of what is watched is marked (loss is never silent)
- * and the error says why. One thread at a time.
+ * tide_source_harvest: marks in @set what was written since the last one. On
+ * failure everything watched is marked (loss is never silent) and the error
+ * says why. One thread at a time.
  */
 int tide_source_harvest(struct tide_source *source, struct tide_set *set,
 			struct tide_error *err);
@@ -136,11 +136,11 @@ int tide_source_rearm(struct tide_source *source, uint64_t first,
 		      uint64_t count, struct tide_error *err);
 
 /*
- * Slots that come and go while a source watches. Added: is watched and marked
- * dirty as a whole. Remove: call before the slot is taken from the guest; it is
- * marked as a whole. Both may take long (KVM waits for a grace period) and keep
- * neither a harvest nor a rearm waiting for that time. One change at a time;
- * -ENOENT: that slot is not watched.
+ * Memory hotplug while a source watches. Added: the slot is watched from now
+ * on, and marked dirty as a whole. Removing: call before the slot is taken from
+ * the guest; it is marked as a whole. Both may take long (KVM waits for a grace
+ * period), but do not block a harvest or rearm for that time. One change at a
+ * time; -ENOENT: that slot is not watched.
  */
 int tide_source_slot_added(struct tide_source *source,
 			   const struct tide_slot *slot, struct tide_set *set,
@@ -150,10 +150,10 @@ int tide_source_slot_removing(struct tide_source *source,
 			      struct tide_set *set, struct tide_error *err);
 
 /*
- * tide_source_ring_full: the ring's vCPU left with "ring full" (exit
- * reason 31); harvest into @set soon. For the VMM's vCPU loop: it calls this
- * from the vCPU's own thread, which harvests under the source's lock and
- * returns when the vCPU may run on. Other kinds: -EINVAL.
+ * tide_source_ring_full: for the VMM's vCPU loop, when a vCPU exited because
+ * its ring is full (exit reason 31): call it on the vCPU's own thread. It
+ * harvests into @set under the source's lock, and returns when the vCPU may run
+ * again. Other kinds: -EINVAL.
  */
 int tide_source_ring_full(struct tide_source *source, struct tide_set *set,
 			  struct tide_error *err);
@@ -165,8 +165,8 @@ void tide_source_get_stats(const struct tide_source *source,
 			   struct tide_source_stats *stats);
 
 /*
- * tide_kvm_ring_enable: size the rings of @vm_fd (entries, power of two), to
- * be called before the first vCPU is created. 0; -EOPNOTSUPP, -E2BIG, -EINVAL.
+ * tide_kvm_ring_enable: set the size of @vm_fd's rings (entries, a power of
+ * two), before the first vCPU is created. 0; -EOPNOTSUPP, -E2BIG, -EINVAL.
  */
 int tide_kvm_ring_enable(int vm_fd, unsigned int entries,
 			 struct tide_error *err);

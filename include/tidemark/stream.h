@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What may stand between a channel of a migration and its socket: TLS, say.
+ * Transport streams: a layer, such as TLS, between a channel of a migration and
+ * its socket.
  *
- * The library sends and receives over bare sockets unless it is given a table
- * of these calls (tide_precopy_options.stream_ops); who gives it has done the
- * handshake, on every socket, before the migration begins, and knows the other
- * side. The bytes are the same either way.
+ * The library uses plain sockets unless it is given a table of these calls
+ * (tide_precopy_options.stream_ops). Its owner must have completed the
+ * handshake on every socket, and authenticated the other side, before the
+ * migration begins. The bytes are the same either way.
  *
  * Caveats:
- *  - Memory of a guest goes over the wire as it is. Where others can read or
- *    change what passes, a stream has to keep it from them: checksums find
- *    accidents, not intent.
+ *  - Guest memory is sent in the clear. On a network that others can read or
+ *    change, a stream must protect it: checksums detect accidents, not attacks.
  *  - Threads: one may send while another receives on the same stream.
  */
 #ifndef TIDEMARK_STREAM_H
@@ -28,21 +28,21 @@ struct iovec;
 
 struct tide_stream_ops {
 	/*
-	 * The stream on socket @fd, which becomes a channel. NULL: there is
-	 * none, and the migration fails (-EINVAL); never the bare socket.
+	 * The stream on socket @fd, which becomes a channel. NULL: the
+	 * migration fails (-EINVAL); there is no fallback to the bare socket.
 	 */
 	void *(*of)(void *opaque, int fd);
 	/*
-	 * Bytes moved, -EAGAIN if it would have to wait, or another -errno;
-	 * recv: 0 at the end of what the other side sends. None waits, and none
-	 * raises SIGPIPE. After -EAGAIN, send is called with the same bytes
-	 * again, or never more: what is half sent is not followed by anything.
+	 * Non-blocking: bytes moved, -EAGAIN, or another -errno; recv: 0 at the
+	 * end of the stream. Must not raise SIGPIPE. After -EAGAIN, send is
+	 * called again with the same bytes, or never: nothing else follows a
+	 * partial record.
 	 */
 	ssize_t (*send)(void *stream, const struct iovec *parts, int count);
 	ssize_t (*recv)(void *stream, void *to, size_t len);
-	/* Would recv give something without the socket? */
+	/* Is input buffered, so that recv needs no socket? */
 	bool (*has_input)(void *stream);
-	/* Nothing more is sent or received; then the socket may be closed. */
+	/* The last call; then the socket may be closed. */
 	void (*end)(void *stream);
 };
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Turns: what is told of a range as lengths, clean and dirty one after the other,
- * many at a time. Ten million runs are told by a call for each few thousand of
- * them, and found by the kernels of src/bits: an edge, where a run begins or has
- * ended, costs a step, however the runs lie.
+ * Turns: what is told of a range as lengths, clean and dirty one after the
+ * other, many at a time. Ten million runs are told by a call for each few
+ * thousand of them, and found by the kernels of src/bits: an edge, where a run
+ * begins or has ended, costs a step, however the runs lie.
  */
 #ifndef TIDE_CBT_TURNS_H
 #define TIDE_CBT_TURNS_H
@@ -19,8 +19,8 @@ struct cbt_turns {
 };
 
 /*
- * What @w says from t->offset on, which it covers, up to its end or t->end. Bits
- * before that are forgotten. False: no more is wanted.
+ * What @w says from t->offset on, which it covers, up to its end or t->end.
+ * Bits before that are forgotten. False: no more is wanted.
  */
 bool cbt_turns_tell(struct cbt_turns *t, struct cbt_window *w);
 

@@ -56,7 +56,7 @@ static bool join(struct tide_ranges *t, const struct tide_range *r)
 }
 
 /* The table is full: is there one more, and does it need a place? */
-static int add_one(struct tide_ranges *t, struct batches *b, size_t most,
+static int add_one(struct tide_ranges *t, struct batches *b, size_t limit,
 		   bool *more)
 {
 	struct tide_range one;
@@ -65,7 +65,7 @@ static int add_one(struct tide_ranges *t, struct batches *b, size_t most,
 	*more = next(b, &one, 1);
 	if (!*more || join(t, &one))
 		return 0;
-	if (most && t->count >= most)
+	if (limit && t->count >= limit)
 		return -E2BIG;
 	ret = grow(t);
 	if (!ret)
@@ -74,35 +74,35 @@ static int add_one(struct tide_ranges *t, struct batches *b, size_t most,
 }
 
 /* Into the table itself, as many as it has places for: nothing is copied. */
-static int add_many(struct tide_ranges *t, struct batches *b, size_t most,
+static int add_many(struct tide_ranges *t, struct batches *b, size_t limit,
 		    bool *more)
 {
 	struct tide_range *r = t->range + t->count;
-	size_t left = most > t->count ? most - t->count : 0;
+	size_t left = limit > t->count ? limit - t->count : 0;
 	size_t max = t->room - t->count, n;
 
-	if (most && max > left)
+	if (limit && max > left)
 		max = left + (left < max);	/* one more shows too many */
 	n = next(b, r, max);
 	*more = n > 0;
 	if (n && join(t, r))
 		memmove(r, r + 1, --n * sizeof(*r));
-	if (most && n > left)
+	if (limit && n > left)
 		return -E2BIG;
 	t->count += n;
 	return 0;
 }
 
-static int fail(int ret, size_t most, struct tide_error *err)
+static int fail(int ret, size_t limit, struct tide_error *err)
 {
 	if (ret == -E2BIG)
 		return tide_error_set(err, ret, "ranges", TIDE_NO_OFFSET,
-				      "there are more than %zu ranges", most);
+				      "there are more than %zu ranges", limit);
 	return tide_error_set(err, ret, "ranges", TIDE_NO_OFFSET,
 			      "no memory for more ranges");
 }
 
-static int add(struct tide_ranges *t, struct batches b, size_t most,
+static int add(struct tide_ranges *t, struct batches b, size_t limit,
 	       struct tide_error *err)
 {
 	size_t count = t->count;
@@ -111,33 +111,33 @@ static int add(struct tide_ranges *t, struct batches b, size_t most,
 	int ret = 0;
 
 	while (!ret && more)
-		ret = t->count == t->room ? add_one(t, &b, most, &more) :
-					   add_many(t, &b, most, &more);
+		ret = t->count == t->room ? add_one(t, &b, limit, &more) :
+					   add_many(t, &b, limit, &more);
 	if (!ret)
 		return 0;
 	t->count = count;
 	if (count)
 		t->range[count - 1].count = last_pages;
-	return fail(ret, most, err);
+	return fail(ret, limit, err);
 }
 
 int tide_ranges_add_scan(struct tide_ranges *ranges, struct tide_scan *scan,
-			 size_t most, struct tide_error *err)
+			 size_t limit, struct tide_error *err)
 {
-	return add(ranges, (struct batches){ .scan = scan }, most, err);
+	return add(ranges, (struct batches){ .scan = scan }, limit, err);
 }
 
 int tide_ranges_add_epoch(struct tide_ranges *ranges,
-			  const struct tide_epoch *epoch, size_t most,
+			  const struct tide_epoch *epoch, size_t limit,
 			  struct tide_error *err)
 {
-	return add(ranges, (struct batches){ .epoch = epoch }, most, err);
+	return add(ranges, (struct batches){ .epoch = epoch }, limit, err);
 }
 
 int tide_ranges_add_set(struct tide_ranges *ranges, const struct tide_set *set,
-			size_t most, struct tide_error *err)
+			size_t limit, struct tide_error *err)
 {
-	return add(ranges, (struct batches){ .set = set }, most, err);
+	return add(ranges, (struct batches){ .set = set }, limit, err);
 }
 
 void tide_ranges_fini(struct tide_ranges *ranges)
