@@ -19,7 +19,7 @@
 #define MOST_THREADS 4
 
 struct world {
-	struct tide_set *set;
+	struct tide_set *set, *fenced;
 	uint64_t *map;
 	struct rival_rust_bitmap *rust;
 	struct hbitmap hbitmap;
@@ -30,7 +30,7 @@ struct world {
 	bool keep;		/* hot: what was dirty stays dirty */
 };
 
-enum how { SET, BARE, TEST, RUST, LOCKED };
+enum how { SET, FENCED, BARE, TEST, RUST, LOCKED };
 
 struct worker {
 	struct world *w;
@@ -77,6 +77,8 @@ static void *work(void *arg)
 
 	if (k->how == SET)
 		mark_set(k->w->set, k->page);
+	else if (k->how == FENCED)
+		mark_set(k->w->fenced, k->page);
 	else if (k->how == BARE)
 		mark_bare(k->w->map, k->page);
 	else if (k->how == RUST)
@@ -104,19 +106,33 @@ static struct bench_found run(struct world *w, enum how how)
 }
 
 static struct bench_found run_set(void *w) { return run(w, SET); }
+static struct bench_found run_fenced(void *w) { return run(w, FENCED); }
 static struct bench_found run_bare(void *w) { return run(w, BARE); }
 static struct bench_found run_test(void *w) { return run(w, TEST); }
 static struct bench_found run_rust(void *w) { return run(w, RUST); }
 static struct bench_found run_locked(void *w) { return run(w, LOCKED); }
 
 /* Each clears its own right before its turn: equally warm caches. */
+static void clear_one(const struct world *w, struct tide_set *set)
+{
+	struct tide_epoch *epoch;
+
+	if (!w->keep && !tide_set_cut(set, &epoch, NULL))
+		tide_epoch_commit(epoch);
+}
+
 static void clear_set(void *world)
 {
 	struct world *w = world;
-	struct tide_epoch *epoch;
 
-	if (!w->keep && !tide_set_cut(w->set, &epoch, NULL))
-		tide_epoch_commit(epoch);
+	clear_one(w, w->set);
+}
+
+static void clear_fenced(void *world)
+{
+	struct world *w = world;
+
+	clear_one(w, w->fenced);
 }
 
 static void clear_map(void *world)
@@ -148,6 +164,8 @@ static void contest(const struct bench_options *o, struct world *w,
 {
 	struct bench_entry entries[] = {
 		{ .name = "tidemark", .prepare = clear_set, .run = run_set },
+		{ .name = "tidemark, with fences", .prepare = clear_fenced,
+		  .run = run_fenced },
 		{ .name = "bare atomic or", .prepare = clear_map,
 		  .run = run_bare },
 		{ .name = "test, then or (unsafe)", .prepare = clear_map,
@@ -160,6 +178,7 @@ static void contest(const struct bench_options *o, struct world *w,
 	size_t n = sizeof(entries) / sizeof(*entries);
 
 	clear_set(w);
+	clear_fenced(w);
 	clear_map(w);
 	clear_rust(w);
 	clear_hbitmap(w);
@@ -194,10 +213,16 @@ static int one_space(const struct bench_options *o, uint64_t bytes)
 
 	if (tide_set_create(&w.set, w.pages, NULL))
 		return 1;
+	if (tide_set_create(&w.fenced, w.pages, NULL)) {
+		tide_set_destroy(w.set);
+		return 1;
+	}
+	tide_set_use_fences(w.fenced);
 	w.map = bench_memory(w.words * 8, !o->plain);
 	w.rust = rival_rust_bitmap_create(w.pages);
 	hbitmap_init(&w.hbitmap, w.pages);
 	tide_set_mark_range(w.set, 0, w.pages);
+	tide_set_mark_range(w.fenced, 0, w.pages);
 	for (unsigned int i = 0; i < MOST_THREADS; i++)
 		w.page[i] = bench_memory(MARKS * sizeof(uint32_t), true);
 	for (int kind = 0; kind < (o->quick ? 2 : 3); kind++)
@@ -218,6 +243,7 @@ static int one_space(const struct bench_options *o, uint64_t bytes)
 	bench_free(w.map, w.words * 8);
 	rival_rust_bitmap_destroy(w.rust);
 	hbitmap_fini(&w.hbitmap);
+	tide_set_destroy(w.fenced);
 	tide_set_destroy(w.set);
 	return 0;
 }

@@ -50,6 +50,16 @@ struct tide_epoch;
 int tide_set_create(struct tide_set **out, uint64_t pages,
 		    struct tide_error *err);
 
+/*
+ * tide_set_use_fences: for a process that must not call membarrier(2), because a
+ * filter of system calls kills it for that. By default a cut that took something
+ * calls it once, and a mark of a page that is dirty already costs no barrier.
+ * After this call cuts make no system call, and such a mark costs a full one (2
+ * to 4 ns). Before the first mark. Where the kernel has no membarrier, or a
+ * filter refuses it, sets do so by themselves, and no mark is lost.
+ */
+void tide_set_use_fences(struct tide_set *set);
+
 /* tide_set_destroy: frees the set and its epoch. NULL is fine. */
 void tide_set_destroy(struct tide_set *set);
 
@@ -58,8 +68,8 @@ uint64_t tide_set_pages(const struct tide_set *set);
 
 /*
  * tide_set_mark: page @page was written. Any thread, lock-free: never
- * allocates, blocks or fails. Cost: one atomic OR when the page was clean, a
- * fence and some loads when it was dirty already.
+ * allocates, blocks or fails. Cost: one atomic OR when the page was clean, two
+ * loads when it was dirty already (and a fence: see tide_set_use_fences).
  */
 void tide_set_mark(struct tide_set *set, uint64_t page);
 

@@ -7,6 +7,7 @@
 #define EDGE_TARGET AVX2
 #include "bits/decode.h"
 #include "bits/kernels.h"
+#include "bits/word.h"
 
 /* Far enough ahead to cover memory's latency; why not always: avx512.c. */
 #define AHEAD_WORDS 512
@@ -132,6 +133,24 @@ AVX2 static size_t find_first(const uint64_t *words, size_t n)
 	return i;
 }
 
+/*
+ * Loads of this machine stay behind atomic operations that precede them, and each
+ * aligned word of a vector is read whole.
+ */
+AVX2 static uint64_t busy(const uint64_t *words, size_t n)
+{
+	const __m256i zero = _mm256_setzero_si256();
+	uint64_t idle = 0;
+
+	for (unsigned int i = 0; i < n; i += 4) {
+		__m256i v = _mm256_loadu_si256((const __m256i *)(words + i));
+		__m256d is = _mm256_castsi256_pd(_mm256_cmpeq_epi64(v, zero));
+
+		idle |= (uint64_t)(unsigned int)_mm256_movemask_pd(is) << i;
+	}
+	return ~idle & tide__mask_below(n);
+}
+
 AVX2 static void fill(uint64_t *words, size_t n)
 {
 	const __m256i ones = _mm256_set1_epi64x(-1);
@@ -174,5 +193,5 @@ AVX2 static uint64_t above(const uint16_t *age, uint16_t limit,
 
 const struct tide__kernels tide__kernels_avx2 = {
 	"avx2", find_edges, decode, pairs, count, merge, find_first,
-	fill, above,
+	busy, fill, above,
 };

@@ -185,6 +185,19 @@ AVX512 static size_t find_first(const uint64_t *words, size_t n)
 	return i;
 }
 
+/* See there: avx2.c. */
+AVX512 static uint64_t busy(const uint64_t *words, size_t n)
+{
+	uint64_t found = 0;
+
+	for (unsigned int i = 0; i < n; i += 8) {
+		__m512i v = _mm512_loadu_si512(words + i);
+
+		found |= (uint64_t)_mm512_test_epi64_mask(v, v) << i;
+	}
+	return found;
+}
+
 AVX512 static void fill(uint64_t *words, size_t n)
 {
 	size_t i = 0;
@@ -213,5 +226,5 @@ AVX512 static uint64_t above(const uint16_t *age, uint16_t limit,
 
 const struct tide__kernels tide__kernels_avx512 = {
 	"avx512", find_edges, decode, pairs, count, merge, find_first,
-	fill, above,
+	busy, fill, above,
 };

@@ -50,6 +50,11 @@ struct tide__kernels {
 	void (*merge)(uint64_t *into, const uint64_t *from, size_t n);
 	/* Index of the first word that is not 0; @n if all are. */
 	size_t (*find_first)(const uint64_t *words, size_t n);
+	/*
+	 * Bit i: word i of @n (8 to 64, by eights) is not 0. Each word is looked
+	 * at once, behind all atomic operations that precede the call.
+	 */
+	uint64_t (*busy)(const uint64_t *words, size_t n);
 	/* All bits of @n words. */
 	void (*fill)(uint64_t *words, size_t n);
 	/*
@@ -59,6 +64,9 @@ struct tide__kernels {
 	uint64_t (*above)(const uint16_t *age, uint16_t limit, uint64_t *words,
 			  size_t n);
 };
+
+/* The others' where vectors cannot do better. */
+uint64_t tide__busy_scalar(const uint64_t *words, size_t n);
 
 extern const struct tide__kernels tide__kernels_scalar;
 extern const struct tide__kernels tide__kernels_avx2;	/* x86-64 only */

@@ -131,5 +131,5 @@ static uint64_t above(const uint16_t *age, uint16_t limit, uint64_t *words,
 
 const struct tide__kernels tide__kernels_neon = {
 	"neon", find_edges, decode, pairs, count, merge, find_first,
-	fill, above,
+	tide__busy_scalar, fill, above,
 };

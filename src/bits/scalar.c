@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The scalar kernels: the reference that every other one is tested against. */
+#include "base/atomic.h"
 #include "bits/kernels.h"
 #include "bits/word.h"
 
@@ -71,6 +72,15 @@ static size_t find_first(const uint64_t *words, size_t n)
 	return i;
 }
 
+uint64_t tide__busy_scalar(const uint64_t *words, size_t n)
+{
+	uint64_t busy = 0;
+
+	for (unsigned int i = 0; i < n; i++)
+		busy |= (uint64_t)(tide__load_seqcst(&words[i]) != 0) << i;
+	return busy;
+}
+
 static void fill(uint64_t *words, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -93,5 +103,5 @@ static uint64_t above(const uint16_t *age, uint16_t limit, uint64_t *words,
 
 const struct tide__kernels tide__kernels_scalar = {
 	"scalar", find_edges, decode, pairs, count, merge, find_first,
-	fill, above,
+	tide__busy_scalar, fill, above,
 };

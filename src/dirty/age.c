@@ -279,8 +279,7 @@ static bool add_live(const struct query *q, uint64_t b, uint64_t *words)
 	const struct tide__tree *live = &q->live->live;
 	uint64_t at = b * TIDE__BLOCK_WORDS, any = 0;
 
-	/* Relaxed: a concurrent mark may or may not be seen. */
-	if (live->levels > 1 && !tide__load_relaxed(&live->level[1][b]))
+	if (!tide__tree_has_block(live, b))
 		return false;
 	for (unsigned int i = 0; i < TIDE__BLOCK_WORDS; i++) {
 		uint64_t word = at + i < live->words[0] ?
@@ -327,8 +326,7 @@ static uint64_t next_block(const struct query *q, uint64_t b)
 {
 	while (b < q->age->blocks && q->age->newest[b] <= q->limit &&
 	       !q->all_live &&
-	       (!q->live || (q->live->live.levels > 1 &&
-			     !tide__load_relaxed(&q->live->live.level[1][b]))))
+	       (!q->live || !tide__tree_has_block(&q->live->live, b)))
 		b++;
 	return b;
 }

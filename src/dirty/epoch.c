@@ -14,6 +14,7 @@
 #include <errno.h>
 
 #include "base/atomic.h"
+#include "base/barrier.h"
 #include "bits/word.h"
 #include "dirty/protocol.h"
 #include "dirty/ranges.h"
@@ -72,8 +73,7 @@ void tide_set_cut_part(struct tide_set *set, unsigned int part,
 	uint64_t room = epoch->log.room, taken;
 
 	/* A log has one writer, and does for few dirty words only. */
-	if (parts == 1 &&
-	    tide__tree_used(&set->live, set->kernels, room) <= room)
+	if (parts == 1 && tide__is_sparse(&set->live, set->kernels, room))
 		taken = tide__take_log(&set->live, &epoch->log, &epoch->tree,
 				       set->kernels);
 	else
@@ -83,10 +83,29 @@ void tide_set_cut_part(struct tide_set *set, unsigned int part,
 	tide__add_relaxed(&epoch->pages_left, taken);
 }
 
+/*
+ * T3. Where nothing was taken nobody can have seen a bit that was. If the kernel
+ * does not do what it did at creation (a filter of system calls came since),
+ * markers take fences from now on, and this epoch is everything, and so is the
+ * next: some of them may not have heard of it yet.
+ */
+static void see_all_stores(struct tide_set *set)
+{
+	if (!set->fences && set->epoch.pages_left && !tide__barrier_all()) {
+		tide__store_seqcst(&set->fences, true);
+		set->doubtful = 2;
+	}
+	if (set->doubtful) {
+		set->doubtful--;
+		tide__store_seqcst(&set->all_dirty, true);
+	}
+}
+
 void tide_set_cut_finish(struct tide_set *set, struct tide_epoch **out)
 {
 	struct tide_epoch *epoch = &set->epoch;
 
+	see_all_stores(set);
 	/* Pairs with the store in note_out_of_range. */
 	if (tide__swap_seqcst(&set->all_dirty, false)) {
 		epoch->log.count = 0;
@@ -210,11 +229,12 @@ void tide_epoch_rollback(struct tide_epoch *epoch)
 		if (epoch->log.entry[i].bits)
 			tide__mark_word(&epoch->set->live,
 					epoch->log.entry[i].word,
-					epoch->log.entry[i].bits);
+					epoch->log.entry[i].bits, true);
 	while ((page = tide__tree_next_set(tree, page)) < tree->pages) {
 		uint64_t word = page / TIDE__WORD_BITS;
 
-		tide__mark_word(&epoch->set->live, word, tree->level[0][word]);
+		tide__mark_word(&epoch->set->live, word, tree->level[0][word],
+				true);
 		page = (word + 1) * TIDE__WORD_BITS;
 	}
 	close_epoch(epoch);

@@ -4,67 +4,27 @@
 #include "base/atomic.h"
 #include "bits/word.h"
 
-/* M2 at one level: the summary bit of word @word of the level below. */
-static inline void raise(uint64_t *summaries, uint64_t word)
+void tide__raise_unit(struct tide__tree *live, uint64_t unit)
 {
-	uint64_t bit = UINT64_C(1) << (word % TIDE__WORD_BITS);
-	uint64_t *summary = &summaries[word / TIDE__WORD_BITS];
+	for (unsigned int level = 1; level < live->levels; level++) {
+		uint64_t bit = UINT64_C(1) << (unit % TIDE__WORD_BITS);
+		uint64_t *summary = &live->level[level][unit / TIDE__WORD_BITS];
 
-	/*
-	 * Pairs with T1, the taker's exchange of this word. Sequential
-	 * consistency orders it after M1 (or after the fence of a marker that
-	 * found its bits set).
-	 */
-	if (__builtin_expect(!(tide__load_seqcst(summary) & bit), 0))
-		tide__or_seqcst(summary, bit);
-}
-
-/* M2: from the leaf word upwards, every summary bit must be seen set. */
-static inline void raise_summaries(uint64_t *const *summaries,
-				   unsigned int levels, uint64_t word)
-{
-	for (unsigned int i = 0; i < levels; i++) {
-		raise(summaries[i], word);
-		word /= TIDE__WORD_BITS;
+		/* See tide__see_unit_raised. */
+		if (!(tide__load_seqcst(summary) & bit))
+			tide__or_seqcst(summary, bit);
+		unit /= TIDE__WORD_BITS;
 	}
-}
-
-void tide__mark_word(struct tide__tree *live, uint64_t word, uint64_t bits)
-{
-	uint64_t *leaf = &live->level[0][word];
-	/* Read before the barrier, which would hold them up. */
-	uint64_t *const *summaries = live->level + 1;
-	unsigned int levels = live->levels - 1;
-
-	/*
-	 * This first look only chooses the way: a clean page goes straight to
-	 * the OR, whose barrier is the only one it pays for.
-	 */
-	if ((tide__load_relaxed(leaf) & bits) == bits) {
-		/*
-		 * Orders the caller's data store before the second look. Pairs
-		 * with T2: if the taker's exchange precedes our look, we see 0
-		 * and set the bit again; if it follows, whoever reads the page
-		 * after the cut sees the data.
-		 */
-		tide__fence_seqcst();
-		if ((tide__load_seqcst(leaf) & bits) == bits) {
-			raise_summaries(summaries, levels, word);
-			return;
-		}
-	}
-	/* M1. Pairs with T2, the taker's exchange of the leaf. */
-	tide__or_seqcst(leaf, bits);
-	raise_summaries(summaries, levels, word);
 }
 
 /*
  * The cost of a cut is the wait for memory, not the work: so the taker runs
- * ahead. It takes summaries first, queues up to AHEAD level-1 words, and asks
- * for the leaves under them; by the time that it comes to the leaves they are
- * near. Each level is still taken before the one below.
+ * ahead. It takes summaries first, queues up to AHEAD units, and asks for their
+ * lines; by the time that it comes to the leaves they are near. Each level is
+ * still taken before the one below.
  */
-#define AHEAD 16
+#define AHEAD 8
+#define LINE_WORDS 8
 
 struct take {
 	struct tide__tree *live;
@@ -73,11 +33,36 @@ struct take {
 	struct tide__tree *spill;	/* where to when the log is full */
 	const struct tide__kernels *kernels;
 	uint64_t taken;			/* pages */
-	uint64_t queued, done;		/* level-1 words so far */
-	struct {
-		uint64_t word, bits;	/* at level 1 */
-	} queue[AHEAD];
+	uint64_t queued, done;		/* units so far */
+	uint64_t queue[AHEAD];
 };
+
+static uint64_t words_of(const struct tide__tree *tree, uint64_t unit)
+{
+	uint64_t left = tree->words[0] - unit * TIDE__UNIT_WORDS;
+
+	return left < TIDE__UNIT_WORDS ? left : TIDE__UNIT_WORDS;
+}
+
+/* Which words of @unit are not 0, each seen behind what was done before. */
+static uint64_t busy_words(const struct tide__tree *live,
+			   const struct tide__kernels *kernels, uint64_t unit)
+{
+	const uint64_t *leaf = &live->level[0][unit * TIDE__UNIT_WORDS];
+	uint64_t n = words_of(live, unit), busy = 0;
+
+	if (n == TIDE__UNIT_WORDS) {
+#ifdef __SANITIZE_THREAD__	/* which cannot know that these are atomic */
+		(void)kernels;
+		return tide__busy_scalar(leaf, n);
+#else
+		return kernels->busy(leaf, n);
+#endif
+	}
+	for (unsigned int i = 0; i < n; i++)
+		busy |= (uint64_t)(tide__load_seqcst(&leaf[i]) != 0) << i;
+	return busy;
+}
 
 /* More was marked during the cut than the look before it saw. */
 static void spill(struct take *t, uint64_t word, uint64_t bits)
@@ -93,9 +78,9 @@ static void spill(struct take *t, uint64_t word, uint64_t bits)
 	tide__tree_raise(t->spill, word);
 }
 
+/* T2. Pairs with M1. */
 static inline uint64_t take_leaf(struct take *t, uint64_t word)
 {
-	/* T2. Pairs with M1. */
 	uint64_t bits = tide__swap_seqcst(&t->live->level[0][word], 0);
 
 	if (t->into)
@@ -106,45 +91,62 @@ static inline uint64_t take_leaf(struct take *t, uint64_t word)
 	return bits;
 }
 
-static void take_oldest(struct take *t)
+/*
+ * The summaries of a fine tree: those @words of a unit, that begins with word
+ * @first, have bits. From level 2 on a word may belong to two shares.
+ */
+static void raise_words(struct tide__tree *into, uint64_t first, uint64_t words)
 {
-	uint64_t first = t->queue[t->done % AHEAD].word * TIDE__WORD_BITS;
-	uint64_t bits = t->queue[t->done % AHEAD].bits;
-	uint64_t got[TIDE__WORD_BITS];
+	uint64_t at = first / TIDE__WORD_BITS;
+
+	if (into->levels == 1 || !words)
+		return;
+	into->level[1][at] |= words << (first % TIDE__WORD_BITS);
+	for (unsigned int level = 2; level < into->levels; level++) {
+		uint64_t bit = UINT64_C(1) << (at % TIDE__WORD_BITS);
+
+		at /= TIDE__WORD_BITS;
+		/* Pairs with nothing: the caller's join makes it visible. */
+		if (!(tide__load_relaxed(&into->level[level][at]) & bit))
+			tide__or_seqcst(&into->level[level][at], bit);
+	}
+}
+
+static void take_unit(struct take *t, uint64_t unit)
+{
+	uint64_t busy = busy_words(t->live, t->kernels, unit), used = 0;
+	uint64_t first = unit * TIDE__UNIT_WORDS, got[TIDE__UNIT_WORDS];
 	size_t n = 0;
 
-	for (; bits; bits &= bits - 1)
-		got[n++] = take_leaf(t, first + tide__lowest_bit(bits));
+	for (uint64_t left = busy; left; left &= left - 1) {
+		unsigned int i = tide__lowest_bit(left);
+
+		got[n] = take_leaf(t, first + i);
+		used |= (uint64_t)(got[n++] != 0) << i;
+	}
 	t->taken += t->kernels->count(got, n);
-	t->done++;
+	if (t->into)
+		raise_words(t->into, first, used);
 }
 
-/* Ask for the cache lines, of 8 words, that level-1 @bits stand for. */
-static void ask_for_leaves(const struct take *t, uint64_t word, uint64_t bits)
+static void ask_for_unit(const struct take *t, uint64_t unit)
 {
-	uint64_t first = word * TIDE__WORD_BITS;
+	uint64_t first = unit * TIDE__UNIT_WORDS;
+	uint64_t end = first + words_of(t->live, unit);
 
-	while (bits) {
-		unsigned int line = tide__lowest_bit(bits) / 8 * 8;
-
-		__builtin_prefetch(&t->live->level[0][first + line], 1);
+	for (uint64_t at = first; at < end; at += LINE_WORDS) {
+		__builtin_prefetch(&t->live->level[0][at], 1);
 		if (t->into)
-			__builtin_prefetch(&t->into->level[0][first + line], 1);
-		bits &= ~(UINT64_C(0xff) << line);
+			__builtin_prefetch(&t->into->level[0][at], 1);
 	}
 }
 
-static void ask_for_summaries(const struct take *t, uint64_t word,
-			      uint64_t bits)
+static void queue_unit(struct take *t, uint64_t unit)
 {
-	for (; bits; bits &= bits - 1) {
-		uint64_t below = word * TIDE__WORD_BITS +
-				 tide__lowest_bit(bits);
-
-		__builtin_prefetch(&t->live->level[1][below], 1);
-		if (t->into)
-			__builtin_prefetch(&t->into->level[1][below], 1);
-	}
+	if (t->queued - t->done == AHEAD)
+		take_unit(t, t->queue[t->done++ % AHEAD]);
+	ask_for_unit(t, unit);
+	t->queue[t->queued++ % AHEAD] = unit;
 }
 
 static void take_below(struct take *t, unsigned int level, uint64_t word)
@@ -152,22 +154,14 @@ static void take_below(struct take *t, unsigned int level, uint64_t word)
 	/* T1. Pairs with M2, the marker's look at this summary. */
 	uint64_t bits = tide__swap_seqcst(&t->live->level[level][word], 0);
 
-	if (t->into)
-		t->into->level[level][word] = bits;
-	if (level == 1) {
-		if (t->queued - t->done == AHEAD)
-			take_oldest(t);
-		ask_for_leaves(t, word, bits);
-		t->queue[t->queued % AHEAD].word = word;
-		t->queue[t->queued % AHEAD].bits = bits;
-		t->queued++;
-		return;
+	for (; bits; bits &= bits - 1) {
+		uint64_t below = word * TIDE__WORD_BITS + tide__lowest_bit(bits);
+
+		if (level == 1)
+			queue_unit(t, below);
+		else
+			take_below(t, level - 1, below);
 	}
-	if (level == 2)
-		ask_for_summaries(t, word, bits);
-	for (; bits; bits &= bits - 1)
-		take_below(t, level - 1,
-			   word * TIDE__WORD_BITS + tide__lowest_bit(bits));
 }
 
 static void take_share(struct take *t, unsigned int part, unsigned int parts)
@@ -190,7 +184,7 @@ static void take_share(struct take *t, unsigned int part, unsigned int parts)
 			take_below(t, top, word);
 	}
 	while (t->done < t->queued)
-		take_oldest(t);
+		take_unit(t, t->queue[t->done++ % AHEAD]);
 }
 
 uint64_t tide__take(struct tide__tree *live, struct tide__tree *into,
@@ -214,4 +208,52 @@ uint64_t tide__take_log(struct tide__tree *live, struct tide__log *log,
 	take_share(&t, 0, 1);
 	log->room = room;
 	return t.taken;
+}
+
+#define SAMPLES 32
+
+/* Blocks in use; a hint while others mark. */
+static uint64_t units_in_use(const struct tide__tree *live)
+{
+	uint64_t n = 0;
+
+	for (uint64_t at = 0; at < live->words[1]; at++) {
+		uint64_t bits = tide__load_relaxed(&live->level[1][at]);
+
+		if (bits)	/* counting is a call */
+			n += tide__count_bits(bits);
+	}
+	return n;
+}
+
+/* Words in use in @n units, by those of some units, drawn evenly. */
+static uint64_t guess_words(const struct tide__tree *live,
+			    const struct tide__kernels *kernels, uint64_t n)
+{
+	uint64_t all = live->words[1] * TIDE__WORD_BITS, words = 0, seen = 0;
+
+	for (uint64_t i = 0; i < SAMPLES; i++) {
+		uint64_t unit = tide__tree_next_at(live, 1, all / SAMPLES * i);
+
+		if (unit >= all)
+			break;
+		words += tide__count_bits(busy_words(live, kernels, unit));
+		seen++;
+	}
+	return seen ? n * words / seen : 0;
+}
+
+bool tide__is_sparse(const struct tide__tree *live,
+		     const struct tide__kernels *kernels, uint64_t room)
+{
+	uint64_t used = 0;
+
+	if (live->levels > 1) {
+		used = units_in_use(live);
+		return used * TIDE__UNIT_WORDS <= room ||
+		       guess_words(live, kernels, used) <= room;
+	}
+	for (uint64_t at = 0; at < live->words[0] && used <= room; at++)
+		used += tide__load_relaxed(&live->level[0][at]) != 0;
+	return used <= room;
 }

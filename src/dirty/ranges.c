@@ -2,10 +2,10 @@
 /*
  * A tree to ranges: block by block of 64 words, led by the summaries.
  *
- * One level-1 word says which words of a block are not empty. Where many are,
- * the vector kernel makes the edges of the whole block; where few are, only
- * they and the words right behind them are looked at. Blocks without a bit
- * are jumped over at level 2. Whether a run is open when a block begins is
+ * In a fine tree one level-1 word says which words of a block are not empty. Where
+ * many are, the vector kernel makes the edges of the whole block; where few are,
+ * only they and the words right behind them are looked at. Of a coarse tree a
+ * block is looked at whole. Blocks without a bit are jumped over. Whether a run is open when a block begins is
  * whether an odd number of edges was stored, so that a block needs no look at
  * the one before.
  */
@@ -19,6 +19,7 @@
 /* From so many non-empty words of 64 on, edges are made for all of them. */
 #define DENSE_WORDS 20
 #define BUSY_BLOCKS 64
+#define UNITS (TIDE__BLOCK_WORDS / TIDE__UNIT_WORDS)
 
 struct walk {
 	const struct tide__tree *tree;
@@ -33,8 +34,8 @@ struct walk {
 /* Which words of block @at have bits, as far as the summary knows. */
 static uint64_t words_in_use(const struct walk *w, uint64_t at)
 {
-	if (w->tree->levels == 1)
-		return ~UINT64_C(0);
+	if (w->tree->levels == 1 || w->tree->coarse)
+		return tide__tree_has_block(w->tree, at) ? ~UINT64_C(0) : 0;
 	/* Relaxed: a concurrent mark may or may not be seen. */
 	return tide__load_relaxed(&w->tree->level[1][at]);
 }
@@ -172,7 +173,7 @@ static uint64_t busy_blocks(const struct walk *w, uint64_t at)
 	const struct tide__tree *tree = w->tree;
 	uint64_t n = 1, most = tree->words[0] / TIDE__BLOCK_WORDS - at;
 
-	if (tree->levels == 1)
+	if (tree->levels == 1 || tree->coarse)
 		return 1;
 	while (n < most && n < BUSY_BLOCKS && !~tree->level[1][at + n])
 		n++;
@@ -217,13 +218,8 @@ static uint64_t next_block(struct walk *w, uint64_t at)
 
 	if (tree->levels == 1)
 		return at;
-	if (tree->levels == 2) {
-		/* Level 1 is the top: its words are looked at one by one. */
-		while (at < tree->words[1] &&
-		       !tide__load_relaxed(&tree->level[1][at]))
-			at++;
-		return at;
-	}
+	if (tree->coarse)
+		return tide__tree_next_at(tree, 1, at * UNITS) / UNITS;
 	if (group != w->group && group < tree->words[2]) {
 		w->group = group;
 		w->blocks = tide__load_relaxed(&tree->level[2][group]);
@@ -264,7 +260,7 @@ size_t tide__tree_ranges(const struct tide__tree *tree,
 			break;
 		}
 		used = words_in_use(&w, at);
-		if (still && tree->levels > 1)
+		if (still && tree->levels > 1 && !tree->coarse)
 			ask_ahead(tree, at + AHEAD);
 		if (used && w.cursor <= at * TIDE__BLOCK_PAGES &&
 		    tide__count_bits(used) < DENSE_WORDS &&

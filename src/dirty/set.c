@@ -17,6 +17,7 @@
 #include <stdlib.h>
 
 #include "base/atomic.h"
+#include "base/barrier.h"
 #include "bits/word.h"
 #include "dirty/protocol.h"
 #include "dirty/ranges.h"
@@ -37,12 +38,13 @@ int tide_set_create(struct tide_set **out, uint64_t pages,
 		goto no_memory;
 	set->epoch.set = set;
 	set->kernels = tide__kernels_pick();
-	if (tide__tree_init(&set->live, pages))
+	if (tide__tree_init(&set->live, pages, true))
 		goto no_memory;
-	if (tide__tree_init(&set->epoch.tree, pages))
+	if (tide__tree_init(&set->epoch.tree, pages, false))
 		goto no_memory;
 	if (tide__log_init(&set->epoch.log, pages))
 		goto no_memory;
+	set->fences = !tide__barrier_register() || !tide__barrier_all();
 	*out = set;
 	return 0;
 
@@ -64,6 +66,12 @@ void tide_set_destroy(struct tide_set *set)
 	free(set);
 }
 
+void tide_set_use_fences(struct tide_set *set)
+{
+	/* Relaxed: it comes before the first mark. */
+	tide__store_relaxed(&set->fences, true);
+}
+
 uint64_t tide_set_pages(const struct tide_set *set)
 {
 	return set->live.pages;
@@ -83,7 +91,8 @@ void tide_set_mark(struct tide_set *set, uint64_t page)
 		return;
 	}
 	tide__mark_word(&set->live, page / TIDE__WORD_BITS,
-			UINT64_C(1) << (page % TIDE__WORD_BITS));
+			UINT64_C(1) << (page % TIDE__WORD_BITS),
+			tide__load_relaxed(&set->fences));
 }
 
 /*
@@ -116,7 +125,8 @@ void tide_set_mark_range(struct tide_set *set, uint64_t first, uint64_t count)
 
 		tide__mark_word(&set->live, word,
 				tide__mask_from(first % TIDE__WORD_BITS) &
-				    tide__mask_below(end - base));
+				    tide__mask_below(end - base),
+				tide__load_relaxed(&set->fences));
 		first = base + TIDE__WORD_BITS;
 	}
 }
@@ -126,6 +136,7 @@ void tide_set_merge_bitmap(struct tide_set *set, uint64_t first,
 {
 	unsigned int shift = first % TIDE__WORD_BITS;
 	uint64_t at = first / TIDE__WORD_BITS, count = pages;
+	bool fences = tide__load_relaxed(&set->fences);
 
 	/*
 	 * Bits that fall behind the set are an error only if they are set; a
@@ -141,10 +152,11 @@ void tide_set_merge_bitmap(struct tide_set *set, uint64_t first,
 		if (!bits)
 			continue;
 		if (bits << shift)
-			tide__mark_word(&set->live, at, bits << shift);
+			tide__mark_word(&set->live, at, bits << shift, fences);
 		if (shift && bits >> (TIDE__WORD_BITS - shift))
 			tide__mark_word(&set->live, at + 1,
-					bits >> (TIDE__WORD_BITS - shift));
+					bits >> (TIDE__WORD_BITS - shift),
+					fences);
 	}
 }
 

@@ -26,6 +26,13 @@ struct tide_set {
 	const struct tide__kernels *kernels;
 	struct tide__tree live;		/* lock-free: see protocol.h */
 	struct tide_epoch epoch;
+	/*
+	 * How marks and cuts are ordered: see protocol.h. The first is read by
+	 * every mark; the second is the taker's: what the cuts of so many epochs
+	 * took is not to be trusted, as a barrier that was promised failed.
+	 */
+	bool fences;
+	unsigned int doubtful;
 	uint64_t out_of_range;		/* marks that missed, since creation */
 	bool all_dirty;		/* one did: the next cut is everything */
 };

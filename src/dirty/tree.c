@@ -10,34 +10,45 @@
 
 /*
  * The top level is searched word by word, so it may be some words long: that
- * saves markers a level or two, each of them a look at memory for every mark,
- * and costs an idle cut a few hundred nanoseconds.
+ * saves markers a level, which is a look at memory for every mark, and costs an
+ * idle cut a few hundred nanoseconds. A bitmap of so few words has no summary.
  */
-#define TOP_WORDS 1024
+#define TOP_WORDS 4096
+#define BARE_WORDS 1024
 
 #define HUGE_FROM_BYTES (UINT64_C(2) << 20)
 #define HUGE_TO_BYTES (UINT64_C(1100) << 20)
 
-static void lay_out(struct tide__tree *tree, uint64_t pages)
+static void lay_out(struct tide__tree *tree, uint64_t pages, bool coarse)
 {
-	uint64_t bits = pages;
+	uint64_t words = tide__words_for(pages);
+	unsigned int n = 0;
 
 	tree->pages = pages;
-	tree->levels = 0;
-	do {
-		bits = tide__words_for(bits);
-		tree->words[tree->levels++] = bits;
-	} while (bits > TOP_WORDS);
+	tree->coarse = coarse;
+	tree->words[n++] = words;
+	if (words > BARE_WORDS) {
+		if (coarse)
+			words = (words + TIDE__UNIT_WORDS - 1) / TIDE__UNIT_WORDS;
+		else
+			tree->words[n++] = words = tide__words_for(words);
+		do {
+			words = tide__words_for(words);
+			tree->words[n++] = words;
+		} while (words > TOP_WORDS);
+	}
+	tree->levels = n;
 }
 
-int tide__tree_init(struct tide__tree *tree, uint64_t pages)
+int tide__tree_init(struct tide__tree *tree, uint64_t pages, bool coarse)
 {
 	uint64_t total = 0, *at;
 	void *mapping;
 
-	lay_out(tree, pages);
+	lay_out(tree, pages, coarse);
 	for (unsigned int i = 0; i < tree->levels; i++)
 		total += tree->words[i];
+	total += tree->levels == 1;	/* the word that is said to be above */
 	tree->mapping_bytes = total * sizeof(uint64_t);
 	mapping = tide__map_sparse(tree->mapping_bytes);
 	if (!mapping)
@@ -54,6 +65,10 @@ int tide__tree_init(struct tide__tree *tree, uint64_t pages)
 	for (unsigned int i = 0; i < tree->levels; i++) {
 		tree->level[i] = at;
 		at += tree->words[i];
+	}
+	if (tree->levels == 1) {
+		tree->level[1] = at;
+		*at = ~UINT64_C(0);
 	}
 	return 0;
 }
@@ -75,10 +90,18 @@ static uint64_t load(const struct tide__tree *tree, unsigned int level,
 	return tide__load_relaxed(&tree->level[level][word]);
 }
 
+/* Is the next word of @level under the same bit of the level above as @word? */
+static bool goes_on(const struct tide__tree *tree, unsigned int level,
+		    uint64_t word)
+{
+	return level == tree->levels - 1 ||
+	       (!level && tree->coarse && (word + 1) % TIDE__UNIT_WORDS);
+}
+
 /*
  * From bit @bit of @level on, climb until a word with a later set bit is
- * found, then descend. A summary may stand over an empty word, so a descent
- * can end in nothing; the search then goes on behind that word.
+ * found, then descend. A summary may stand over empty words, so a descent
+ * can end in nothing; the search then goes on behind them.
  */
 uint64_t tide__tree_next_at(const struct tide__tree *tree, unsigned int bottom,
 			    uint64_t bit)
@@ -93,12 +116,14 @@ uint64_t tide__tree_next_at(const struct tide__tree *tree, unsigned int bottom,
 			return none;
 		value = load(tree, level, word) &
 			tide__mask_from(bit % TIDE__WORD_BITS);
-		if (!value && level == tree->levels - 1) {
+		if (!value && goes_on(tree, level, word)) {
 			bit = (word + 1) * TIDE__WORD_BITS;
 			continue;
 		}
 		if (!value) {
-			bit = word + 1;	/* the next word, one level up */
+			/* what comes behind, one level up */
+			bit = !level && tree->coarse
+				  ? (word + 1) / TIDE__UNIT_WORDS : word + 1;
 			level++;
 			continue;
 		}
@@ -107,6 +132,8 @@ uint64_t tide__tree_next_at(const struct tide__tree *tree, unsigned int bottom,
 			return bit;
 		level--;
 		bit *= TIDE__WORD_BITS;
+		if (!level && tree->coarse)
+			bit *= TIDE__UNIT_WORDS;
 	}
 	return none;
 }
@@ -135,57 +162,10 @@ uint64_t tide__tree_next_clear(const struct tide__tree *tree, uint64_t page)
 	return tree->pages;
 }
 
-#define LOOK_AHEAD 4	/* level-2 words */
-
-/* Bits of the level-1 words under word @group of level 2. */
-static uint64_t used_under(const struct tide__tree *tree,
-			   const struct tide__kernels *kernels, uint64_t group)
-{
-	uint64_t bits = load(tree, 2, group), soon = group + LOOK_AHEAD;
-	uint64_t value[TIDE__WORD_BITS];
-	size_t n = 0;
-
-	soon = soon < tree->words[2] ? soon : group;
-	for (uint64_t b = load(tree, 2, soon); b; b &= b - 1)
-		__builtin_prefetch(&tree->level[1][soon * TIDE__WORD_BITS +
-						   tide__lowest_bit(b)]);
-	for (; bits; bits &= bits - 1)
-		value[n++] = load(tree, 1, group * TIDE__WORD_BITS +
-					       tide__lowest_bit(bits));
-	return kernels->count(value, n);
-}
-
-uint64_t tide__tree_used(const struct tide__tree *tree,
-			 const struct tide__kernels *kernels, uint64_t most)
-{
-	uint64_t used = 0, at = 0;
-
-	if (tree->levels == 1) {
-		for (; at < tree->words[0] && used <= most; at++)
-			used += load(tree, 0, at) != 0;
-		return used;
-	}
-	if (tree->levels == 2) {
-		for (; at < tree->words[1] && used <= most; at++) {
-			uint64_t bits = load(tree, 1, at);
-
-			if (bits)	/* counting is a call */
-				used += tide__count_bits(bits);
-		}
-		return used;
-	}
-	while (used <= most) {
-		at = tide__tree_next_at(tree, 2, at);
-		if (at >= tree->words[2] * TIDE__WORD_BITS)
-			break;
-		used += used_under(tree, kernels, at / TIDE__WORD_BITS);
-		at = (at / TIDE__WORD_BITS + 1) * TIDE__WORD_BITS;
-	}
-	return used;
-}
-
 void tide__tree_raise(struct tide__tree *tree, uint64_t word)
 {
+	if (tree->coarse)
+		word /= TIDE__UNIT_WORDS;
 	for (unsigned int level = 1; level < tree->levels; level++) {
 		uint64_t bit = UINT64_C(1) << (word % TIDE__WORD_BITS);
 

@@ -1,26 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "maps/slots_gate.h"
 
-#include <linux/membarrier.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/atomic.h"
-
-static int membarrier(int command)
-{
-	return (int)syscall(SYS_membarrier, command, 0, 0);
-}
+#include "base/barrier.h"
 
 void tide__gate_init(struct tide__gate *gate)
 {
 	memset(gate, 0, sizeof(*gate));
-#ifndef __SANITIZE_THREAD__	/* which knows no membarrier */
-	gate->asymmetric =
-	    !membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
-#endif
+	gate->asymmetric = tide__barrier_register();
 }
 
 /* Threads start their search at different lines. */
@@ -100,7 +90,7 @@ uint64_t tide__gate_oldest(struct tide__gate *gate)
 	uint64_t oldest = gate->epoch;
 
 	tide__fence_seqcst();
-	if (gate->asymmetric && membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED))
+	if (gate->asymmetric && !tide__barrier_all())
 		return 0;	/* no barrier, no judgement: nothing is free */
 	if (tide__load_seqcst(&gate->strangers))
 		return 0;

@@ -3,7 +3,8 @@
  * Markers, a taker and random rollbacks together, with books that must close.
  *
  * Each page has a counter, the "guest data". A marker raises the counter of a
- * page and then marks it. The taker cuts, "copies" the counter of each page in
+ * page and then marks it. Where it can it owns the pages that it writes, so that
+ * a plain store does, which may still be on its way when the mark is made. The taker cuts, "copies" the counter of each page in
  * the epoch, and commits or rolls back. At the end, after a last cut, the copy
  * of every page must equal its counter: a lost mark leaves an older copy.
  * Built with ThreadSanitizer by `make tsan`.
@@ -33,13 +34,19 @@ struct shared {
 
 struct marker {
 	struct shared *shared;
+	unsigned int number;
 	uint64_t rng;
 };
 
-static void write_page(struct shared *s, uint64_t page)
+/* Relaxed: it is the set that must order it before the copy. */
+static void write_page(const struct marker *m, uint64_t page)
 {
-	/* Relaxed: it is the set that must order it before the copy. */
-	tide__add_relaxed(&s->data[page], 1);
+	uint32_t *data = &m->shared->data[page];
+
+	if (m->shared->pages < MARKERS)
+		tide__add_relaxed(data, 1);
+	else if (page % MARKERS == m->number)
+		tide__store_relaxed(data, tide__load_relaxed(data) + 1);
 }
 
 static void *mark_loop(void *arg)
@@ -56,7 +63,7 @@ static void *mark_loop(void *arg)
 				count = s->pages - page;
 		}
 		for (uint64_t k = 0; k < count; k++)
-			write_page(s, page + k);
+			write_page(m, page + k);
 		if (count == 1)
 			tide_set_mark(s->set, page);
 		else
@@ -99,7 +106,7 @@ static uint64_t take(struct shared *s, uint64_t *rng, bool must_commit)
 	return seen;
 }
 
-static void run(uint64_t pages, uint64_t marks_each, uint64_t seed)
+static void run(uint64_t pages, uint64_t marks_each, uint64_t seed, bool fences)
 {
 	struct shared s = { .pages = pages, .marks_each = marks_each,
 			    .seed = seed, .running = MARKERS };
@@ -112,8 +119,10 @@ static void run(uint64_t pages, uint64_t marks_each, uint64_t seed)
 	assert_non_null(s.data);
 	assert_non_null(s.copy);
 	assert_int_equal(tide_set_create(&s.set, pages, NULL), 0);
+	if (fences)
+		tide_set_use_fences(s.set);
 	for (unsigned int i = 0; i < MARKERS; i++) {
-		markers[i] = (struct marker){ &s, seed + 1 + i };
+		markers[i] = (struct marker){ &s, i, seed + 1 + i };
 		assert_int_equal(pthread_create(&threads[i], NULL, mark_loop,
 						&markers[i]), 0);
 	}
@@ -137,19 +146,25 @@ static void run(uint64_t pages, uint64_t marks_each, uint64_t seed)
 static void few_pages_hot(void **state)
 {
 	(void)state;
-	run(70, 300000, seed_of("few_pages_hot", 1));
+	run(70, 300000, seed_of("few_pages_hot", 1), false);
 }
 
 static void many_pages(void **state)
 {
 	(void)state;
-	run(300000, 300000, seed_of("many_pages", 2));
+	run(300000, 300000, seed_of("many_pages", 2), false);
 }
 
 static void one_word(void **state)
 {
 	(void)state;
-	run(1, 200000, seed_of("one_word", 3));
+	run(1, 200000, seed_of("one_word", 3), false);
+}
+
+static void with_fences(void **state)
+{
+	(void)state;
+	run(70, 300000, seed_of("with_fences", 4), true);
 }
 
 int main(void)
@@ -158,6 +173,7 @@ int main(void)
 		cmocka_unit_test(one_word),
 		cmocka_unit_test(few_pages_hot),
 		cmocka_unit_test(many_pages),
+		cmocka_unit_test(with_fences),
 	};
 
 	return cmocka_run_group_tests_name("dirty_threads", tests, NULL, NULL);

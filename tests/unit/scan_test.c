@@ -199,6 +199,8 @@ static void small_kernels(const struct tide__kernels *k, uint64_t seed)
 
 	for (size_t n = 0; n <= 70; n++)
 		for (size_t from = 0; from < 9; from++) {
+			size_t eights = n < 8 ? 8 : n > 64 ? 64 : n / 8 * 8;
+
 			fill(words, 80, &seed);
 			fill(into, 80, &seed);
 			memcpy(other, into, sizeof(into));
@@ -208,6 +210,9 @@ static void small_kernels(const struct tide__kernels *k, uint64_t seed)
 			ref->merge(other + from, words + from, n);
 			assert_memory_equal(into, other, sizeof(into));
 			memset(words, 0, (from + seed_below(&seed, n + 1)) * 8);
+			words[seed_below(&seed, 80)] = 0;
+			assert_int_equal(k->busy(words, eights),
+					 ref->busy(words, eights));
 			assert_int_equal(k->find_first(words + from, n),
 					 ref->find_first(words + from, n));
 		}
