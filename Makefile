@@ -87,6 +87,11 @@ campaign: deps
 			TIDEMARK=$(CURDIR)/$(BUILD)/tidemark \
 			bash tests/sh/cbt-serve.sh || exit 1; \
 	done
+	@for test in live-kills snapshot-shadow; do \
+		CAMPAIGN=1 SRC=$(CURDIR) BUILD=$(CURDIR)/$(BUILD) \
+			TIDEMARK=$(CURDIR)/$(BUILD)/tidemark \
+			bash tests/sh/$$test.sh || exit 1; \
+	done
 
 	@CASES=1000 SRC=$(CURDIR) TIDEMARK=$(CURDIR)/$(BUILD)/tidemark \
 		bash tests/sh/qcow2-damage.sh

@@ -123,25 +123,49 @@ static int one(struct creating *r, const char *name, struct tide_error *err)
 	return rc;
 }
 
+/*
+ * A run that goes on is not ended by one snapshot that fails: a monitor may be
+ * silent for a while, a disk full until something is pruned. It ends if the very
+ * first one cannot be made, or if nobody is left to be snapshotted.
+ */
+static bool is_over(const struct creating *r, uint64_t n,
+		    const struct tide_error *err)
+{
+	return !n || err->code == -ESRCH ||
+	       (kill(r->c.options.pid, 0) < 0 && errno == ESRCH);
+}
+
 /* NAME-1, NAME-2: behind what is there already. */
 static int series(struct creating *r, struct tide_error *err)
 {
 	char name[256];
+	uint64_t failed = 0;
 	int rc = 0;
 
 	r->due_ns = tide__now_ns();
-	for (uint64_t n = 0; !rc && (!r->count || n < r->count); n++) {
+	for (uint64_t n = 0; !r->count || n < r->count; n++) {
 		if (n && sleep_until(r->due_ns))
 			break;
 		snprintf(name, sizeof(name), "%s-%06" PRIu64, r->name,
 			 r->c.sequence + 1);
+		tide_error_clear(err);
 		rc = one(r, name, err);
+		if (rc && is_over(r, n, err))
+			return rc;
+		if (rc) {
+			failed++;
+			cli_fail(r->p->command, CLI_FAILED, "%s: %s; going on",
+				 name, err->text);
+		}
 		/* Who is late skips, and does not catch up. */
 		do
 			r->due_ns += r->every_ns;
 		while (r->due_ns < tide__now_ns());
 	}
-	return rc;
+	if (!failed)
+		return 0;
+	return tide_error_set(err, -EIO, "snapshot", TIDE_NO_OFFSET,
+			      "%" PRIu64 " snapshots were not made", failed);
 }
 
 static int parse(struct creating *r, struct snap_capture_options *o)

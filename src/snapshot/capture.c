@@ -2,7 +2,7 @@
 /*
  * The rounds of a snapshot.
  *
- * While the VM runs: harvest, cut, copy, up to three times, until what is left
+ * While the VM runs: harvest, cut, copy, up to five times, until what is left
  * is little. Then it stands: the devices give their state (which may still
  * write to memory), the last harvest, its pages are copied into a buffer, and
  * it runs again. Only then they are compressed and written. Disks that are to
@@ -30,9 +30,10 @@
 #include "snapshot/folder.h"
 
 #define PIECE 256u		/* pages at once */
-#define LITTLE 2048u		/* pages that may be left for the pause */
+#define LITTLE 128u		/* pages that may be left for the pause */
+#define ROOM 2048u		/* and how many it has room for at least */
 #define TRIES 5	/* of one whose memory changes its shape meanwhile */
-#define LIVE_ROUNDS 3
+#define LIVE_ROUNDS 4
 #define RUNS 256
 
 struct taking {
@@ -420,9 +421,15 @@ static int stand_still(void *taking,
 {
 	struct taking *t = taking;
 	struct snap_capture *c = t->c;
-	uint64_t start = tide__now_ns(), at;
+	uint64_t start = tide__now_ns(), at, left;
 	int rc = vmm_prepare(&c->vmm, err), rc2;
 
+	/* To prepare takes the longer the more the VMM has to be asked. */
+	if (!rc) {
+		rc = live_round(t, &left);
+		if (rc)
+			vmm_resume(&c->vmm, NULL);
+	}
 	if (!rc) {
 		start = tide__now_ns();
 		rc = vmm_pause(&c->vmm, err);
@@ -480,7 +487,7 @@ static int rounds(struct taking *t)
 		before = left;
 	}
 	if (!rc)
-		rc = make_room(c, 2 * left + LITTLE, t->err);
+		rc = make_room(c, 2 * left + ROOM, t->err);
 	if (!rc && c->options.disks)
 		rc = c->options.disks(c->options.opaque, t->name,
 				      &t->w.header.id, stand_still, t, t->err);

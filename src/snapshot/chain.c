@@ -9,6 +9,8 @@
 
 #include "snapshot/folder.h"
 
+#define CHUNK_BYTES ((size_t)SNAP_CHUNK_PAGES * SNAP_PAGE)
+
 #define MOST_FILES 100000
 
 static int broken(const struct snap_chain *c, const char *what,
@@ -86,7 +88,7 @@ static int merge(struct snap_chain *c, struct tide_error *err)
 			l->extent[e].file = (uint32_t)i;
 		rc = snap_layer_over(&c->merged, l);
 	}
-	c->pages = malloc(SNAP_CHUNK_PAGES * SNAP_PAGE);
+	c->pages = malloc(SNAP_CACHED * CHUNK_BYTES);
 	if (rc || !c->pages)
 		return tide_error_set(err, -ENOMEM, "snapshot",
 				      TIDE_NO_OFFSET, "no memory");
@@ -138,19 +140,23 @@ const struct snap_area *snap_chain_areas(const struct snap_chain *c)
 	return c->file[0].area;
 }
 
+/* *@at: the pages of the chunk of @e. */
 static int unpack(struct snap_chain *c, const struct snap_extent *e,
-		  struct tide_error *err)
+		  const unsigned char **at, struct tide_error *err)
 {
-	int rc;
+	unsigned int i = (e->file * 7 + e->chunk) % SNAP_CACHED;
+	unsigned char *pages = c->pages + i * CHUNK_BYTES;
+	int rc = 0;
 
-	if (c->cached && c->cached_file == e->file &&
-	    c->cached_chunk == e->chunk)
-		return 0;
-	c->cached = false;
-	rc = snap_file_chunk(&c->file[e->file], e->chunk, c->pages, err);
-	c->cached_file = e->file;
-	c->cached_chunk = e->chunk;
-	c->cached = !rc;
+	if (!c->cached[i].valid || c->cached[i].file != e->file ||
+	    c->cached[i].chunk != e->chunk) {
+		c->cached[i].valid = false;
+		rc = snap_file_chunk(&c->file[e->file], e->chunk, pages, err);
+		c->cached[i].file = e->file;
+		c->cached[i].chunk = e->chunk;
+		c->cached[i].valid = !rc;
+	}
+	*at = pages;
 	return rc;
 }
 
@@ -164,6 +170,7 @@ int snap_chain_read(struct snap_chain *c, uint64_t page, uint64_t count,
 		uint64_t skip = page - e->page, n = e->pages - skip;
 		const struct snap_chunk *chunk =
 		    &c->file[e->file].chunk[e->chunk];
+		const unsigned char *pages;
 		int rc;
 
 		if (n > count)
@@ -171,10 +178,10 @@ int snap_chain_read(struct snap_chain *c, uint64_t page, uint64_t count,
 		if (chunk->kind == SNAP_ZEROES) {
 			memset(to, 0, n * SNAP_PAGE);
 		} else {
-			rc = unpack(c, e, err);
+			rc = unpack(c, e, &pages, err);
 			if (rc)
 				return rc;
-			memcpy(to, c->pages + (e->skip + skip) * SNAP_PAGE,
+			memcpy(to, pages + (e->skip + skip) * SNAP_PAGE,
 			       n * SNAP_PAGE);
 		}
 		to += n * SNAP_PAGE;

@@ -5,14 +5,21 @@
 
 #include "snapshot/read.h"
 
+#define SNAP_CACHED 64u
+
 struct snap_chain {
 	struct snap_file *file;		/* [0]: the snapshot; then its parents */
 	size_t files;
 	struct snap_layer merged;
-	/* The chunk that was unpacked last. */
-	unsigned char *pages;
-	uint32_t cached_file, cached_chunk;
-	bool cached;
+	/*
+	 * Chunks that were unpacked last: pages in order come from several
+	 * files in turn, from each of them in order.
+	 */
+	unsigned char *pages;	/* SNAP_CACHED times a chunk's */
+	struct {
+		uint32_t file, chunk;
+		bool valid;
+	} cached[SNAP_CACHED];
 };
 
 /* 0; -ENOENT, -EBADMSG, ... with the name of the file at fault. */

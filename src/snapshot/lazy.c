@@ -313,6 +313,24 @@ static bool find_next(struct serving *s, size_t *r, uint64_t *page)
 	return false;
 }
 
+/*
+ * Of what is known to be touched, no neighbours: each of them may be a chunk of
+ * its own to unpack, and the guest is not far behind.
+ */
+static uint64_t ordered_piece(struct serving *s, size_t r, uint64_t page)
+{
+	uint64_t most = piece(s, r, page), n = 1;
+
+	if (s->l->region[r].page_bytes > SNAP_PAGE)
+		return most;
+	while (n < most && s->order_at < s->l->order_count &&
+	       s->l->order[s->order_at] == s->l->order[s->order_at - 1] + 1) {
+		s->order_at++;
+		n++;
+	}
+	return n < most ? n : most;
+}
+
 /* One piece of what is missing. */
 static int prefetch(struct serving *s)
 {
@@ -320,9 +338,12 @@ static int prefetch(struct serving *s)
 	size_t r;
 	int rc;
 
-	if (!find_ordered(s, &r, &page) && !find_next(s, &r, &page))
+	if (find_ordered(s, &r, &page))
+		n = ordered_piece(s, r, page);
+	else if (find_next(s, &r, &page))
+		n = piece(s, r, page);
+	else
 		return 0;
-	n = piece(s, r, page);
 	if (!n)
 		return 0;
 	rc = bring(s, r, page, n);

@@ -26,5 +26,7 @@ struct guard {
 int guard_start(struct guard *g, void (*deed)(int fd, const void *what),
 		int fd, const void *what, struct tide_error *err);
 void guard_dismiss(struct guard *g);
+/* It does its deed now, and we do not wait for it. */
+void guard_let_act(struct guard *g);
 
 #endif

@@ -48,6 +48,10 @@ int vmm_resume(struct vmm *vmm, struct tide_error *err)
 	int rc = vmm->ops->resume(vmm, err);
 
 	vmm->paused = false;
-	guard_dismiss(&vmm->guard);
+	/* Whoever did not say that it runs again is asked by somebody else. */
+	if (rc)
+		guard_let_act(&vmm->guard);
+	else
+		guard_dismiss(&vmm->guard);
 	return rc;
 }

@@ -153,6 +153,39 @@ verified near
 over near
 echo "ok - it goes on, however the one who paused it left"
 
+# --- one that cannot be made does not end a run ---
+run near --accel=process --memory=32M --pattern=uniform --rate=3000
+"$tm" snapshot create --vm=near --to=goes-on --every=50ms --json on >made 2>err &
+maker=$!
+pids+=("$maker")
+until_true 30 test -s made || fail "nothing was made: $(cat err)"
+python3 - <<'P' || fail "see above"
+import sys, time
+sys.path.insert(0, '.')
+from talk import Talk
+for _ in range(3000):
+    t = Talk('near')
+    if 'error' not in t.ask('pause', limit_ms=60000):
+        break
+    time.sleep(0.01)
+for _ in range(3000):
+    if 'going on' in open('err').read():
+        break
+    time.sleep(0.01)
+else:
+    sys.exit('nothing was reported')
+P
+n=$(wc -l <made)
+until_true 30 eval '[ "$(wc -l <made)" -gt $((n + 1)) ]' || fail "it made no more"
+kill -INT "$maker"
+wait "$maker" && fail "it says that nothing failed"
+grep -q 'were not made' err || fail "it says: $(cat err)"
+verified near
+over near
+"$tm" snapshot verify goes-on >out || fail "verify: $(cat out)"
+"$tm" snapshot create --vm=near --to=goes-on --every=50ms none 2>err && fail "of nobody"
+echo "ok - a run goes on after a snapshot that could not be made"
+
 # --- what is no snapshot of it, and one that is damaged ---
 "$tm" vm run --control=far --serial=/dev/null --snapshot=killed/none 2>err && fail "of nothing"
 "$tm" vm run --control=far --serial=/dev/null --lazy 2>err && fail "--lazy of nothing"
