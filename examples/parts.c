@@ -64,7 +64,7 @@ int main(void)
 
 	if (tide_set_create(&set, PAGES, &err))
 		return 1;
-	/* For who may not call membarrier(2), in a sandbox; others leave it out. */
+	/* For a sandbox that forbids membarrier(2); others leave it out. */
 	tide_set_use_fences(set);
 	for (uint64_t p = 0; p < PAGES; p += 99991, expected += 7)
 		tide_set_mark_range(set, p, 7);

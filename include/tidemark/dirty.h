@@ -51,12 +51,13 @@ int tide_set_create(struct tide_set **out, uint64_t pages,
 		    struct tide_error *err);
 
 /*
- * tide_set_use_fences: for a process that must not call membarrier(2), because a
- * filter of system calls kills it for that. By default a cut that took something
- * calls it once, and a mark of a page that is dirty already costs no barrier.
- * After this call cuts make no system call, and such a mark costs a full one (2
- * to 4 ns). Before the first mark. Where the kernel has no membarrier, or a
- * filter refuses it, sets do so by themselves, and no mark is lost.
+ * tide_set_use_fences: for a process that must not call membarrier(2), because
+ * a filter of system calls kills it for that. By default a cut that took
+ * something calls it once, and a mark of a page that is dirty already costs no
+ * barrier. After this call cuts make no system call, and such a mark costs a
+ * full one (2 to 4 ns). Before the first mark. Where the kernel has no
+ * membarrier, or a filter refuses it, sets do so by themselves, and no mark is
+ * lost.
  */
 void tide_set_use_fences(struct tide_set *set);
 

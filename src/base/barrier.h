@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Asymmetric barriers: who passes often pays nothing, who passes rarely makes
- * every thread of the process pass a full barrier, by membarrier(2), private and
- * expedited. Threads that run get an interrupt for it, some microseconds; for
- * those that do not run, being switched away was one.
+ * every thread of the process pass a full barrier, by membarrier(2), private
+ * and expedited. Threads that run get an interrupt for it, some microseconds;
+ * for those that do not run, being switched away was one.
  */
 #ifndef TIDE_BASE_BARRIER_H
 #define TIDE_BASE_BARRIER_H

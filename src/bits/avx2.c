@@ -134,8 +134,8 @@ AVX2 static size_t find_first(const uint64_t *words, size_t n)
 }
 
 /*
- * Loads of this machine stay behind atomic operations that precede them, and each
- * aligned word of a vector is read whole.
+ * Loads of this machine stay behind atomic operations that precede them, and
+ * each aligned word of a vector is read whole.
  */
 AVX2 static uint64_t busy(const uint64_t *words, size_t n)
 {

@@ -51,8 +51,8 @@ struct tide__kernels {
 	/* Index of the first word that is not 0; @n if all are. */
 	size_t (*find_first)(const uint64_t *words, size_t n);
 	/*
-	 * Bit i: word i of @n (8 to 64, by eights) is not 0. Each word is looked
-	 * at once, behind all atomic operations that precede the call.
+	 * Bit i: word i of @n (8 to 64, by eights) is not 0. Each word is
+	 * looked at once, behind all atomic operations that precede the call.
 	 */
 	uint64_t (*busy)(const uint64_t *words, size_t n);
 	/* All bits of @n words. */

@@ -84,10 +84,10 @@ void tide_set_cut_part(struct tide_set *set, unsigned int part,
 }
 
 /*
- * T3. Where nothing was taken nobody can have seen a bit that was. If the kernel
- * does not do what it did at creation (a filter of system calls came since),
- * markers take fences from now on, and this epoch is everything, and so is the
- * next: some of them may not have heard of it yet.
+ * T3. Where nothing was taken nobody can have seen a bit that was. If the
+ * kernel does not do what it did at creation (a filter of system calls came
+ * since), markers take fences from now on, and this epoch is everything, and so
+ * is the next: some of them may not have heard of it yet.
  */
 static void see_all_stores(struct tide_set *set)
 {

@@ -155,7 +155,8 @@ static void take_below(struct take *t, unsigned int level, uint64_t word)
 	uint64_t bits = tide__swap_seqcst(&t->live->level[level][word], 0);
 
 	for (; bits; bits &= bits - 1) {
-		uint64_t below = word * TIDE__WORD_BITS + tide__lowest_bit(bits);
+		uint64_t below = word * TIDE__WORD_BITS +
+				 tide__lowest_bit(bits);
 
 		if (level == 1)
 			queue_unit(t, below);

@@ -10,8 +10,8 @@
  *	M2  for each level upwards:			    (exchange with 0)
  *	    see the summary bit set,		T2  for each bit that it had, go
  *	    or set it				    down; at the leaves, look at
- *						    each word, and exchange with 0
- *						    those that are not
+ *						    each word, and exchange
+ *						    with 0 those that are not
  *
  * The claim: a mark that returned before the taker began is taken; one that
  * overlaps is taken or stays live with all its summaries up. So nothing is
@@ -103,17 +103,17 @@ static inline void tide__mark_word(struct tide__tree *live, uint64_t word,
 }
 
 /*
- * Would the log of @room words hold what is live? A guess while others mark, and
- * from a sample where much is in use.
+ * Would the log of @room words hold what is live? A guess while others mark,
+ * and from a sample where much is in use.
  */
 bool tide__is_sparse(const struct tide__tree *live,
 		     const struct tide__kernels *kernels, uint64_t room);
 
 /*
  * Drain share @part of @parts of @live, coarse, into @into, fine, of the same
- * pages, which only takers use; returns the pages taken. One taker for a share at a time:
- * shares are whole words of the top level, so the words below them, which are
- * all that the protocol speaks of, are one taker's alone.
+ * pages, which only takers use; returns the pages taken. One taker for a share
+ * at a time: shares are whole words of the top level, so the words below them,
+ * which are all that the protocol speaks of, are one taker's alone.
  */
 uint64_t tide__take(struct tide__tree *live, struct tide__tree *into,
 		    const struct tide__kernels *kernels, unsigned int part,

@@ -2,12 +2,12 @@
 /*
  * A tree to ranges: block by block of 64 words, led by the summaries.
  *
- * In a fine tree one level-1 word says which words of a block are not empty. Where
- * many are, the vector kernel makes the edges of the whole block; where few are,
- * only they and the words right behind them are looked at. Of a coarse tree a
- * block is looked at whole. Blocks without a bit are jumped over. Whether a run is open when a block begins is
- * whether an odd number of edges was stored, so that a block needs no look at
- * the one before.
+ * In a fine tree one level-1 word says which words of a block are not empty.
+ * Where many are, the vector kernel makes the edges of the whole block; where
+ * few are, only they and the words right behind them are looked at. Of a coarse
+ * tree a block is looked at whole. Blocks without a bit are jumped over.
+ * Whether a run is open when a block begins is whether an odd number of edges
+ * was stored, so that a block needs no look at the one before.
  */
 #include "dirty/ranges.h"
 

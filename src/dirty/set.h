@@ -28,8 +28,9 @@ struct tide_set {
 	struct tide_epoch epoch;
 	/*
 	 * How marks and cuts are ordered: see protocol.h. The first is read by
-	 * every mark; the second is the taker's: what the cuts of so many epochs
-	 * took is not to be trusted, as a barrier that was promised failed.
+	 * every mark; the second is the taker's: what the cuts of so many
+	 * epochs took is not to be trusted, as a barrier that was promised
+	 * failed.
 	 */
 	bool fences;
 	unsigned int doubtful;

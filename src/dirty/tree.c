@@ -29,7 +29,8 @@ static void lay_out(struct tide__tree *tree, uint64_t pages, bool coarse)
 	tree->words[n++] = words;
 	if (words > BARE_WORDS) {
 		if (coarse)
-			words = (words + TIDE__UNIT_WORDS - 1) / TIDE__UNIT_WORDS;
+			words = (words + TIDE__UNIT_WORDS - 1) /
+				TIDE__UNIT_WORDS;
 		else
 			tree->words[n++] = words = tide__words_for(words);
 		do {

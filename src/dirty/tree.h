@@ -4,17 +4,18 @@
  *
  * Level 0 is the bitmap itself, bit i = page i. Level 1 comes in two shapes. In
  * a fine tree it has a bit for each word of the bitmap, for who reads: he looks
- * at no word in vain. In a coarse one it has a bit for each unit of 32 words, for
- * who marks: one summary of 16 KiB for 1 TiB of guest stays in the first cache,
- * and few marks have to set a bit in it. (With 64 words a unit marks are no
- * faster, and a cut of a few pages looks at twice as many lines.) From level 2 on
- * a bit stands for a word of the level below. Levels are added until one is short enough to be
- * searched word by word, so a coarse tree has one summary up to 2 TiB, and none
- * where the bitmap itself is short. A fine tree has one level more.
+ * at no word in vain. In a coarse one it has a bit for each unit of 32 words,
+ * for who marks: one summary of 16 KiB for 1 TiB of guest stays in the first
+ * cache, and few marks have to set a bit in it. (With 64 words a unit marks are
+ * no faster, and a cut of a few pages looks at twice as many lines.) From level
+ * 2 on a bit stands for a word of the level below. Levels are added until one
+ * is short enough to be searched word by word, so a coarse tree has one summary
+ * up to 2 TiB, and none where the bitmap itself is short. A fine tree has one
+ * level more.
  *
- * There are no pointers between nodes. All levels lie in one mapping, reserved at
- * creation and backed by memory only where words were written, so an empty tree
- * over terabytes of guest is a few pages.
+ * There are no pointers between nodes. All levels lie in one mapping, reserved
+ * at creation and backed by memory only where words were written, so an empty
+ * tree over terabytes of guest is a few pages.
  *
  * The invariant, for a tree that nobody is changing: a non-zero word has its
  * bit set at every level above. The reverse need not hold: a summary bit over

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A set where membarrier(2) is refused: from the start, when it takes fences and
- * nothing else is to be seen; and by a filter of system calls that comes later,
- * when two cuts answer with everything, since no mark may be lost, and those
- * after them are exact again.
+ * A set where membarrier(2) is refused: from the start, when it takes fences
+ * and nothing else is to be seen; and by a filter of system calls that comes
+ * later, when two cuts answer with everything, since no mark may be lost, and
+ * those after them are exact again.
  */
 #include <errno.h>
 #include <linux/filter.h>

@@ -173,7 +173,7 @@ static void spills_when_full(void **state)
 	tide_set_destroy(set);
 }
 
-/* The guess is near the truth where marks are spread, and exact where few are. */
+/* A guess: near the truth where marks are spread, exact where few are. */
 static void sparse_is_seen(void **state)
 {
 	static const uint64_t marks[] = { 1, 100, 3000, 60000, 400000 };
@@ -202,7 +202,7 @@ static void set_in_both(struct tide__tree *tree, unsigned char *model,
 	memset(model + first, 1, count);
 }
 
-/* Searches in trees of both shapes, with and without summaries, and spurious bits. */
+/* Trees of both shapes, with and without summaries, and spurious bits. */
 static void searches(void **state)
 {
 	static const uint64_t sizes[] = { 1, 64, 4095, 65536, 65537, 300000,
@@ -224,7 +224,8 @@ static void searches(void **state)
 				most = pages - first;
 			set_in_both(&tree, model, first,
 				    1 + seed_below(&rng, most));
-			tide__tree_raise(&tree, seed_below(&rng, tree.words[0]));
+			tide__tree_raise(&tree,
+					 seed_below(&rng, tree.words[0]));
 		}
 		for (uint64_t page = 0; page < pages; page++) {
 			if (page % 97 && !model[page])

@@ -3,11 +3,12 @@
  * Markers, a taker and random rollbacks together, with books that must close.
  *
  * Each page has a counter, the "guest data". A marker raises the counter of a
- * page and then marks it. Where it can it owns the pages that it writes, so that
- * a plain store does, which may still be on its way when the mark is made. The taker cuts, "copies" the counter of each page in
- * the epoch, and commits or rolls back. At the end, after a last cut, the copy
- * of every page must equal its counter: a lost mark leaves an older copy.
- * Built with ThreadSanitizer by `make tsan`.
+ * page and then marks it. Where it can it owns the pages that it writes, so
+ * that a plain store does, which may still be on its way when the mark is made.
+ * The taker cuts, "copies" the counter of each page in the epoch, and commits
+ * or rolls back. At the end, after a last cut, the copy of every page must
+ * equal its counter: a lost mark leaves an older copy. Built with
+ * ThreadSanitizer by `make tsan`.
  */
 #include <pthread.h>
 #include <setjmp.h>
