@@ -125,8 +125,8 @@ static int one(struct creating *r, const char *name, struct tide_error *err)
 
 /*
  * A run that goes on is not ended by one snapshot that fails: a monitor may be
- * silent for a while, a disk full until something is pruned. It ends if the very
- * first one cannot be made, or if nobody is left to be snapshotted.
+ * silent for a while, a disk full until something is pruned. It ends if the
+ * very first one cannot be made, or if nobody is left to be snapshotted.
  */
 static bool is_over(const struct creating *r, uint64_t n,
 		    const struct tide_error *err)

@@ -2,8 +2,8 @@
 /*
  * kill_after N COMMAND...: the command is killed when it is about to make its
  * N-th system call, counted from its first of its own; 0: never. So each step
- * of a protocol is met, whatever library it goes through. Children that it makes
- * are not counted, and live on.
+ * of a protocol is met, whatever library it goes through. Children that it
+ * makes are not counted, and live on.
  *
  * Exit status: the command's, or 137 if it was killed so; how many calls it had
  * made goes to file descriptor 3, if that is open.
