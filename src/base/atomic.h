@@ -2,8 +2,8 @@
 /*
  * The only door to atomic memory access in Tidemark.
  *
- * The names say the ordering, so that a reader sees at each use what it asks
- * for; each use says in a comment which other access it pairs with. `volatile`
+ * The names state the memory ordering, and each use says in a comment which
+ * other access it pairs with. `volatile`
  * is never used for synchronisation. The operations are the C11 ones through
  * the compiler's builtins, which take plain (not _Atomic) objects: bitmaps
  * are shared with kernels and other languages as plain words.

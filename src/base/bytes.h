@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Integers at any address in a stated byte order: what leaves or enters the
- * process. Our own formats are little-endian; qcow2 and NBD are big-endian.
+ * Unaligned integers in an explicit byte order, for all data that leaves or
+ * enters the process. Our own formats are little-endian; qcow2 and NBD are
+ * big-endian.
  */
 #ifndef TIDE_BASE_BYTES_H
 #define TIDE_BASE_BYTES_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Filling a caller's error buffer: the one place that formats error text, and
- * so the place where names that an image or a peer chose become harmless.
+ * Filling a caller's error buffer: the only place that formats error texts, and
+ * therefore the one that escapes names chosen by an image or a peer.
  */
 #include "tidemark/error.h"
 

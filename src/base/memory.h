@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Large zeroed memory, of which only what is written to is used. */
+/* Large zeroed mappings, backed by memory only where they are written. */
 #ifndef TIDE_BASE_MEMORY_H
 #define TIDE_BASE_MEMORY_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Calls on processes by descriptor, for a libc that does not know them. */
+/* pidfd system calls, for a libc that lacks them. */
 #ifndef TIDE_BASE_PIDFD_H
 #define TIDE_BASE_PIDFD_H
 

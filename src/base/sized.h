@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Structs that callers fill in, and that grow from version to version.
+ * Size-stamped structs: callers fill them in, and they grow from version to
+ * version without breaking the ABI.
  *
- * Their first field is the caller's sizeof. A caller of an older version has a
- * smaller struct: what it lacks keeps its default. One of a newer version has a
- * larger one, and may ask for nothing that is not known here: zeros.
+ * Their first field is the caller's sizeof. The struct of an older caller is
+ * smaller: missing fields have their defaults. That of a newer caller is
+ * larger: fields unknown here must be zero.
  */
 #ifndef TIDE_BASE_SIZED_H
 #define TIDE_BASE_SIZED_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Foreign bytes made harmless. See text.h. */
+/* Escaping untrusted bytes. See text.h. */
 #include "base/text.h"
 
 #include <stdbool.h>

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Showing bytes that somebody else chose: names in an image, words of a peer.
+ * Escaping untrusted text for display: names in an image, messages of a peer.
  *
- * A terminal obeys control characters, a reader believes a new line, and an
- * override of direction turns a sentence round. So whatever came from outside
- * passes through here before a person reads it: control characters, bytes that
- * are no UTF-8, and code points that only move others about are written as
- * \xNN, byte by byte; a backslash stays one, so this cannot be undone. JSON has
- * escapes of its own and does not come here.
+ * Terminals obey control characters, newlines fake messages, and directional
+ * overrides reorder a sentence. So text from outside passes through here before
+ * a person reads it: control characters, bytes that are not UTF-8, and code
+ * points that only affect layout are written as \xNN, byte by byte; a backslash
+ * is not escaped, so this cannot be undone. JSON has escapes of its own and
+ * does not need this.
  *
- * And bytes of our own that are no text, as digits.
+ * Also: our own binary data as hexadecimal digits.
  */
 #ifndef TIDE_BASE_TEXT_H
 #define TIDE_BASE_TEXT_H

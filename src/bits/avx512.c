@@ -4,7 +4,7 @@
  * time. The word before comes from the vector before, so that no load crosses a
  * line; one funnel shift makes it u << 1 | before >> 63. Edges become numbers
  * by compressing the bytes 0 to 63 with the word as the mask: eight edges are
- * one store, whether there are so many or not, and no branch asks.
+ * one store, even if there are fewer, without a branch.
  */
 #include <immintrin.h>
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A block of 64 edge words on its way into a caller's batch of ranges.
+ * From a block of 64 edge words to a caller's batch of ranges.
  *
- * The batch is seen as a flat row of page numbers, two a range; whether a run
- * is open is whether an odd number was stored. Only whole runs leave a batch.
+ * The batch is treated as a flat array of page numbers, two a range; a run is
+ * open if an odd number has been stored. Only complete runs leave a batch.
  */
 #ifndef TIDE_BITS_BLOCK_H
 #define TIDE_BITS_BLOCK_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Edge words to page numbers, for the CPUs whose count-trailing-zeros of 0 is
- * defined as the word size: the bodies that the vector kernels share. Places
- * past the last edge of a word get rubbish, which the next word overwrites.
+ * defined as the word size: the bodies that the vector kernels share. Elements
+ * past the last edge of a word get garbage, which the next word overwrites.
  */
 #ifndef TIDE_BITS_DECODE_H
 #define TIDE_BITS_DECODE_H

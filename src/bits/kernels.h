@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The kernels over words of bits, and which of them this CPU gets.
+ * SIMD kernels over words of bits, and run-time dispatch to those of this CPU.
  *
  * A scan looks for edges, not bits: with u the word and p the word before it,
- * e = u ^ (u << 1 | p >> 63) has a 1 where a run starts and a 1 just behind
- * where it ends. Runs come out whole at two steps each, however long they
- * are; all-zero and all-one words have no edges and are skipped alike.
+ * e = u ^ (u << 1 | p >> 63) has a 1 where a run starts and a 1 just after it
+ * ends. A run takes two steps, however long it is; all-zero and all-one words
+ * have no edges and are both skipped.
  *
  * Work is done in blocks of 64 words. Phase one (find_edges) computes the
- * edge words of a block and a mask of those that are not 0, in vectors.
+ * edge words of a block and a mask of those that are not 0, with SIMD.
  * Phase two (decode) turns edge words into page numbers without a branch for
  * each bit. They alternate start, end, start, end; pairs then makes each
- * (start, end) a (first, count) while they are still in the first cache.
+ * (start, end) a (first, count) while they are still in the L1 cache.
  *
- * The tables are const, one for each instruction set. Nothing is remembered
- * between calls: tide__kernels_pick is a function of the CPU and of the
+ * The tables are const, one for each instruction set. There is no state between
+ * calls: tide__kernels_pick is a function of the CPU and of the
  * environment (TIDEMARK_ISA), called once for each scan or set.
  */
 #ifndef TIDE_BITS_KERNELS_H

@@ -2,18 +2,18 @@
 /*
  * Stamps of 16 bits, and what they mean.
  *
- * A stamp s stands for cut cut_of[s]; cut_of rises with s, and stamp 0 for
- * "never". "Changed after cut k" is "stamp above the greatest s with cut_of[s]
- * <= k". Where k itself has no stamp any more, pages stamped at or before k
- * were given a later stamp than they deserve: the answer is too wide.
+ * Stamp s stands for cut cut_of[s], which is increasing; stamp 0 for "never".
+ * "Changed after cut k" is "stamp above the greatest s with cut_of[s] <= k". If
+ * k itself no longer has a stamp, pages changed at or before k have been given
+ * a later one: the answer is too wide.
  *
- * Renewal makes room: the newer half of the stamps and those of kept cuts stay
- * as they are; every other one becomes the next that stays (a later cut: too
- * wide, never lost). Then what stays is numbered anew without gaps, and the
- * stamps in the map are replaced through a table.
+ * Renewal makes room: the newer half of the stamps and those of kept cuts stay;
+ * every other one is replaced by the next that stays (a later cut: too wide,
+ * never lost). Then those that stay are renumbered without gaps, and the stamps
+ * in the map are translated through a table.
  *
- * Above the stamps lies one maximum for each block of 4,096 pages, so that a
- * query passes over blocks in which nothing changed since.
+ * There is one maximum for each block of 4,096 pages, so that a query skips
+ * blocks without changes.
  */
 #include "dirty/age.h"
 

@@ -5,11 +5,11 @@
  * A set has room for one epoch: a second tree of the same size, or, where few
  * words are dirty, a log of them (log.h). Both are empty between epochs.
  * States: closed -> (cut) -> open -> (commit | rollback) -> closed. While it
- * is open both are the taker's alone, so plain stores do; only rollback
- * touches the live tree, through the markers' own door.
+ * is open both belong to the taker, so plain stores suffice; only rollback
+ * touches the live tree, by marking like everyone else.
  *
- * A commit of a log costs nothing. That of a tree leaves it empty at a cost in
- * proportion to what was dirty: it walks what the summaries point at.
+ * Committing a log costs nothing. Committing a tree clears it, at a cost
+ * proportional to what was dirty: it visits what the summaries point to.
  */
 #include <errno.h>
 

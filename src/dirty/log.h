@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a cut took, as a row: (word, bits), words ascending.
+ * A sparse epoch: what a cut took, as an array of (word, bits), words
+ * ascending.
  *
- * An epoch in which few words are dirty is kept so, not as a second tree. In
- * a tree each of those words would be alone on a cache line that the cut has to
- * fetch and the reader to find again; a row is written and read in order.
- * Where an eighth of the words is dirty the row is a quarter of the bitmap, and
- * from there on the tree is used.
+ * An epoch with few dirty words is stored like this instead of as a second
+ * tree, in which each word would be alone on a cache line that the cut must
+ * fetch and the reader find again; an array is written and read sequentially.
+ * With an eighth of the words dirty it is a quarter of the size of the bitmap,
+ * and from there on the tree is used.
  *
- * The row belongs to the taker, as the epoch's tree does. Acknowledged pages
- * leave it as zero bits; those at its beginning are not looked at again.
+ * It belongs to the taker, as the epoch's tree does. Acknowledging a page
+ * clears its bit; empty entries at the beginning are skipped for good.
  */
 #ifndef TIDE_DIRTY_LOG_H
 #define TIDE_DIRTY_LOG_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Marking against taking: the one place that orders memory for the dirty set.
+ * Lock-free marking against taking: the only place that orders memory for the
+ * dirty set.
  *
  * Any number of markers set bits in the live tree while one taker drains it:
  *
@@ -14,16 +15,17 @@
  *						    with 0 those that are not
  *
  * The claim: a mark that returned before the taker began is taken; one that
- * overlaps is taken or stays live with all its summaries up. So nothing is
- * ever in neither.
+ * overlaps is taken, or stays live with all its summaries set. So no mark is
+ * ever lost.
  *
  * Why: M1 then M2 is a store followed by a load of another word, T1 then T2
- * likewise from the other side (Dekker's pattern). With all four sequentially
- * consistent, either the taker's T2 comes after M1 and takes the bit, or M1
- * comes after T2, hence after T1, and M2 then sees the summary that T1 cleared
- * - or one that a later marker set again - and M2 repairs it. The argument
- * holds level by level, since the taker clears each level before it looks at
- * the one below, and the marker goes from below upwards.
+ * likewise from the other side (store buffering, as in Dekker's algorithm).
+ * With all four sequentially consistent, either the taker's T2 comes after M1
+ * and takes the bit, or M1 comes after T2, hence after T1, and M2 then sees the
+ * summary that T1 cleared - or one that a later marker set again - and M2
+ * repairs it. The argument holds level by level, since the taker clears each
+ * level before it looks at the one below, and the marker goes from below
+ * upwards.
  *
  * A page that is dirty already, the usual case, is only looked at, to keep a
  * hot cache line shared: the leaf bit is tested, then the summaries. The danger
@@ -39,9 +41,9 @@
  *    pass a full fence between the store and the test. If T2 comes before the
  *    fence the test sees 0 and the bit is set again; else the data is there.
  *
- * The trap that the code must keep avoiding: finding the leaf bit set is no
- * reason to stop, as the marker that set it may not have reached the summaries.
- * M2 is walked to the top every time.
+ * An optimisation that would be wrong: stopping when the leaf bit is already
+ * set. The marker that set it may not have reached the summaries yet, so M2
+ * goes to the top every time.
  *
  * model/mark-take.pml checks the claim, with stores that are on their way; with
  * any of the barriers removed it finds the lost mark.

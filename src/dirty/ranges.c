@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A tree to ranges: block by block of 64 words, led by the summaries.
+ * From a tree to ranges: in blocks of 64 words, guided by the summaries.
  *
- * In a fine tree one level-1 word says which words of a block are not empty.
- * Where many are, the vector kernel makes the edges of the whole block; where
- * few are, only they and the words right behind them are looked at. Of a coarse
- * tree a block is looked at whole. Blocks without a bit are jumped over.
- * Whether a run is open when a block begins is whether an odd number of edges
- * was stored, so that a block needs no look at the one before.
+ * In a fine tree a level-1 word says which words of a block are not empty. If
+ * many are, the SIMD kernel finds the edges of the whole block; if few are,
+ * only they and the words right after them are examined. In a coarse tree a
+ * block is examined as a whole. Empty blocks are skipped. A run is open at the
+ * start of a block if an odd number of edges has been stored, so that the
+ * previous block need not be examined.
  */
 #include "dirty/ranges.h"
 

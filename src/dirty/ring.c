@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One producer, one consumer: the protocol.
+ * A lock-free single-producer, single-consumer ring: the protocol.
  *
  *   producer                            consumer
  *   if tail - head == entries:          t = tail		(C1)
@@ -8,13 +8,13 @@
  *   slot[tail] = page                   mark them in the set
  *   tail = tail + 1		(P1)   head = t			(C2)
  *
- * P1 is a release and C1 an acquire: whoever sees the new tail sees the slot,
- * and the caller's data stored before the push. C2 is a release and P0 an
+ * P1 is a release and C1 an acquire: seeing the new tail implies seeing the
+ * slot, and the caller's data stored before the push. C2 is a release and P0 an
  * acquire: a slot is overwritten only after it was read. Each side writes one
- * line and keeps a copy of what it last saw of the other's, so that a push
- * touches the consumer's line only when its copy says "full". model/ring.pml
- * checks it; with a release or the test for "full" taken away it finds the
- * loss.
+ * cache line and caches the other's index, so that a push touches the
+ * consumer's line only when the cached value says "full". model/ring.pml checks
+ * this; without one of the releases or the test for "full" it finds a lost
+ * page.
  */
 #include "tidemark/ring.h"
 

@@ -6,9 +6,9 @@
  * file only splits ranges and foreign bitmaps into words. Cut and epoch are in
  * epoch.c.
  *
- * A mark outside the set is a bug of the caller's that must not become lost
- * data: it is counted, and the flag all_dirty makes the next cut answer with
- * every page of the set.
+ * A mark outside the set is a caller's bug that must not lose data: it is
+ * counted, and the flag all_dirty makes the next cut return every page of the
+ * set.
  */
 #include "dirty/set.h"
 

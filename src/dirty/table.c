@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * All ranges of a scan, an epoch or a set in one array that grows. Each is a
- * source of batches, which are written where they stay; what differs between
- * the sources is one call.
+ * All ranges of a scan, an epoch or a set in one dynamic array. Each of these
+ * delivers batches, which are written in place; they differ in one call.
  */
 #include "tidemark/ranges.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The tree of bits: a plain bitmap and, above it, levels of summary.
+ * A hierarchical bitmap: a plain bitmap and, above it, levels of summary.
  *
  * Level 0 is the bitmap itself, bit i = page i. Level 1 comes in two shapes. In
  * a fine tree it has a bit for each word of the bitmap, for who reads: he looks
@@ -17,12 +17,12 @@
  * at creation and backed by memory only where words were written, so an empty
  * tree over terabytes of guest is a few pages.
  *
- * The invariant, for a tree that nobody is changing: a non-zero word has its
+ * The invariant, while the tree is not being changed: a non-zero word has its
  * bit set at every level above. The reverse need not hold: a summary bit over
  * words of zeros only costs a visit. Bits past the last page are always 0.
  *
- * This file knows one thread only. How several threads mark while another
- * takes is the subject of protocol.h.
+ * This file is single-threaded. How several threads mark while another takes is
+ * the subject of protocol.h.
  */
 #ifndef TIDE_DIRTY_TREE_H
 #define TIDE_DIRTY_TREE_H

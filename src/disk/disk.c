@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What all disks have in common: requests are checked here, once, so that a
- * driver only ever sees non-empty ranges inside its disk, and writes only on
- * a disk that was opened for them. Which driver opens a path is chosen above
- * them all: image/open.c.
+ * Code common to all disks: requests are validated here, once, so that a driver
+ * sees only non-empty ranges inside its disk, and writes only if the disk is
+ * writable. image/open.c chooses the driver for a path.
  */
 #include "disk/disk.h"
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A disk from the driver's side; tidemark/disk.h has the user's. Two drivers
- * stand behind it: file.c (raw files and block devices) and qcow2/ (guarded
- * images); a third may be added by filling a struct tide_disk_ops.
+ * The driver interface of disks; tidemark/disk.h is the user's. There are two
+ * drivers: file.c (raw files and block devices) and qcow2/ (guarded images);
+ * add another by filling in a struct tide_disk_ops.
  *
- * The operations block until they are done, in any thread at any time: a driver
- * locks for itself. That is the reference behaviour. A queue (queue.h) asks the
- * driver to *start* a request without blocking and gives what cannot be started
- * so to a worker thread, where the operations of this page carry it out.
+ * The operations block, and are called from any thread at any time: a driver
+ * does its own locking. That is the reference behaviour. A queue (queue.h) asks
+ * the driver to *start* a request without blocking, and hands one that cannot
+ * be started to a worker thread, which calls these operations.
  */
 #ifndef TIDE_DISK_DISK_H
 #define TIDE_DISK_DISK_H

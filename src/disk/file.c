@@ -2,10 +2,10 @@
 /*
  * The file driver: raw images in regular files, and block devices.
  *
- * What stands in the page cache and what does not is the kernel's business,
- * unless O_DIRECT is asked for. A write is durable after fdatasync. The file
- * is locked against a second writer (file_lock.c); reading and writing are in
- * file_rw.c, zeroes and holes in file_space.c.
+ * Caching is left to the kernel, unless O_DIRECT is requested. A write is
+ * durable after fdatasync. The file is locked against a second writer
+ * (file_lock.c); reading and writing are in file_rw.c, zeroes and holes in
+ * file_space.c.
  */
 #include "disk/file.h"
 

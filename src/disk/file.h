@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The file driver from the inside: file*.c only. */
+/* The file driver's internals, for file*.c only. */
 #ifndef TIDE_DISK_FILE_H
 #define TIDE_DISK_FILE_H
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The file driver: who writes where under O_DIRECT.
+ * The file driver's range locks for read-modify-write under O_DIRECT.
  *
- * A write of a part of a block reads the block, changes it and writes it back.
- * A write by somebody else to the rest of that block, in between, would be
- * undone. So every write says in which blocks it is; one that changes parts
- * waits until nobody is in its blocks, and is alone there. Writes of whole
- * blocks never wait for each other, also where they overlap.
+ * A write to a part of a block reads the block, changes it and writes it back,
+ * which would undo a concurrent write to the rest of that block. So every write
+ * registers its blocks; one that changes parts of blocks waits until nobody
+ * else is in them, and then has them to itself. Writes of whole blocks never
+ * wait for each other, even if they overlap.
  *
  * Without O_DIRECT none of this is needed and none of it is called.
  */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Putting a frame's pages where they belong.
+ * Storing a frame's pages in guest memory.
  *
- * The head says where; it is believed only if the pages lie in one slot and
- * the payload has the length that they need. Plain data is received straight
- * into guest memory and checked there: until the whole guest has arrived its
- * memory is nobody's, so a damaged page does no harm but to the attempt.
+ * The header says where; it is accepted only if the pages are in one slot and
+ * the payload has the right length. Plain data is received directly into guest
+ * memory and checked there: until the whole guest has arrived nobody uses its
+ * memory, so a damaged page harms only this attempt.
  */
 #include <errno.h>
 #include <inttypes.h>

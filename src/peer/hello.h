@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The first words of a migration: what the source is going to send, so that
- * the receiver can say no before anything moves.
+ * The handshake of a migration: what the source is going to send, so that the
+ * receiver can refuse before anything moves.
  */
 #ifndef TIDE_PEER_HELLO_H
 #define TIDE_PEER_HELLO_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Which frame may come when, over all channels of a migration: enforced here,
- * not hoped from the source.
+ * The protocol's state machine: which frame may come when, over all channels of
+ * a migration. Enforced here, since the source is not trusted.
  *
  *	GREETING --HELLO--> JOINING --all joined--> BETWEEN
  *	BETWEEN --SLOTS--> CHANGING --changed--> BETWEEN
@@ -9,9 +9,9 @@
  *	STOPPED --STATE--> STATE --STATE_END--> LOADING --loaded--> READY
  *	READY --GO--> OVER
  *
- * Sockets overtake each other: a further channel may bring pages of a round
- * whose ROUND is still on its way, so it may do so BETWEEN rounds as well. It
- * is held back by counting. Each channel has ended some rounds; it may bring
+ * Channels overtake each other: one may deliver pages of a round whose ROUND is
+ * still in transit, so it may do so BETWEEN rounds as well. It is held back by
+ * counting. Each channel has ended some rounds; it may deliver
  * pages only if these are as many as the receiver has acknowledged, and is then
  * inside the round until its ROUND_END. SLOTS is taken only while nobody is
  * inside one or has ended the next, and nobody gets inside before the change is

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Signs of life while a callback of the VMM's runs.
+ * Keep-alives while a callback of the VMM runs.
  *
- * Preparing memory, saving or loading state, hashing, pausing may take longer
- * than the other side is willing to hear nothing. Between begin and end nobody
- * else sends on the channel, and a thread sends an ALIVE frame whenever a
- * quarter of the agreed limit has passed. So it says that this process lives
- * and works on, not that the callback gets anywhere: how long one may take is
- * its owner's to decide.
+ * Preparing memory, saving or loading state, hashing or pausing may take longer
+ * than the other side's timeout. Between begin and end nobody else sends on the
+ * channel, and a thread sends an ALIVE frame whenever a quarter of the agreed
+ * limit has passed. That shows that this process is alive, not that the
+ * callback makes progress: how long one may take is for its owner to decide.
  */
 #ifndef TIDE_PEER_PULSE_H
 #define TIDE_PEER_PULSE_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Inside of the sending side: one attempt to move a guest to another host. The
- * engine's rounds go into a sink that is the wire; what is not rounds, greeting
- * and hand-over, stands here.
+ * The sending side's internals: one attempt to move a guest to another host.
+ * The engine's rounds go into a sink that is the wire; the rest, handshake and
+ * hand-over, is here.
  */
 #ifndef TIDE_PEER_SESSION_H
 #define TIDE_PEER_SESSION_H

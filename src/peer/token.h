@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A word that both sides were given beforehand, and that says who may send. It
- * stands before the stream of each channel, in a frame that is not counted; the
- * door (door.h) takes it away and compares it in constant time.
+ * A shared secret that authenticates the sender. It precedes the stream of each
+ * channel, in a frame that is not counted; the door (door.h) removes it and
+ * compares it in constant time.
  *
- * It is sent as it is: without TLS whoever can read the wire has it.
+ * It is sent in the clear: without TLS anyone who can read the wire learns it.
  */
 #ifndef TIDE_PEER_TOKEN_H
 #define TIDE_PEER_TOKEN_H

@@ -2,9 +2,9 @@
 /*
  * The sink that is another host: what the engine hands over becomes frames.
  *
- * A lane is a channel. Everything that is not a page goes over the first one:
- * greeting, changes of slots, the beginning of a round and its ack. Pages are
- * compressed here, lane by lane, since only what goes out has to keep the pace.
+ * A lane is a channel. Everything but pages goes over the first one: handshake,
+ * changes of slots, the beginning of a round and its ack. Pages are compressed
+ * here, lane by lane, since the bandwidth limit applies to compressed bytes.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The rounds: bulk, dirty, and the last one, of a guest that stands still.
+ * The rounds of pre-copy: bulk, dirty, and the last one, with the guest paused.
  *
- * States: open -> bulk -> dirty* -> stop; from any of them undo leads back to
- * where all is dirty and nothing was sent. A round begins with a harvest and a
- * cut, and its pages are clean only when the sink has committed it; until then
- * the epoch is open, and undo gives it back.
+ * States: open -> bulk -> dirty* -> stop; from each, undo leads back to the
+ * start, where everything is dirty and nothing was sent. A round begins with a
+ * harvest and a cut, and its pages are clean only once the sink has committed
+ * it; until then the epoch is open, and undo rolls it back.
  */
 #include "rounds/engine.h"
 

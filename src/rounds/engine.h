@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The engine of pre-copy: what is written to is copied again and again until
- * little enough is left. It knows neither slots nor sockets, but two tables:
+ * The pre-copy engine: copy what has been written, again and again, until
+ * little enough is left. It knows neither slots nor sockets, only two tables:
  *
  *   space   what is read: memory of a guest's slots (slot_space.c)
  *   sink    where it goes: another host (src/peer/send.c), a plain file in
  *           tests/unit/sink_test.c
  *
- * Who puts them together calls, in this order: init, rounds, stop, check_still,
- * whatever ends the matter for this sink, and fini; undo after any failure.
+ * Its user calls, in this order: init, rounds, stop, check_still, whatever
+ * completes the transfer for this sink, and fini; undo after any failure.
  */
 #ifndef TIDE_ROUNDS_ENGINE_H
 #define TIDE_ROUNDS_ENGINE_H

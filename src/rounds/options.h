@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Options as a caller of another version of the library may have them. */
+/* Options from callers built for another version of the library. */
 #ifndef TIDE_ROUNDS_OPTIONS_H
 #define TIDE_ROUNDS_OPTIONS_H
 

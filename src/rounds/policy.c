@@ -6,23 +6,23 @@
  * The forecast after each harvest: the pages that are dirty now, and those that
  * will be written between this harvest and the pause, at the rate the wire
  * showed; one more harvest; and three answers of the other side (of the last
- * round, READY, DONE). The rate of writes is the peak of the rounds before,
- * fading by a quarter each: a long round counts a page once however often it
- * was written, so it shows too low a rate. Likewise an answer is expected to
- * take what the slowest of late took, and the wire to be as slow as in the
- * slower of the last two busy rounds: on a host with other work one round says
- * little of the next, and what goes on is a round more, what stops too early
- * misses the target.
+ * round, READY, DONE). The rate of writes is the peak of the previous rounds,
+ * decaying by a quarter each: a long round counts a page once however often it
+ * was written, so it underestimates the rate. Likewise an answer is expected to
+ * take as long as the slowest recent one, and the wire to be as slow as in the
+ * slower of the last two busy rounds: on a busy host one round says little
+ * about the next, and an additional round costs less than to stop too early and
+ * miss the target.
  *
- * What cannot be known before it has happened once is how long the other side
- * takes to load the state and to let the guest run.
+ * What cannot be forecast is how long the other side takes to load the state
+ * and to resume the guest.
  *
  * Below the target: stop. If a round left more than three quarters of what it
- * began with, the guest writes about as fast as the wire carries; then its
- * vCPUs are throttled, by 20 percent and 10 more each time. At the highest
- * throttle, three rounds without progress are the verdict. A guest is never
- * throttled where that cannot help: if the harvest and answers as quick as the
- * quickest so far, the floor, take longer than the target.
+ * began with, the guest writes about as fast as the wire transfers; then its
+ * vCPUs are throttled, by 20 percent and 10 more each time. After three rounds
+ * without progress at the highest throttle, the migration is given up. A guest
+ * is never throttled if that cannot help: if the floor, the harvest and the
+ * fastest answers so far, exceeds the target.
  */
 #include "rounds/policy.h"
 

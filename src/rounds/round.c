@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One round: the open epoch into the sink, then the sink's word that it has it.
+ * One round: the open epoch is sent to the sink, which then confirms it.
  *
  * One thread a lane takes pieces of up to 64 pages from the epoch until it is
  * empty; so the last round, too, uses every lane, however few pages it has. A
  * piece is rearmed under the lock before it is given out: from then on new
  * writes to it are seen by the next harvest. Then its pages are copied to a
  * buffer that stays in the core's cache, and the sink hashes and sends them
- * from there: the guest may write while we read, and a checksum over memory
- * that changes would not be that of the bytes sent. Only while it is copied is
- * the space held (slot_space.c).
+ * from there: the guest may write while we read, and a checksum over changing
+ * memory would not be that of the bytes sent. The space is held
+ * (slot_space.c) only during the copy.
  *
- * A page may travel on one lane in this round and on another in the next; that
- * they arrive in order is ensured by the end of the round: each lane ends, and
- * nothing is sent on before the sink has committed.
+ * A page may go over one lane in this round and over another in the next. The
+ * end of a round is a barrier that keeps them in order: each lane ends, and
+ * nothing more is sent before the sink has committed.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Memory of slots that come and go while their guest is copied.
+ * The memory of a guest whose slots may change while it is copied (hotplug).
  *
  * The space works on the layout that the sink knows. Between two rounds, after
- * the harvest and before the cut, it looks whether the map has changed since;
- * if so the sink is told. Inside a round a page is read only if its slot is in
- * the layout and in the map.
+ * the harvest and before the cut, it checks whether the map has changed since;
+ * if so, the sink is told. Within a round a page is read only if its slot is
+ * both in the layout and in the map.
  *
- * Nothing is lost: a slot that the sink did not have is dirty as a whole,
- * whoever else marked it; and what a round skipped, because its slot was gone
- * then, is dirty again in whatever slot lies there now. A slot's memory is only
- * read between hold and release, so the VMM knows when it may unmap it.
+ * Nothing is lost: a slot that is new to the sink is dirty as a whole; and
+ * pages that a round skipped because their slot was gone are dirty again in
+ * whatever slot is there now. A slot's memory is read only between hold and
+ * release (a read-side critical section), so the VMM knows when it may unmap
+ * it.
  */
 #include "rounds/slot_space.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A space that is the memory of a guest's slots, which may come and go. */
+/* The space over a guest's memory slots, which may change. */
 #ifndef TIDE_ROUNDS_SLOT_SPACE_H
 #define TIDE_ROUNDS_SLOT_SPACE_H
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The source that an embedder brings: its public table of calls behind the
- * inner one. Locks, the list of slots, and marking everything after a failure
- * are source.c's, as for all others.
+ * Sources supplied by the embedder: adapts the public table of calls to the
+ * internal one. As for all sources, source.c does the locking, keeps the list
+ * of slots, and marks everything after a failure.
  */
 #include "tidemark/source_driver.h"
 

@@ -12,10 +12,10 @@
  * harvest and its copy is not sent twice, no harvest holds KVM's lock for long,
  * and starting costs nothing: the first log reads all ones.
  *
- * Only bits that were harvested are cleared: they are in the set, so whoever
- * copies the page does so after the clear. A bit that KVM set since stays.
+ * Only harvested bits are cleared: they are in the set, so the page is copied
+ * after the clear. A bit that KVM has set since then stays.
  *
- * KVM counts in its own pages of 4 KiB, whatever backs them.
+ * KVM's pages are 4 KiB, whatever backs them.
  */
 #include <errno.h>
 #include <inttypes.h>

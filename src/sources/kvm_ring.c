@@ -5,9 +5,9 @@
  * An entry goes from free to dirty (by KVM), to harvested (by us), and back to
  * free when KVM_RESET_DIRTY_RINGS has write-protected its page again. Until
  * that reset, further writes to the page leave no trace. So a page must be
- * read after the reset; and since a cut may happen at any moment in another
- * thread, it must also not be in the set before the reset. Hence the order
- * here: collect from all rings into a list, reset, then mark the list.
+ * read after the reset; and since a cut may happen at any time in another
+ * thread, it must not be in the set before the reset either. Hence the order:
+ * collect from all rings into a list, reset, then mark the list.
  *
  * The harvest runs under the source's lock: the migration's thread and a vCPU
  * that left with "ring full" cannot interleave, and a reset, which works on

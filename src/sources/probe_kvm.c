@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Do KVM's dirty log and dirty ring tell the truth on this host?
+ * Self-test: do KVM's dirty log and dirty ring work correctly on this host?
  *
  * A VM of one vCPU and 100 pages (not a multiple of 64, on purpose) runs six
  * bytes of real-mode code that write one byte; the source under test must
- * report that page, and report it no more once it was cleared.
+ * report that page, and not again once it was cleared.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Does userfaultfd tracking tell the truth on this kernel?
+ * Self-test: does userfaultfd tracking work correctly on this kernel?
  *
- * Each assumption of the source is tried on a mapping of 4 MiB: a write to a
+ * Each assumption of the source is tested on a mapping of 4 MiB: a write to a
  * page is reported, exactly once, and nothing else; a page that was never
  * touched can be armed; memory given back with MADV_DONTNEED is reported, also
  * a whole huge page at once (kernels before July 2026 lose it); and memory
- * mapped anew is refused instead of passed over.
+ * mapped anew is refused instead of skipped.
  */
 #include <errno.h>
 #include <fcntl.h>

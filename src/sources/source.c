@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The frame around every source: names, the locks, the list of watched slots,
- * and the rule that nothing is lost when an implementation fails: whatever it
- * could not vouch for is marked as a whole before the error is returned.
+ * Code common to all sources: names, locks, the list of watched slots, and the
+ * rule that nothing is lost when an implementation fails: whatever it could not
+ * vouch for is marked as a whole before the error is returned.
  *
- * Two locks, taken in this order. `changes` lets one slot at a time come or go,
- * which may take long: KVM waits for a grace period, tens of milliseconds on a
- * busy host. `lock` covers the list and what hangs on it, and is what a
- * migration's senders take for every unit. It is never held while a slot is
- * watched or unwatched: a mutex is not fair, and who plugs memory all the time
- * would keep the senders out for seconds, until the receiver gives them up.
+ * Two locks, taken in this order. `changes` serialises additions and removals
+ * of slots, which may take long: KVM waits for a grace period, tens of
+ * milliseconds on a busy host. `lock` protects the list and its elements; a
+ * migration's senders take it for every unit. It is never held while a slot is
+ * watched or unwatched: a mutex is not fair, and frequent hotplug would starve
+ * the senders for seconds, until the receiver gives up.
  *
- * So a slot is watched before it is in the list, and unwatched when it is there
- * no more. What is written to it in between no harvest reports; therefore it is
- * marked as a whole, after it was linked in, or after it was unwatched.
+ * So a slot is watched before it is in the list, and unwatched after it has
+ * left it. No harvest reports what is written to it in between; therefore it is
+ * marked as a whole after it was added, or after it was unwatched.
  */
 #include "sources/source.h"
 

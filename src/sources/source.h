@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the sources share: the watched slots, the lock, the table of operations.
+ * The internal interface of sources: watched slots, lock, table of operations.
  *
  * source.c holds the lock around harvest and rearm, so these are written for
  * one thread. watch and unwatch may take long and are called without it, one at

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Userfaultfd write protection, asynchronous, read with PAGEMAP_SCAN.
+ * Asynchronous userfaultfd write protection, read with PAGEMAP_SCAN.
  *
  * Guest memory is registered and write-protected; the kernel lifts the
- * protection of a page at the first write without telling anybody, and the
- * scan returns the pages so marked and protects them again, atomically for
- * each page. No VM is needed: it sees whoever writes through this process's
- * page tables - vCPUs, and the VMM itself.
+ * protection of a page at the first write without a notification, and the scan
+ * returns the pages written and protects them again, atomically for each page.
+ * No VM is needed: it sees every write through this process's page tables - by
+ * vCPUs, and by the VMM itself.
  *
  * It does not see: writes through another mapping of the same memfd (a
  * vhost-user backend), pwrite to it, and devices that write by DMA to pinned
- * pages. Those writers mark in the set themselves. A range that was mapped
+ * pages. Those writers must mark the set themselves. A range that was mapped
  * anew is refused by the kernel (EPERM), and then counts as dirty.
  */
 #include <errno.h>
