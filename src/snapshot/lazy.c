@@ -199,12 +199,12 @@ static int on_fault(struct serving *s, uint64_t address)
 	 * Two vCPUs met at one page, and it is there: the kernel says so. Or it
 	 * was given back in a way that it tells nobody of (a hole in a memfd).
 	 */
-	if (s->state[r][page] == PRESENT)
+	if (s->state[r][page] == PRESENT) {
 		set_state(s, r, page, count, GONE);
-	else
+	} else {
 		l->stats.faults++;
-	if (s->state[r][page] == ABSENT)
 		remember(l, l->region[r].offset_bytes / SNAP_PAGE + page);
+	}
 	do {
 		rc = bring(s, r, page, count);
 		/* A balloon is at work: it goes first. */
@@ -289,7 +289,8 @@ static bool find_ordered(struct serving *s, size_t *r, uint64_t *page)
 			*r = i;
 			*page = (byte - g->offset_bytes) / g->page_bytes *
 				(g->page_bytes / SNAP_PAGE);
-			if (s->state[i][*page] == ABSENT)
+			/* Zeroes that will be touched are a fault, too. */
+			if (s->state[i][*page] != PRESENT)
 				return true;
 		}
 	}
@@ -321,6 +322,8 @@ static uint64_t ordered_piece(struct serving *s, size_t r, uint64_t page)
 {
 	uint64_t most = piece(s, r, page), n = 1;
 
+	if (s->state[r][page] == GONE)
+		most = s->l->region[r].page_bytes / SNAP_PAGE;
 	if (s->l->region[r].page_bytes > SNAP_PAGE)
 		return most;
 	while (n < most && s->order_at < s->l->order_count &&
