@@ -31,11 +31,13 @@ ours = subprocess.Popen([tidemark, 'snapshot', 'create', f'--pid={pid}', '--qmp=
 def step():
     """One snapshot; then it sleeps until the next, and is stopped there."""
     ours.send_signal(signal.SIGCONT)
+    pages = 0
     while True:
         said = json.loads(ours.stdout.readline())
         ours.send_signal(signal.SIGSTOP)
+        pages += said['live_pages'] + said['paused_pages']
         if not [n for n in os.listdir('chain') if n.endswith('.part')]:
-            return said
+            return said['name'], pages
         # It was slow to be stopped, and is at the next one already.
         ours.send_signal(signal.SIGCONT)
 def restored(name):
@@ -51,17 +53,17 @@ try:
     step()
     said = changed = 0
     for n in range(rounds):
-        before = step()  # while it runs
+        before, _ = step()  # while it runs
         time.sleep(0.05)
         m.ask('stop')
-        new = step()
+        new, pages = step()
         now = digests(memory)
         m.ask('cont')
-        missed = differ(now, restored(new['name']))
+        missed = differ(now, restored(new))
         if missed:
             sys.exit(f'round {n}: {missed} pages were written and not seen')
-        said += new['live_pages'] + new['paused_pages']
-        changed += differ(now, restored(before['name']))
+        said += pages
+        changed += differ(now, restored(before))
     if not changed:
         sys.exit('the guest wrote nothing')
     print(f'# {rounds} pauses, {len(now)} pages each, missed 0; {said} were said to be written, '
