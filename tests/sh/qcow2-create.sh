@@ -60,6 +60,8 @@ if command -v qemu-img >/dev/null; then
 fi
 refuses 'power of two' 1G --cluster-size=3000
 refuses 'refcounts' 1G --refcount-bits=3
+refuses 'version 2 has no' 1G --version=2 --refcount-bits=8
+makes 1G --version=2 --refcount-bits=16
 refuses 'version' 1G --version=4
 refuses '16 KiB' 1G --cluster-size=4K --extended-l2
 refuses 'no size' 1Q

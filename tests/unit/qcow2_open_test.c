@@ -333,6 +333,51 @@ static void no_name_leads_back(void **state)
 	unlink(victim);
 }
 
+/* How many bitmaps are marked as in use, as the reference tool lists them. */
+static int bitmaps_in_use(void)
+{
+	char command[300];
+	int n = -1;
+	FILE *f;
+
+	snprintf(command, sizeof(command),
+		 "qemu-img info -U --output=json '%s' | grep -c '\"in-use\"'",
+		 image);
+	f = popen(command, "r");
+	if (f && fscanf(f, "%d", &n) != 1)
+		n = -1;
+	if (f)
+		pclose(f);
+	return n;
+}
+
+/* What a crash leaves is out of date: every bitmap has to say so before. */
+static void the_first_write_marks_all_bitmaps(void **state)
+{
+	struct qcow2_create_options c = { .size_bytes = SIZE,
+					  .default_refcounts = true };
+	struct tide_disk_options o = { .writable = true, .format = "qcow2" };
+	char command[400];
+	struct tide_disk *d;
+
+	(void)state;
+	make_image(&c);
+	snprintf(command, sizeof(command),
+		 "for b in one two three; do"
+		 " qemu-img bitmap --add '%s' $b || exit 1; done 2>/dev/null",
+		 image);
+	if (system(command)) {
+		print_message("skipped: no qemu-img\n");
+		skip();
+	}
+	d = must_open(&o);
+	assert_int_equal(bitmaps_in_use(), 0);
+	assert_int_equal(tide_disk_write(d, 0, "x", 1, NULL), 0);
+	assert_int_equal(tide_disk_flush(d, NULL), 0);
+	assert_int_equal(bitmaps_in_use(), 3);
+	tide_disk_close(d, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -344,6 +389,7 @@ int main(void)
 		cmocka_unit_test(a_pipe_is_no_image),
 		cmocka_unit_test(no_name_leads_back),
 		cmocka_unit_test(the_same_size_is_no_resize),
+		cmocka_unit_test(the_first_write_marks_all_bitmaps),
 	};
 
 	return cmocka_run_group_tests_name("qcow2_open", tests, setup,
