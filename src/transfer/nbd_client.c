@@ -218,6 +218,22 @@ static uint64_t reach(const struct runs *r, uint64_t otherwise)
 	return r->selected && r->count ? r->list[r->count - 1].end : otherwise;
 }
 
+/*
+ * Whoever receives takes all that has come, also what another one waits for in
+ * poll: he would wait for ever. So nobody does while somebody is asking.
+ */
+static int ask_status(struct nbd_client *s, uint64_t offset, uint64_t length)
+{
+	int ret;
+
+	pthread_mutex_lock(&s->waits[0]);
+	ret = nbd_block_status(s->handles[0], length, offset,
+			       (nbd_extent_callback){ .callback = on_extents,
+						      .user_data = s }, 0);
+	pthread_mutex_unlock(&s->waits[0]);
+	return ret;
+}
+
 /* Ask what lies from @offset on. */
 static int ask(struct nbd_client *s, uint64_t offset,
 	       struct tide_error *err)
@@ -232,9 +248,7 @@ static int ask(struct nbd_client *s, uint64_t offset,
 	s->end = offset + length;
 	if (!s->allocation.selected && !s->dirty.selected)
 		return 0;
-	if (nbd_block_status(s->handles[0], length, offset,
-			     (nbd_extent_callback){ .callback = on_extents,
-						    .user_data = s }, 0) < 0)
+	if (ask_status(s, offset, length) < 0)
 		return failed(s->uri, "asking what lies there", offset, err);
 	end = reach(&s->allocation, s->end);
 	if (end < s->end)
