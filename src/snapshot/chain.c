@@ -206,6 +206,14 @@ uint64_t snap_chain_zeroes(const struct snap_chain *c, uint64_t page)
 	return page - start;
 }
 
+uint64_t snap_chain_together(const struct snap_chain *c, uint64_t page)
+{
+	const struct snap_extent *e =
+	    &c->merged.extent[snap_layer_find(&c->merged, page)];
+
+	return e->page + e->pages - page;
+}
+
 int snap_chain_devices(const struct snap_chain *c, void **out, size_t *n,
 		       struct tide_error *err)
 {

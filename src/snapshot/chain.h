@@ -34,6 +34,8 @@ int snap_chain_read(struct snap_chain *c, uint64_t page, uint64_t count,
 		    unsigned char *to, struct tide_error *err);
 /* How many pages from @page on are zeroes by their kind. */
 uint64_t snap_chain_zeroes(const struct snap_chain *c, uint64_t page);
+/* How many pages from @page on come with it when it is unpacked. */
+uint64_t snap_chain_together(const struct snap_chain *c, uint64_t page);
 /* What the VMM gave; the caller frees *@bytes. */
 int snap_chain_devices(const struct snap_chain *c, void **bytes, size_t *n,
 		       struct tide_error *err);

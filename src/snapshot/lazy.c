@@ -315,22 +315,20 @@ static bool find_next(struct serving *s, size_t *r, uint64_t *page)
 }
 
 /*
- * Of what is known to be touched, no neighbours: each of them may be a chunk of
- * its own to unpack, and the guest is not far behind.
+ * Of what is known to be touched, only the neighbours that come with it: others
+ * may be a chunk each to unpack, and the guest is not far behind.
  */
-static uint64_t ordered_piece(struct serving *s, size_t r, uint64_t page)
+static uint64_t ordered_piece(const struct serving *s, size_t r, uint64_t page)
 {
-	uint64_t most = piece(s, r, page), n = 1;
+	const struct lazy_region *g = &s->l->region[r];
+	uint64_t most = piece(s, r, page), n;
 
 	if (s->state[r][page] == GONE)
-		most = s->l->region[r].page_bytes / SNAP_PAGE;
-	if (s->l->region[r].page_bytes > SNAP_PAGE)
+		return g->page_bytes / SNAP_PAGE;
+	if (g->page_bytes > SNAP_PAGE)
 		return most;
-	while (n < most && s->order_at < s->l->order_count &&
-	       s->l->order[s->order_at] == s->l->order[s->order_at - 1] + 1) {
-		s->order_at++;
-		n++;
-	}
+	n = snap_chain_together(s->l->chain, g->offset_bytes / SNAP_PAGE +
+				page);
 	return n < most ? n : most;
 }
 
