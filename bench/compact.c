@@ -132,14 +132,14 @@ static void one_row(const struct bench_options *o, const char *row)
 
 int bench_compact(const struct bench_options *o)
 {
-	uint64_t most = o->quick ? PAGES / 10 : PAGES, seed = o->seed;
+	uint64_t max = o->quick ? PAGES / 10 : PAGES, seed = o->seed;
 	uint32_t *page = bench_memory(PAGES * sizeof(*page), true);
 
 	pages = page;
 	if (open_contenders())
 		return 1;
 	for (int sequential = 0; sequential < 2; sequential++)
-		for (dirty = 100; dirty <= most; dirty *= 10) {
+		for (dirty = 100; dirty <= max; dirty *= 10) {
 			char row[32];
 
 			for (uint64_t i = 0; i < dirty; i++)

@@ -228,7 +228,7 @@ static void measure_guard(const struct bench_options *o, struct world *w)
 		{ .name = "tidemark, no guard", .run = run_no_guard },
 	};
 
-	if (o->reps > 1 && 5 * o->reps <= BENCH_MOST_REPS)
+	if (o->reps > 1 && 5 * o->reps <= BENCH_MAX_REPS)
 		often.reps = 5 * o->reps;
 	bench_run(&often, entries, 2, w);
 	bench_print(o, "disk", "guard 4K write", entries, 2, 0,

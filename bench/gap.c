@@ -34,7 +34,7 @@
 #define RUN 64
 #define GROUP 16
 #define GROUPS_APART 128
-#define MOST_TRIES 12
+#define MAX_TRIES 12
 
 /* Runs of @run dirty pages with @apart clean ones between. */
 static void every(uint64_t *map, uint64_t pages, unsigned int run,
@@ -62,9 +62,9 @@ static void groups(uint64_t *map, uint64_t pages, unsigned int apart)
 struct plan {
 	const unsigned int *tries;	/* clean pages apart */
 	size_t n;
-	uint64_t *map[2 + MOST_TRIES];
-	struct gap_sending s[2 + 2 * MOST_TRIES];
-	struct gap_spread ratio[MOST_TRIES];	/* joined to split */
+	uint64_t *map[2 + MAX_TRIES];
+	struct gap_sending s[2 + 2 * MAX_TRIES];
+	struct gap_spread ratio[MAX_TRIES];	/* joined to split */
 };
 
 static void make_plan(struct gap_world *w, struct plan *p)
@@ -97,7 +97,7 @@ static void make_plan(struct gap_world *w, struct plan *p)
 
 static void free_plan(struct plan *p)
 {
-	for (size_t i = 0; i < 2 + MOST_TRIES; i++)
+	for (size_t i = 0; i < 2 + MAX_TRIES; i++)
 		free(p->map[i]);
 	free(p);
 }
@@ -109,7 +109,7 @@ static bool solve(const struct gap_sending s[2], unsigned int reps,
 	double r0 = (double)s[0].ranges, p0 = (double)s[0].pages;
 	double r1 = (double)s[1].ranges, p1 = (double)s[1].pages;
 	double det = r0 * p1 - r1 * p0;
-	double page_ns[BENCH_MOST_REPS], pages[BENCH_MOST_REPS];
+	double page_ns[BENCH_MAX_REPS], pages[BENCH_MAX_REPS];
 
 	for (unsigned int i = 0; i < reps; i++) {
 		double t0 = s[0].ns[i], t1 = s[1].ns[i];
@@ -150,7 +150,7 @@ static double crossing(const struct plan *p, const double *ratio)
 /* Step 2. */
 static struct gap_spread break_even(struct plan *p, unsigned int reps)
 {
-	double median[MOST_TRIES], low[MOST_TRIES], high[MOST_TRIES];
+	double median[MAX_TRIES], low[MAX_TRIES], high[MAX_TRIES];
 
 	for (size_t i = 0; i < p->n; i++) {
 		const struct gap_sending *pair = &p->s[2 + 2 * i];

@@ -125,7 +125,7 @@ static int by_value(const void *x, const void *y)
 
 struct gap_spread gap_spread(const double *values, unsigned int n)
 {
-	double v[BENCH_MOST_REPS];
+	double v[BENCH_MAX_REPS];
 
 	memcpy(v, values, n * sizeof(*v));
 	qsort(v, n, sizeof(*v), by_value);
@@ -137,7 +137,7 @@ struct gap_spread gap_spread(const double *values, unsigned int n)
 struct gap_spread gap_ratio(const struct gap_sending *s,
 			    const struct gap_sending *to, unsigned int reps)
 {
-	double ratio[BENCH_MOST_REPS];
+	double ratio[BENCH_MAX_REPS];
 
 	for (unsigned int i = 0; i < reps; i++)
 		ratio[i] = s->ns[i] / to->ns[i];

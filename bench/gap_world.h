@@ -30,7 +30,7 @@ struct gap_sending {
 	uint64_t gap;
 	/* results */
 	uint64_t pages, ranges;		/* that were received */
-	double ns[BENCH_MOST_REPS];	/* in the order of the repetitions */
+	double ns[BENCH_MAX_REPS];	/* in the order of the repetitions */
 	struct gap_spread spread;
 };
 

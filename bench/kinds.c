@@ -24,7 +24,7 @@
 #define CHECKS (UINT64_C(1) << 15)
 #define PROBES 4096
 #define CHANGES 2000
-#define MOST_GROUPS (BENCH_MOST_REPS * (CHECKS / GROUP))
+#define MAX_GROUPS (BENCH_MAX_REPS * (CHECKS / GROUP))
 
 static const struct kindmap *const maps[] = {
 	&kindmap_tidemark,  &kindmap_binary,	&kindmap_gap,
@@ -174,7 +174,7 @@ static int build(struct contest *c, const struct kinds_image *im)
 	c->map = c->m->create(im);
 	c->build_ms = now_ms() - start;
 	c->bytes = c->map ? c->m->bytes(c->map) : 0;
-	c->group = malloc(MOST_GROUPS * sizeof(*c->group));
+	c->group = malloc(MAX_GROUPS * sizeof(*c->group));
 	return c->group ? 0 : 1;
 }
 

@@ -19,8 +19,8 @@
 #include "recorded.h"
 
 #define MIB (UINT64_C(1) << 20)
-#define MOST_ROWS 60000u
-#define MOST_BYTES (UINT64_C(1) << 28)
+#define MAX_ROWS 60000u
+#define MAX_BYTES (UINT64_C(1) << 28)
 /* No recorded disk is larger. */
 #define DISK (UINT64_C(1) << 30)
 
@@ -126,7 +126,7 @@ static char *unpacked(const char *path)
 	size_t bytes = f && packed ? fread(packed, 1, MIB, f) : 0;
 	unsigned long long size = ZSTD_getFrameContentSize(packed, bytes);
 
-	if (bytes && size < MOST_BYTES)
+	if (bytes && size < MAX_BYTES)
 		text = malloc(size + 1);
 	if (text) {
 		size_t got = ZSTD_decompress(text, size, packed, bytes);
@@ -145,7 +145,7 @@ static void read_rows(struct kinds_trace *t, const struct kinds_image *im,
 {
 	size_t rows = 0;
 
-	for (const char *row = strchr(text, '\n'); row && rows < MOST_ROWS;
+	for (const char *row = strchr(text, '\n'); row && rows < MAX_ROWS;
 	     row = strchr(row + 1, '\n')) {
 		unsigned long long offset, bytes;
 		char op[8];
@@ -164,7 +164,7 @@ static int load(struct kinds_trace *t, const struct kinds_image *im,
 	char path[512], what[64], *text;
 
 	t->name = name;
-	t->write = malloc(DISKS * MOST_ROWS * sizeof(*t->write));
+	t->write = malloc(DISKS * MAX_ROWS * sizeof(*t->write));
 	if (!t->write)
 		return -ENOMEM;
 	for (size_t i = 0; i < DISKS; i++) {

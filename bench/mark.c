@@ -16,7 +16,7 @@
 #include "tidemark/dirty.h"
 
 #define MARKS (UINT64_C(1) << 20)	/* of one thread */
-#define MOST_THREADS 4
+#define MAX_THREADS 4
 
 struct world {
 	struct tide_set *set, *fenced;
@@ -25,7 +25,7 @@ struct world {
 	struct hbitmap hbitmap;
 	pthread_mutex_t lock;	/* of hbitmap */
 	uint64_t pages, words;
-	uint32_t *page[MOST_THREADS];
+	uint32_t *page[MAX_THREADS];
 	unsigned int threads;
 	bool keep;		/* hot: what was dirty stays dirty */
 };
@@ -92,8 +92,8 @@ static void *work(void *arg)
 
 static struct bench_found run(struct world *w, enum how how)
 {
-	struct worker k[MOST_THREADS];
-	pthread_t thread[MOST_THREADS];
+	struct worker k[MAX_THREADS];
+	pthread_t thread[MAX_THREADS];
 
 	for (unsigned int i = 0; i < w->threads; i++)
 		k[i] = (struct worker){ w, w->page[i], how };
@@ -209,7 +209,7 @@ static int one_space(const struct bench_options *o, uint64_t bytes)
 	struct world w = { .pages = bytes / 4096, .words = bytes / 4096 / 64,
 			   .lock = PTHREAD_MUTEX_INITIALIZER };
 
-	unsigned int most = o->cpu ? 1 : o->quick ? 2 : MOST_THREADS;
+	unsigned int max = o->cpu ? 1 : o->quick ? 2 : MAX_THREADS;
 
 	if (tide_set_create(&w.set, w.pages, NULL))
 		return 1;
@@ -223,10 +223,10 @@ static int one_space(const struct bench_options *o, uint64_t bytes)
 	hbitmap_init(&w.hbitmap, w.pages);
 	tide_set_mark_range(w.set, 0, w.pages);
 	tide_set_mark_range(w.fenced, 0, w.pages);
-	for (unsigned int i = 0; i < MOST_THREADS; i++)
+	for (unsigned int i = 0; i < MAX_THREADS; i++)
 		w.page[i] = bench_memory(MARKS * sizeof(uint32_t), true);
 	for (int kind = 0; kind < (o->quick ? 2 : 3); kind++)
-		for (w.threads = 1; w.threads <= most; w.threads *= 2) {
+		for (w.threads = 1; w.threads <= max; w.threads *= 2) {
 			uint64_t seed = o->seed;
 			char row[32];
 
@@ -238,7 +238,7 @@ static int one_space(const struct bench_options *o, uint64_t bytes)
 				 (unsigned long long)(bytes >> 30), w.threads);
 			contest(o, &w, row);
 		}
-	for (unsigned int i = 0; i < MOST_THREADS; i++)
+	for (unsigned int i = 0; i < MAX_THREADS; i++)
 		bench_free(w.page[i], MARKS * sizeof(uint32_t));
 	bench_free(w.map, w.words * 8);
 	rival_rust_bitmap_destroy(w.rust);

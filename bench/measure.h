@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BENCH_MOST_REPS 101
+#define BENCH_MAX_REPS 101
 
 /* What was found: the same for contestants that agree. */
 struct bench_found {
@@ -32,7 +32,7 @@ struct bench_entry {
 	bool afresh;			/* written here to another's shape */
 	bool threads;			/* works in several of them */
 	/* results */
-	double ns[BENCH_MOST_REPS];
+	double ns[BENCH_MAX_REPS];
 	struct bench_found found;
 	bool wrong;
 	double median, low, high;	/* low, high: quartiles */

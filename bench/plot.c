@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST 32 /* rows of a table, and names */
+#define MAX 32 /* rows of a table, and names */
 #define WIDTH 960
 #define HEIGHT 520
 #define LEFT 80
@@ -60,7 +60,7 @@ void bench_plot_add(const char *table, const char *row, const char *name,
 
 /* Distinct rows and names of a table, in order of appearance. */
 struct axes {
-	const char *row[MOST], *name[MOST];
+	const char *row[MAX], *name[MAX];
 	int rows, names;
 	double bottom, top; /* log10 of ns, whole */
 };
@@ -70,7 +70,7 @@ static int index_of(const char **list, int *n, const char *text)
 	for (int i = 0; i < *n; i++)
 		if (!strcmp(list[i], text))
 			return i;
-	if (*n == MOST)
+	if (*n == MAX)
 		return -1;
 	list[*n] = text;
 	return (*n)++;

@@ -260,8 +260,8 @@ static void empty_caches(void *world)
 static void fill(uint64_t *map, uint64_t words, unsigned int per_mille,
 		 unsigned int run, uint64_t seed)
 {
-	uint64_t bits = words * 64, most = UINT64_C(1) << 32;
-	uint64_t chance = most * per_mille / 1000 / run;
+	uint64_t bits = words * 64, max = UINT64_C(1) << 32;
+	uint64_t chance = max * per_mille / 1000 / run;
 
 	memset(map, per_mille == 1000 ? 0xff : 0, words * 8);
 	if (per_mille == 0 || per_mille == 1000)

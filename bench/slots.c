@@ -22,7 +22,7 @@
 #define GROUP 64
 #define LOOKUPS (UINT64_C(1) << 15)
 #define SINGLES 8192
-#define MOST_LOOKUPS (UINT64_C(1) << 18)
+#define MAX_LOOKUPS (UINT64_C(1) << 18)
 
 static const struct slotmap *const maps[] = {
 	&slotmap_tidemark,   &slotmap_linear,	 &slotmap_binary,
@@ -41,11 +41,11 @@ struct contest {
 	bool cached;
 	void *map;
 	struct slot_cache cache;
-	uint64_t group[BENCH_MOST_REPS * (LOOKUPS / GROUP)];
+	uint64_t group[BENCH_MAX_REPS * (LOOKUPS / GROUP)];
 	size_t groups;
 	uint64_t single[SINGLES];
 	size_t singles;
-	double cold[BENCH_MOST_REPS];
+	double cold[BENCH_MAX_REPS];
 	uint64_t sum;
 };
 
@@ -150,7 +150,7 @@ static struct figures judge(struct contest *c, unsigned int reps)
 static size_t lookups_for(const struct slotmap *m, const struct slots_work *w)
 {
 	/* A linear search takes microseconds: fewer will do. */
-	return m->most && w->n > 64 && w->lookups > 4096 ? 4096 : w->lookups;
+	return m->max && w->n > 64 && w->lookups > 4096 ? 4096 : w->lookups;
 }
 
 /* All candidates on @w, interleaved; @out by 2 * map + cached. */
@@ -170,7 +170,7 @@ static int contest_all(const struct bench_options *o,
 		c->m = maps[i / 2];
 		c->cached = i % 2;
 		slot_cache_reset(&c->cache);
-		if (c->m->name && (!c->m->most || w->n <= c->m->most))
+		if (c->m->name && (!c->m->max || w->n <= c->m->max))
 			c->map = c->m->create(w->slots, w->n);
 	}
 	for (unsigned int rep = 0; rep < o->reps; rep++)
@@ -338,7 +338,7 @@ static int one_trace(const struct bench_options *o, const char *folder,
 	int ret;
 
 	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	ret = slots_work_load(&w, path, MOST_LOOKUPS);
+	ret = slots_work_load(&w, path, MAX_LOOKUPS);
 	if (ret < 0) {
 		if (!o->json)
 			printf("\ntrace %s: not here (%s)\n", path,

@@ -160,7 +160,7 @@ int bench_slots_change(const struct bench_options *o,
 			struct change c;
 
 			if (!maps[i]->name ||
-			    (maps[i]->most && w.n > maps[i]->most))
+			    (maps[i]->max && w.n > maps[i]->max))
 				continue;
 			c = measure(maps[i], &w);
 			if (o->json)

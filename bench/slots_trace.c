@@ -15,7 +15,7 @@
 #include "slots_work.h"
 
 #define HOST_BASE (UINT64_C(1) << 44)
-#define MOST_BYTES (UINT64_C(1) << 30)
+#define MAX_BYTES (UINT64_C(1) << 30)
 
 static uint64_t hex(const json_t *o, const char *key)
 {
@@ -89,7 +89,7 @@ static char *read_rows(const char *folder)
 	if (!packed)
 		return NULL;
 	size = ZSTD_getFrameContentSize(packed, bytes);
-	if (size < MOST_BYTES)
+	if (size < MAX_BYTES)
 		text = malloc(size + 1);
 	if (text) {
 		size_t got = ZSTD_decompress(text, size, packed, bytes);
@@ -100,17 +100,17 @@ static char *read_rows(const char *folder)
 	return text;
 }
 
-static int load_lookups(struct slots_work *w, const char *folder, size_t most)
+static int load_lookups(struct slots_work *w, const char *folder, size_t max)
 {
 	char *text = read_rows(folder), *row;
 
-	w->gpa = calloc(most, sizeof(*w->gpa));
+	w->gpa = calloc(max, sizeof(*w->gpa));
 	if (!text || !w->gpa) {
 		free(text);
 		return text ? -ENOMEM : -ENOENT;
 	}
 	row = strchr(text, '\n'); /* the header */
-	while (row && w->lookups < most) {
+	while (row && w->lookups < max) {
 		char *comma = strchr(row + 1, ',');
 
 		comma = comma ? strchr(comma + 1, ',') : NULL;
@@ -123,14 +123,14 @@ static int load_lookups(struct slots_work *w, const char *folder, size_t most)
 	return w->lookups ? 0 : -EINVAL;
 }
 
-int slots_work_load(struct slots_work *w, const char *path, size_t most)
+int slots_work_load(struct slots_work *w, const char *path, size_t max)
 {
 	int ret;
 
 	memset(w, 0, sizeof(*w));
 	ret = load_slots(w, path);
 	if (ret == 0)
-		ret = load_lookups(w, path, most);
+		ret = load_lookups(w, path, max);
 	if (ret < 0)
 		slots_work_fini(w);
 	return ret;

@@ -38,10 +38,10 @@ struct slots_work {
 int slots_work_make(struct slots_work *w, const struct slots_mix *mix,
 		    bool local, uint32_t n, size_t lookups, uint64_t seed);
 /*
- * The trace in folder @path: lookups.csv.zst and slots.json. At most @most
+ * The trace in folder @path: lookups.csv.zst and slots.json. At most @max
  * lookups. 0, -ENOENT, -EINVAL (not such a trace), -ENOMEM.
  */
-int slots_work_load(struct slots_work *w, const char *path, size_t most);
+int slots_work_load(struct slots_work *w, const char *path, size_t max);
 void slots_work_fini(struct slots_work *w);
 
 #endif

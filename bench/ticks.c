@@ -18,13 +18,13 @@ double bench_ticks_ns(uint64_t ticks)
 
 uint64_t bench_ticks_cost(void)
 {
-	uint64_t least = UINT64_MAX;
+	uint64_t min = UINT64_MAX;
 
 	for (int i = 0; i < 1000; i++) {
 		uint64_t start = bench_ticks_ordered();
 		uint64_t took = bench_ticks_ordered() - start;
 
-		least = took < least ? took : least;
+		min = took < min ? took : min;
 	}
-	return least;
+	return min;
 }

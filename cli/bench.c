@@ -31,7 +31,7 @@ static const struct table {
 	{ "travel", bench_travel },
 };
 
-#define LEAST_GUEST (UINT64_C(1) << 30)
+#define MIN_GUEST (UINT64_C(1) << 30)
 #define TABLES (sizeof(tables) / sizeof(*tables))
 
 static int refuse_table(const struct cli_command *command, const char *name)
@@ -109,7 +109,7 @@ static int run(const struct cli_parsed *p)
 				"one table at a time; see --help");
 	if (p->argc && !is_table(p->argv[0]))
 		return refuse_table(p->command, p->argv[0]);
-	if (o.guest_bytes && o.guest_bytes < LEAST_GUEST)
+	if (o.guest_bytes && o.guest_bytes < MIN_GUEST)
 		return cli_fail(p->command, CLI_USAGE,
 				"--guest is 1G or more");
 	if (!o.seed)
@@ -117,8 +117,8 @@ static int run(const struct cli_parsed *p)
 	if (!o.reps)
 		o.reps = o.quick ? 3 : 9;
 	o.reps |= 1;
-	if (o.reps > BENCH_MOST_REPS)
-		o.reps = BENCH_MOST_REPS;
+	if (o.reps > BENCH_MAX_REPS)
+		o.reps = BENCH_MAX_REPS;
 	/* An hour of measuring is not to end at a name. */
 	if (report && output_check(report, force, &err) < 0)
 		return cli_fail(p->command, CLI_FAILED, "%s", err.text);

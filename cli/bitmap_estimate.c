@@ -110,18 +110,18 @@ static int play_row(const struct task *t, uint32_t shift,
 static void recommend(struct estimate *e)
 {
 	const struct estimate_row *row;
-	uint64_t least = e->row[0].backup_bytes;
+	uint64_t min = e->row[0].backup_bytes;
 
 	for (size_t i = 0; i < ESTIMATE_SHIFTS; i++)
-		if (e->row[i].backup_bytes <= least + least / 4)
+		if (e->row[i].backup_bytes <= min + min / 4)
 			e->best_row = i;
 	row = &e->row[e->best_row];
-	least = UINT64_MAX;
+	min = UINT64_MAX;
 	for (size_t c = 0; c < ESTIMATE_CHUNKS; c++)
-		if (row->sent_bytes[c] < least)
-			least = row->sent_bytes[c];
+		if (row->sent_bytes[c] < min)
+			min = row->sent_bytes[c];
 	for (size_t c = 0; c < ESTIMATE_CHUNKS; c++)
-		if (row->sent_bytes[c] <= least + least / 20)
+		if (row->sent_bytes[c] <= min + min / 20)
 			e->best_chunk = c;
 	e->once = row->bitmap_bytes < SMALL_BYTES;
 }
@@ -234,7 +234,7 @@ static int run(const struct cli_parsed *p)
 	if (!t.size_bytes)
 		t.size_bytes = t.w.end_bytes;
 	if (!t.w.count || cbt_bits_of(t.size_bytes, estimate_shifts[0]) >
-				  CBT_MOST_BITS)
+				  CBT_MAX_BITS)
 		ret = cli_fail(p->command, CLI_FAILED, "%s: it writes nothing, "
 			       "or its disk is too large", p->argv[0]);
 	for (size_t i = 0; i < ESTIMATE_SHIFTS && !ret; i++)

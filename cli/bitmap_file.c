@@ -44,7 +44,7 @@ static const char *read_head(FILE *from, uint64_t size_bytes, uint32_t *shift)
 	    granularity & (granularity - 1))
 		return "its granularity is no power of two from 512 to 2G";
 	*shift = (uint32_t)__builtin_ctzll(granularity);
-	if (cbt_bits_of(size, *shift) > CBT_MOST_BITS)
+	if (cbt_bits_of(size, *shift) > CBT_MAX_BITS)
 		return "it is too fine for so large a disk";
 	return NULL;
 }

@@ -137,7 +137,7 @@ static int run_export(const struct cli_parsed *p)
 	struct tide_error err;
 	int code;
 
-	if (last <= first || last - first > (int)STREAM_MOST_BITMAPS)
+	if (last <= first || last - first > (int)STREAM_MAX_BITMAPS)
 		return changes_wrong_words(p);
 	if (output_open(&out, p->argv[last], cli_flag(p, "force"), &err))
 		return cli_fail(p->command, CLI_FAILED, "%s", err.text);

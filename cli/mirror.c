@@ -98,7 +98,7 @@ static int run(const struct cli_parsed *p)
 		.bytes_per_s = cli_number(p, "bandwidth"),
 		.downtime_ns = cli_number(p, "downtime") * 1000000,
 		.hold_ms = cli_number(p, "hold"),
-		.most_rounds = (uint32_t)cli_number(p, "max-rounds"),
+		.max_rounds = (uint32_t)cli_number(p, "max-rounds"),
 		.no_bitmaps = cli_flag(p, "no-bitmaps"),
 		.switch_command = cli_text(p, "switch"),
 		.round = show_round, .opaque = &show,

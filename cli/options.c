@@ -47,10 +47,10 @@ bool cli_parse_size(const char *text, uint64_t *bytes)
 	return true;
 }
 
-void cli_range(const struct cli_option *o, uint64_t *least, uint64_t *most)
+void cli_range(const struct cli_option *o, uint64_t *min, uint64_t *max)
 {
-	*least = o->least;
-	*most = o->most			      ? o->most :
+	*min = o->min;
+	*max = o->max			      ? o->max :
 		o->kind == CLI_MILLISECONDS ? LONGEST_MS :
 					      INT64_MAX; /* what JSON takes */
 }
@@ -62,11 +62,11 @@ static void describe(const struct cli_option *o, char *to, size_t room)
 		[CLI_COUNT] = "a number", [CLI_SIZE] = "a size (64K, 1G)",
 		[CLI_MILLISECONDS] = "milliseconds",
 	};
-	uint64_t least, most;
+	uint64_t min, max;
 
-	cli_range(o, &least, &most);
+	cli_range(o, &min, &max);
 	snprintf(to, room, "%s from %" PRIu64 " to %" PRIu64, units[o->kind],
-		 least, most);
+		 min, max);
 }
 
 static bool is_number(const struct cli_option *o)
@@ -77,12 +77,12 @@ static bool is_number(const struct cli_option *o)
 
 static bool is_valid(const struct cli_option *o, const char *value)
 {
-	uint64_t number, least, most;
+	uint64_t number, min, max;
 	char *end;
 
 	if (!is_number(o))
 		return true;
-	cli_range(o, &least, &most);
+	cli_range(o, &min, &max);
 	if (o->kind == CLI_SIZE) {
 		if (!cli_parse_size(value, &number))
 			return false;
@@ -92,7 +92,7 @@ static bool is_valid(const struct cli_option *o, const char *value)
 		if (*value < '0' || *value > '9' || *end || errno)
 			return false;
 	}
-	return number >= least && number <= most;
+	return number >= min && number <= max;
 }
 
 /* As an operator would write it. */
@@ -115,19 +115,19 @@ static void put_value(const struct cli_option *o, uint64_t value)
 
 static void put_range(const struct cli_option *o)
 {
-	uint64_t least, most;
+	uint64_t min, max;
 
-	cli_range(o, &least, &most);
+	cli_range(o, &min, &max);
 	printf(" (%s%s", o->usual ? "default " : "", o->usual ? o->usual : "");
 	if (o->usual)
 		printf(", ");
-	put_value(o, least);
-	if (most == INT64_MAX) {
+	put_value(o, min);
+	if (max == INT64_MAX) {
 		printf(" or more)");
 		return;
 	}
 	printf(" to ");
-	put_value(o, most);
+	put_value(o, max);
 	putchar(')');
 }
 

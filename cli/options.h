@@ -28,7 +28,7 @@ struct cli_option {
 	enum cli_kind kind;
 	const char *usual;	/* default as text; NULL: none */
 	const char *help;
-	uint64_t least, most;	/* of a number; most 0: no limit above */
+	uint64_t min, max;	/* of a number; most 0: no limit above */
 };
 
 struct cli_parsed {
@@ -52,8 +52,8 @@ const char *cli_text(const struct cli_parsed *p, const char *name);
 uint64_t cli_number(const struct cli_parsed *p, const char *name);
 
 /* The range that holds for @option, in its unit. */
-void cli_range(const struct cli_option *option, uint64_t *least,
-	       uint64_t *most);
+void cli_range(const struct cli_option *option, uint64_t *min,
+	       uint64_t *max);
 
 /* Parse "64K", "1G", "4096": false if it is no size. */
 bool cli_parse_size(const char *text, uint64_t *bytes);

@@ -30,8 +30,8 @@
 #include "nbd/server.h"
 #include "nbd/stream_tls.h"
 
-#define MOST_SOCKETS 16
-#define MOST_METRIC_SOCKETS 8
+#define MAX_SOCKETS 16
+#define MAX_METRIC_SOCKETS 8
 
 static const struct cli_option options[] = {
 	{ "socket", "PATH", CLI_TEXT, NULL,
@@ -109,7 +109,7 @@ static const struct cli_option options[] = {
 struct serve {
 	const struct cli_parsed *p;
 	struct nbd_server *server;
-	struct serve_disk list[SERVE_MOST_DISKS];
+	struct serve_disk list[SERVE_MAX_DISKS];
 	struct serve_disks disks;
 	struct serve_users users;
 	struct tls_creds *creds;
@@ -121,7 +121,7 @@ struct serve {
 	struct control_listener unix_sockets[3]; /* made by us */
 	int unix_count;
 	int sockets;
-	char names[MOST_SOCKETS][128]; /* of the sockets */
+	char names[MAX_SOCKETS][128]; /* of the sockets */
 };
 
 static void say(struct serve *s, enum serve_level level, const char *event,
@@ -211,7 +211,7 @@ static int listen_on(struct serve *s, int fd)
 {
 	struct tide_error err;
 
-	if (s->sockets < MOST_SOCKETS)
+	if (s->sockets < MAX_SOCKETS)
 		serve_name_of(fd, s->names[s->sockets],
 			      sizeof(s->names[s->sockets]));
 	if (nbd_server_listen(s->server, fd, &err))
@@ -233,12 +233,12 @@ static int listen_unix(struct serve *s, const char *path)
 
 static int listen_tcp(struct serve *s, const char *where)
 {
-	int fds[MOST_SOCKETS], code = 0, n;
+	int fds[MAX_SOCKETS], code = 0, n;
 	struct tide_error err;
 
 	n = serve_listen_tcp(where, s->creds || cli_flag(s->p, "plain")
 					    ? NULL : "disks",
-			     fds, MOST_SOCKETS, &err);
+			     fds, MAX_SOCKETS, &err);
 	if (n < 0)
 		return failed(s, &err);
 	for (int i = 0; i < n; i++)
@@ -287,7 +287,7 @@ static int metrics_tcp(struct serve *s, const char *where, int *fds)
 	struct tide_error err;
 	int n = serve_listen_tcp(where, cli_flag(s->p, "plain") ? NULL
 								: "figures",
-				 fds, MOST_METRIC_SOCKETS, &err);
+				 fds, MAX_METRIC_SOCKETS, &err);
 
 	return n < 0 ? -failed(s, &err) : n;
 }
@@ -299,7 +299,7 @@ static int serve_figures(struct serve *s)
 	const struct serve_http_page page = {
 		"/metrics", SERVE_METRICS_TYPE, serve_metrics_page, &s->metrics
 	};
-	int fds[MOST_METRIC_SOCKETS], n;
+	int fds[MAX_METRIC_SOCKETS], n;
 	struct tide_error err;
 	char name[128];
 

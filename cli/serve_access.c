@@ -40,13 +40,13 @@ int serve_users_parse(struct serve_users *u, const struct cli_parsed *p)
 	if (!all || u->any)
 		return 0;
 	do
-		good = u->count < SERVE_MOST_UIDS &&
+		good = u->count < SERVE_MAX_UIDS &&
 		       take_uid(&text, &u->uids[u->count++]);
 	while (good && *text);
 	return good ? 0 : cli_fail(p->command, CLI_USAGE,
 				   "--allow-uid=%s: it takes numbers of users, "
 				   "at most %d, with commas between, or 'any'",
-				   all, SERVE_MOST_UIDS);
+				   all, SERVE_MAX_UIDS);
 }
 
 static bool may_connect(const struct serve_users *u, uint32_t uid)

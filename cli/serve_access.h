@@ -9,11 +9,11 @@
 #include "cli/options.h"
 #include "cli/serve_track.h"
 
-#define SERVE_MOST_UIDS 64
+#define SERVE_MAX_UIDS 64
 
 /* Users that may connect to Unix sockets, beside root and ourselves. */
 struct serve_users {
-	uint32_t uids[SERVE_MOST_UIDS];
+	uint32_t uids[SERVE_MAX_UIDS];
 	size_t count;
 	bool any;
 };

@@ -15,8 +15,8 @@ struct serve_call {
 	serve_emit *emit;
 	void *opaque;
 	struct serve_disk *d; /* the first of those that are named */
-	struct cbt *trackers[SERVE_MOST_DISKS];
-	struct serve_disk *named[SERVE_MOST_DISKS];
+	struct cbt *trackers[SERVE_MAX_DISKS];
+	struct serve_disk *named[SERVE_MAX_DISKS];
 	size_t count;
 	bool any; /* also of disks that are not tracked: trackers are NULL */
 	const char *name; /* of the point; NULL: not given */

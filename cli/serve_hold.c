@@ -8,7 +8,7 @@
 #include "control/server.h"
 #include "nbd/server.h"
 
-#define MOST_HOLD_MS 60000
+#define MAX_HOLD_MS 60000
 
 static json_t *refuse(int code, const char *why)
 {
@@ -70,7 +70,7 @@ json_t *serve_hold(struct serve_disk *d, const json_t *request)
 	struct tide_error err;
 	int ret;
 
-	if (ms < 1 || ms > MOST_HOLD_MS)
+	if (ms < 1 || ms > MAX_HOLD_MS)
 		return refuse(-EINVAL, "limit_ms is a number from 1 to 60000");
 	ret = turn(d, SERVE_FREE, SERVE_TAKING, &err);
 	if (ret)

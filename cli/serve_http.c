@@ -21,8 +21,8 @@
 
 #include "base/clock.h"
 
-#define MOST_CLIENTS 16u
-#define MOST_SOCKETS 8u
+#define MAX_CLIENTS 16u
+#define MAX_SOCKETS 8u
 #define LONGEST_HEAD 8192u
 #define READ_MS 5000u
 #define WRITE_MS 10000u
@@ -42,13 +42,13 @@ struct client {
 
 struct serve_http {
 	struct serve_http_page page;
-	int sockets[MOST_SOCKETS];
+	int sockets[MAX_SOCKETS];
 	size_t count;
 	int stop_fd;
 	pthread_t thread;
 	uint64_t numbers;
 	bool tired; /* accepting failed: not at once again */
-	struct client clients[MOST_CLIENTS];
+	struct client clients[MAX_CLIENTS];
 };
 
 static bool is_method(const char *line, size_t length, const char *method)
@@ -232,7 +232,7 @@ static struct client *place_for(struct serve_http *h)
 {
 	struct client *oldest = &h->clients[0];
 
-	for (size_t i = 0; i < MOST_CLIENTS; i++) {
+	for (size_t i = 0; i < MAX_CLIENTS; i++) {
 		struct client *c = &h->clients[i];
 
 		if (c->fd < 0)
@@ -283,7 +283,7 @@ static int sweep(struct serve_http *h)
 {
 	uint64_t now = tide__now_ns(), first = UINT64_MAX;
 
-	for (size_t i = 0; i < MOST_CLIENTS; i++) {
+	for (size_t i = 0; i < MAX_CLIENTS; i++) {
 		struct client *c = &h->clients[i];
 
 		if (c->fd >= 0 && c->deadline_ns <= now)
@@ -302,13 +302,13 @@ static void turn(struct serve_http *h, struct pollfd *fds)
 	for (size_t i = 0; i < h->count; i++)
 		fds[1 + i] = (struct pollfd){ h->tired ? -1 : h->sockets[i],
 					      POLLIN, 0 };
-	for (size_t i = 0; i < MOST_CLIENTS; i++)
+	for (size_t i = 0; i < MAX_CLIENTS; i++)
 		fds[n + i] = (struct pollfd){ h->clients[i].fd,
 					      events_of(&h->clients[i]), 0 };
-	if (poll(fds, n + MOST_CLIENTS, h->tired ? PAUSE_MS : sweep(h)) < 0)
+	if (poll(fds, n + MAX_CLIENTS, h->tired ? PAUSE_MS : sweep(h)) < 0)
 		return;
 	h->tired = false;
-	for (size_t i = 0; i < MOST_CLIENTS; i++)
+	for (size_t i = 0; i < MAX_CLIENTS; i++)
 		on_client(h, &h->clients[i], fds[n + i].revents);
 	for (size_t i = 0; i < h->count; i++)
 		if (fds[1 + i].revents)
@@ -318,7 +318,7 @@ static void turn(struct serve_http *h, struct pollfd *fds)
 static void *run(void *arg)
 {
 	struct serve_http *h = arg;
-	struct pollfd fds[1 + MOST_SOCKETS + MOST_CLIENTS];
+	struct pollfd fds[1 + MAX_SOCKETS + MAX_CLIENTS];
 
 	do
 		turn(h, fds);
@@ -328,7 +328,7 @@ static void *run(void *arg)
 
 static void destroy(struct serve_http *h)
 {
-	for (size_t i = 0; i < MOST_CLIENTS; i++)
+	for (size_t i = 0; i < MAX_CLIENTS; i++)
 		drop(&h->clients[i]);
 	for (size_t i = 0; i < h->count; i++)
 		close(h->sockets[i]);
@@ -355,7 +355,7 @@ int serve_http_start(struct serve_http **out, const int *fds, size_t count,
 		     const struct serve_http_page *page,
 		     struct tide_error *err)
 {
-	struct serve_http *h = count > MOST_SOCKETS ? NULL
+	struct serve_http *h = count > MAX_SOCKETS ? NULL
 						    : calloc(1, sizeof(*h));
 	int ret;
 
@@ -366,7 +366,7 @@ int serve_http_start(struct serve_http **out, const int *fds, size_t count,
 				      "no memory for a page of metrics");
 	}
 	h->page = *page;
-	for (size_t i = 0; i < MOST_CLIENTS; i++)
+	for (size_t i = 0; i < MAX_CLIENTS; i++)
 		h->clients[i].fd = -1;
 	for (size_t i = 0; i < count; i++) {
 		fcntl(fds[i], F_SETFL, fcntl(fds[i], F_GETFL) | O_NONBLOCK);

@@ -490,7 +490,7 @@ static json_t *instant_json(const struct serve_instant *s)
 			 state.dead ? "dead" : "alive", "reason",
 			 state.dead ? state.reason : NULL, "kept_bytes",
 			 (json_int_t)state.kept_bytes, "most_kept_bytes",
-			 (json_int_t)state.most_kept_bytes, "bound_bytes",
+			 (json_int_t)state.max_kept_bytes, "bound_bytes",
 			 (json_int_t)state.bound_bytes, "copies",
 			 (json_int_t)state.copies);
 }

@@ -180,9 +180,9 @@ int serve_open(const struct serve_opening *s, const char *word)
 	if (!path)
 		return cli_fail(s->p->command, CLI_USAGE,
 				"%.40s...: a name has at most 255 bytes", word);
-	if (s->disks->count == SERVE_MOST_DISKS)
+	if (s->disks->count == SERVE_MAX_DISKS)
 		return cli_fail(s->p->command, CLI_USAGE,
-				"at most %d disks at once", SERVE_MOST_DISKS);
+				"at most %d disks at once", SERVE_MAX_DISKS);
 	if (open_patiently(path, &o, &d->disk, &err))
 		return failed(s, &err);
 	pthread_mutex_init(&d->lock, NULL);
@@ -206,7 +206,7 @@ int serve_open(const struct serve_opening *s, const char *word)
 
 void serve_offer_all(struct serve_disks *disks)
 {
-	struct cbt *tracked[SERVE_MOST_DISKS];
+	struct cbt *tracked[SERVE_MAX_DISKS];
 	size_t count = 0;
 
 	for (int i = 0; i < disks->count; i++)

@@ -10,11 +10,11 @@
 #include "cli/serve_log.h"
 #include "cli/serve_track.h"
 
-#define SERVE_MOST_DISKS 256
+#define SERVE_MAX_DISKS 256
 
 struct serve_opening {
 	const struct cli_parsed *p;
-	struct serve_disks *disks; /* room for SERVE_MOST_DISKS */
+	struct serve_disks *disks; /* room for SERVE_MAX_DISKS */
 	struct serve_log *log;
 };
 

@@ -295,7 +295,7 @@ static int name_disks(struct serve_call *c, bool several,
 	if (!list || !several)
 		return add_named(c, json_string_value(one), err);
 	if (!json_is_array(list) || !json_array_size(list) ||
-	    json_array_size(list) > SERVE_MOST_DISKS)
+	    json_array_size(list) > SERVE_MAX_DISKS)
 		return tide_error_set(err, -EINVAL, "control", TIDE_NO_OFFSET,
 				      "'disks' is a list of names");
 	json_array_foreach(list, i, name)

@@ -86,10 +86,10 @@ static void lead(json_t *o, const char *name, const char *where)
 		json_object_set_new(o, name, json_string(where));
 }
 
-static void at_most(json_t *o, const char *name, json_int_t most)
+static void at_most(json_t *o, const char *name, json_int_t max)
 {
-	if (json_integer_value(json_object_get(o, name)) > most)
-		json_object_set_new(o, name, json_integer(most));
+	if (json_integer_value(json_object_get(o, name)) > max)
+		json_object_set_new(o, name, json_integer(max));
 }
 
 static void put(int fd, const char *bytes, size_t len)

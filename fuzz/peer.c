@@ -28,7 +28,7 @@
 #define ARENA (UINT64_C(32) << 20)
 #define STALL_NS 40000000u
 #define WAIT_MS 15
-#define MOST_ITEMS 4096u
+#define MAX_ITEMS 4096u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -42,7 +42,7 @@ struct attempt {
 	unsigned int how;
 	uint8_t *bytes;
 	size_t used;
-	struct item item[MOST_ITEMS];
+	struct item item[MAX_ITEMS];
 	unsigned int items;
 	uint64_t sequence[STREAM_CHANNELS];
 	int near[STREAM_CHANNELS], far[STREAM_CHANNELS]; /* -1: not there */
@@ -124,7 +124,7 @@ static void put_all(struct attempt *a, const uint8_t *data, size_t size)
 	a->bytes = malloc(size);
 	if (!a->bytes)
 		abort();
-	while (size > 1 && a->items < MOST_ITEMS) {
+	while (size > 1 && a->items < MAX_ITEMS) {
 		size_t n = 1 + put_frame(a, *data, data + 1, size - 1);
 
 		data += n;

@@ -22,9 +22,9 @@ extern const struct cli_command cli_scan;
 
 enum { NUMBERS = 1, JSON = 2, BYTES = 4, BINARY = 8, COUNT = 16, TWO = 32 };
 
-#define MOST_PAGES (1u << 22)
+#define MAX_PAGES (1u << 22)
 
-static uint8_t is_dirty[MOST_PAGES];
+static uint8_t is_dirty[MAX_PAGES];
 static uint32_t top;	/* none is dirty from here on */
 static bool too_high;	/* some page is: nothing to compare with */
 
@@ -58,7 +58,7 @@ static void catch_output(struct file *out)
 
 static void mark(uint64_t page)
 {
-	if (page >= MOST_PAGES) {
+	if (page >= MAX_PAGES) {
 		too_high = true;
 		return;
 	}

@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define HIGH_BYTES (16u << 10)
 /* Where an input's short addresses point: the rings, and both slots' ends. */
 #define WINDOW 0x4000u
-#define MOST_NOTIFIES 64u
+#define MAX_NOTIFIES 64u
 
 enum { WRITE_REGISTER, READ_REGISTER, WRITE_MEMORY, NOTIFY, AGAIN, DEEDS };
 
@@ -89,7 +89,7 @@ static void notify(struct scene *s)
 {
 	struct tide_epoch *epoch;
 
-	if (s->notifies++ >= MOST_NOTIFIES)
+	if (s->notifies++ >= MAX_NOTIFIES)
 		return;
 	memcpy(s->was_low, s->low, LOW_BYTES);
 	memcpy(s->was_high, s->high, HIGH_BYTES);

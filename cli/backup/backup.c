@@ -80,7 +80,7 @@ static int print_json(const struct cli_parsed *p,
 
 static int run(const struct cli_parsed *p)
 {
-	static struct backup_made made[BACKUP_MOST_DISKS];
+	static struct backup_made made[BACKUP_MAX_DISKS];
 	struct backup_show show;
 	struct backup_make_options o = {
 		.uris = p->argv, .control = cli_text(p, "control"),

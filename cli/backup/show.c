@@ -142,12 +142,12 @@ bool backup_compression_of(const struct cli_parsed *p,
 	if (out->none || !strcmp(how, "zstd"))
 		return true;
 	level = strncmp(how, "zstd:", 5) ? 0 : strtol(how + 5, &end, 10);
-	if (!level || *end || level < BACKUP_LEAST_LEVEL ||
-	    level > BACKUP_MOST_LEVEL) {
+	if (!level || *end || level < BACKUP_MIN_LEVEL ||
+	    level > BACKUP_MAX_LEVEL) {
 		*code = cli_fail(p->command, CLI_USAGE, "--compress takes "
 				 "none, zstd, or zstd: and a level from %d to "
-				 "%d that is not 0", BACKUP_LEAST_LEVEL,
-				 BACKUP_MOST_LEVEL);
+				 "%d that is not 0", BACKUP_MIN_LEVEL,
+				 BACKUP_MAX_LEVEL);
 		return false;
 	}
 	out->level = (int)level;

@@ -14,18 +14,18 @@ static int write_devices(struct snap_chain *c, const struct output_file *o,
 {
 	void *bytes;
 	size_t n;
-	int rc = snap_chain_devices(c, &bytes, &n, err);
+	int ret = snap_chain_devices(c, &bytes, &n, err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	if (!n)
-		rc = tide_error_set(err, -ENOENT, "snapshot", TIDE_NO_OFFSET,
-				    "it was made without devices; leave "
-				    "--devices out");
+		ret = tide_error_set(err, -ENOENT, "snapshot", TIDE_NO_OFFSET,
+				     "it was made without devices; leave "
+				     "--devices out");
 	else
-		rc = snapshot_write_all(fileno(o->file), bytes, n, 0, o->path, err);
+		ret = snapshot_write_all(fileno(o->file), bytes, n, 0, o->path, err);
 	free(bytes);
-	return rc;
+	return ret;
 }
 
 static int write_memory(struct snap_chain *c, const struct output_file *o,
@@ -41,14 +41,14 @@ static int put_file(struct snap_chain *c, const char *path, bool force,
 		    struct tide_error *err)
 {
 	struct output_file o;
-	int rc = output_open(&o, path, force, err);
+	int ret = output_open(&o, path, force, err);
 
-	if (rc)
-		return rc;
-	rc = put(c, &o, err);
-	if (rc) {
+	if (ret)
+		return ret;
+	ret = put(c, &o, err);
+	if (ret) {
 		output_drop(&o);
-		return rc;
+		return ret;
 	}
 	return output_close(&o, err);
 }
@@ -61,24 +61,24 @@ static int run_restore(const struct cli_parsed *p)
 	struct snap_chain c;
 	struct tide_error err;
 	struct cli_json j;
-	int rc;
+	int ret;
 
 	if (p->argc != 2 || !memory == !cli_flag(p, "lazy"))
 		return cli_fail(p->command, CLI_USAGE, "it takes DIR NAME, and "
 				"--memory=FILE or --lazy");
 	if (cli_flag(p, "lazy"))
 		return snapshot_restore_lazily(p);
-	rc = snap_chain_open(&c, p->argv[0], p->argv[1], &err);
-	if (rc)
+	ret = snap_chain_open(&c, p->argv[0], p->argv[1], &err);
+	if (ret)
 		return snapshot_failed(p->command, &err);
 	if (devices)
-		rc = put_file(&c, devices, force, write_devices, &err);
-	if (!rc) {
-		rc = put_file(&c, memory, force, write_memory, &err);
-		if (rc && devices)
+		ret = put_file(&c, devices, force, write_devices, &err);
+	if (!ret) {
+		ret = put_file(&c, memory, force, write_memory, &err);
+		if (ret && devices)
 			unlink(devices);
 	}
-	if (!rc && cli_flag(p, "json")) {
+	if (!ret && cli_flag(p, "json")) {
 		cli_json_begin(&j, stdout);
 		cli_json_object(&j, NULL);
 		cli_json_text(&j, "name", p->argv[1]);
@@ -87,35 +87,35 @@ static int run_restore(const struct cli_parsed *p)
 		cli_json_number(&j, "devices_bytes",
 				c.file[0].footer.devices_bytes);
 		cli_json_close(&j);
-		rc = cli_json_end(&j, p->command);
-	} else if (!rc) {
+		ret = cli_json_end(&j, p->command);
+	} else if (!ret) {
 		printf("%s: %" PRIu64 " MiB, each page's checksum good\n",
 		       memory, snap_chain_header(&c)->pages * SNAP_PAGE >> 20);
 	}
 	snap_chain_close(&c);
-	return rc < 0 ? snapshot_failed(p->command, &err) : rc;
+	return ret < 0 ? snapshot_failed(p->command, &err) : ret;
 }
 
 static int run_merge(const struct cli_parsed *p)
 {
 	struct tide_error err;
-	int lock, rc;
+	int lock, ret;
 
 	if (p->argc != 2)
 		return cli_fail(p->command, CLI_USAGE, "it takes DIR NAME");
 	lock = snap_folder_lock(p->argv[0], &err);
 	if (lock < 0)
 		return snapshot_failed(p->command, &err);
-	rc = snap_folder_fold(p->argv[0], p->argv[1], &err);
+	ret = snap_folder_fold(p->argv[0], p->argv[1], &err);
 	close(lock);
-	return rc ? snapshot_failed(p->command, &err) : CLI_OK;
+	return ret ? snapshot_failed(p->command, &err) : CLI_OK;
 }
 
 static int run_prune(const struct cli_parsed *p)
 {
 	struct tide_error err;
 	uint64_t removed;
-	int lock, rc;
+	int lock, ret;
 
 	if (p->argc != 1 || !cli_text(p, "keep"))
 		return cli_fail(p->command, CLI_USAGE,
@@ -123,10 +123,10 @@ static int run_prune(const struct cli_parsed *p)
 	lock = snap_folder_lock(p->argv[0], &err);
 	if (lock < 0)
 		return snapshot_failed(p->command, &err);
-	rc = snap_folder_prune(p->argv[0], cli_number(p, "keep"), &removed,
-			       &err);
+	ret = snap_folder_prune(p->argv[0], cli_number(p, "keep"), &removed,
+				&err);
 	close(lock);
-	if (rc)
+	if (ret)
 		return snapshot_failed(p->command, &err);
 	printf("%" PRIu64 " removed\n", removed);
 	return CLI_OK;

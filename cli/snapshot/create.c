@@ -112,15 +112,15 @@ static int one(struct creating *r, const char *name, struct tide_error *err)
 {
 	struct snap_result result;
 	uint64_t removed;
-	int rc = snap_capture_take(&r->c, name, &result, err);
+	int ret = snap_capture_take(&r->c, name, &result, err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	show(r, name, &result);
 	if (r->keep)
-		rc = snap_folder_prune(r->c.options.folder, r->keep, &removed,
-				       err);
-	return rc;
+		ret = snap_folder_prune(r->c.options.folder, r->keep, &removed,
+					err);
+	return ret;
 }
 
 /*
@@ -140,7 +140,7 @@ static int series(struct creating *r, struct tide_error *err)
 {
 	char name[256];
 	uint64_t failed = 0;
-	int rc = 0;
+	int ret = 0;
 
 	r->due_ns = tide__now_ns();
 	for (uint64_t n = 0; !r->count || n < r->count; n++) {
@@ -149,10 +149,10 @@ static int series(struct creating *r, struct tide_error *err)
 		snprintf(name, sizeof(name), "%s-%06" PRIu64, r->name,
 			 r->c.sequence + 1);
 		tide_error_clear(err);
-		rc = one(r, name, err);
-		if (rc && is_over(r, n, err))
-			return rc;
-		if (rc) {
+		ret = one(r, name, err);
+		if (ret && is_over(r, n, err))
+			return ret;
+		if (ret) {
 			failed++;
 			cli_fail(r->p->command, CLI_FAILED, "%s: %s; going on",
 				 name, err->text);
@@ -197,7 +197,7 @@ static int parse(struct creating *r, struct snap_capture_options *o)
 		.qmp = cli_text(p, "qmp"),
 		.vm = cli_text(p, "vm"),
 		.folder = cli_text(p, "to"),
-		.least_bytes = cli_number(p, "least"),
+		.min_bytes = cli_number(p, "least"),
 		.memory_only = cli_flag(p, "memory-only"),
 		.ignore_sharers = cli_flag(p, "ignore-sharers"),
 	};
@@ -214,7 +214,7 @@ static int parse(struct creating *r, struct snap_capture_options *o)
 	if (!snapshot_disks_parse(&r->disks, cli_text(p, "disk")))
 		return cli_fail(p->command, CLI_USAGE,
 				"--disk=%s: 1 to %u URIs", cli_text(p, "disk"),
-				SNAPSHOT_MOST_DISKS);
+				SNAPSHOT_MAX_DISKS);
 	return CLI_OK;
 }
 
@@ -223,7 +223,7 @@ static int run(const struct cli_parsed *p)
 	struct snap_capture_options options;
 	struct creating r = { .p = p };
 	struct tide_error err;
-	int code = parse(&r, &options), rc;
+	int code = parse(&r, &options), ret;
 
 	if (code != CLI_OK)
 		return code;
@@ -232,13 +232,13 @@ static int run(const struct cli_parsed *p)
 		return cli_fail(p->command, CLI_FAILED, "%s: %s",
 				options.folder, strerror(errno));
 	hold_signals();
-	rc = snap_capture_open(&r.c, &options, &err);
-	if (rc)
+	ret = snap_capture_open(&r.c, &options, &err);
+	if (ret)
 		return snapshot_failed(p->command, &err);
-	rc = r.every_ns ? series(&r, &err) : one(&r, r.name, &err);
+	ret = r.every_ns ? series(&r, &err) : one(&r, r.name, &err);
 	snap_capture_close(&r.c);
 	free(r.disks.text);
-	return rc ? snapshot_failed(p->command, &err) : CLI_OK;
+	return ret ? snapshot_failed(p->command, &err) : CLI_OK;
 }
 
 static const struct cli_option options_table[] = {

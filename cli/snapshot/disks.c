@@ -34,7 +34,7 @@ bool snapshot_disks_parse(struct snapshot_disks *d, const char *text)
 		return false;
 	for (one = strtok_r(d->text, ",", &save); one;
 	     one = strtok_r(NULL, ",", &save)) {
-		if (d->count == SNAPSHOT_MOST_DISKS)
+		if (d->count == SNAPSHOT_MAX_DISKS)
 			return false;
 		d->uri[d->count++] = one;
 	}
@@ -77,18 +77,18 @@ int snapshot_take_disks(void *opaque, const char *name,
 		.moment = at_the_moment, .moment_opaque = &m,
 	};
 	struct backup_made *made = calloc(d->count, sizeof(*made));
-	int rc;
+	int ret;
 
 	if (!made)
 		return tide_error_set(err, -ENOMEM, "snapshot",
 				      TIDE_NO_OFFSET, "no memory");
-	rc = backup_make(&o, made, err);
+	ret = backup_make(&o, made, err);
 	/* Its points are whole; the server is told by the next run. */
-	if (rc == -ESTALE)
-		rc = 0;
-	if (!rc)
-		rc = snap_note_write(d->folder, name, id,
-				     note_of(made, d->count), err);
+	if (ret == -ESTALE)
+		ret = 0;
+	if (!ret)
+		ret = snap_note_write(d->folder, name, id,
+				      note_of(made, d->count), err);
 	free(made);
-	return rc;
+	return ret;
 }

@@ -5,14 +5,14 @@
 
 #include "snapshot/capture.h"
 
-#define SNAPSHOT_MOST_DISKS 64u
+#define SNAPSHOT_MAX_DISKS 64u
 
 struct snapshot_disks {
 	const char *folder;	/* of the snapshots */
 	const char *dest;	/* of the backup */
 	const char *control;	/* NULL: the server says */
 	char *text;		/* owned */
-	char *uri[SNAPSHOT_MOST_DISKS];
+	char *uri[SNAPSHOT_MAX_DISKS];
 	size_t count;
 };
 

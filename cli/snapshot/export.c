@@ -25,17 +25,17 @@ static int put_elf(struct snap_chain *c, const struct output_file *o,
 	size_t n;
 	void *head = snap_elf_head(snap_chain_header(c), snap_chain_areas(c),
 				   &n);
-	int rc;
+	int ret;
 
 	if (!head)
 		return tide_error_set(err, -ENOMEM, "snapshot",
 				      TIDE_NO_OFFSET, "no memory");
-	rc = snapshot_write_memory(c, o, n, err);
-	if (!rc)
-		rc = snapshot_write_all(fileno(o->file), head, n, 0, o->path,
-					err);
+	ret = snapshot_write_memory(c, o, n, err);
+	if (!ret)
+		ret = snapshot_write_all(fileno(o->file), head, n, 0, o->path,
+					 err);
 	free(head);
-	return rc;
+	return ret;
 }
 
 static int put_qemu(struct snap_chain *c, const struct output_file *o,
@@ -64,14 +64,14 @@ static int export_as(size_t format, struct snap_chain *c, const char *to,
 		     bool force, struct tide_error *err)
 {
 	struct output_file o;
-	int rc = output_open(&o, to, force, err);
+	int ret = output_open(&o, to, force, err);
 
-	if (rc)
-		return rc;
-	rc = formats[format].put(c, &o, err);
-	if (rc) {
+	if (ret)
+		return ret;
+	ret = formats[format].put(c, &o, err);
+	if (ret) {
 		output_drop(&o);
-		return rc;
+		return ret;
 	}
 	return output_close(&o, err);
 }
@@ -82,7 +82,7 @@ static int run(const struct cli_parsed *p)
 	size_t n = sizeof(formats) / sizeof(*formats), i = 0;
 	struct tide_error err;
 	struct snap_chain c;
-	int rc;
+	int ret;
 
 	while (i < n && strcmp(formats[i].name, as))
 		i++;
@@ -90,12 +90,12 @@ static int run(const struct cli_parsed *p)
 		return cli_fail(p->command, CLI_USAGE, "it takes DIR NAME "
 				"--to=FILE, and --format=raw, elf, firecracker "
 				"or qemu");
-	rc = snap_chain_open(&c, p->argv[0], p->argv[1], &err);
-	if (rc)
+	ret = snap_chain_open(&c, p->argv[0], p->argv[1], &err);
+	if (ret)
 		return snapshot_failed(p->command, &err);
-	rc = export_as(i, &c, to, cli_flag(p, "force"), &err);
+	ret = export_as(i, &c, to, cli_flag(p, "force"), &err);
 	snap_chain_close(&c);
-	return rc ? snapshot_failed(p->command, &err) : CLI_OK;
+	return ret ? snapshot_failed(p->command, &err) : CLI_OK;
 }
 
 static const struct cli_option options[] = {

@@ -36,52 +36,52 @@ int snapshot_write_memory(struct snap_chain *c, const struct output_file *o,
 {
 	uint64_t pages = snap_chain_header(c)->pages, page = 0;
 	unsigned char *bytes = malloc(PIECE * SNAP_PAGE);
-	int fd = fileno(o->file), rc = 0;
+	int fd = fileno(o->file), ret = 0;
 
 	if (!bytes)
 		return tide_error_set(err, -ENOMEM, "snapshot",
 				      TIDE_NO_OFFSET, "no memory");
 	if (ftruncate(fd, (off_t)(offset + pages * SNAP_PAGE)) < 0)
-		rc = tide_error_set(err, -errno, "snapshot", TIDE_NO_OFFSET,
-				    "%s: %s", o->path, strerror(errno));
-	while (!rc && page < pages) {
+		ret = tide_error_set(err, -errno, "snapshot", TIDE_NO_OFFSET,
+				     "%s: %s", o->path, strerror(errno));
+	while (!ret && page < pages) {
 		uint64_t n = snap_chain_zeroes(c, page);
 
 		if (!n) {
 			n = pages - page < PIECE ? pages - page : PIECE;
-			rc = snap_chain_read(c, page, n, bytes, err);
-			if (!rc)
-				rc = snapshot_write_all(fd, bytes,
-							n * SNAP_PAGE, offset +
-							page * SNAP_PAGE,
-							o->path, err);
+			ret = snap_chain_read(c, page, n, bytes, err);
+			if (!ret)
+				ret = snapshot_write_all(fd, bytes,
+							 n * SNAP_PAGE, offset +
+							 page * SNAP_PAGE,
+							 o->path, err);
 		}
 		page += n;
 	}
 	free(bytes);
-	return rc;
+	return ret;
 }
 
 int snapshot_write_order(const struct lazy *l, const char *path,
 			 struct tide_error *err)
 {
 	struct output_file o;
-	int rc = output_open(&o, path, true, err);
+	int ret = output_open(&o, path, true, err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	for (size_t i = 0; i < l->touched_count; i++) {
 		unsigned char word[8];
 
 		tide__put_le(word, l->touched[i], 8);
 		if (fwrite(word, 8, 1, o.file) != 1)
-			rc = tide_error_set(err, -errno, "lazy",
-					    TIDE_NO_OFFSET, "%s: %s", path,
-					    strerror(errno));
+			ret = tide_error_set(err, -errno, "lazy",
+					     TIDE_NO_OFFSET, "%s: %s", path,
+					     strerror(errno));
 	}
-	if (rc) {
+	if (ret) {
 		output_drop(&o);
-		return rc;
+		return ret;
 	}
 	return output_close(&o, err);
 }

@@ -11,9 +11,9 @@
 #include "cli/snapshot/common.h"
 #include "snapshot/note.h"
 
-static int wrong_words(const struct cli_parsed *p, int least, int most)
+static int wrong_words(const struct cli_parsed *p, int min, int max)
 {
-	if (p->argc >= least && p->argc <= most)
+	if (p->argc >= min && p->argc <= max)
 		return CLI_OK;
 	return cli_fail(p->command, CLI_USAGE, "it takes %s; see --help",
 			p->command->words);
@@ -191,13 +191,13 @@ static int verify_one(const char *folder, const char *name,
 		      struct tide_error *err)
 {
 	struct snap_chain c;
-	int rc = snap_chain_open(&c, folder, name, err);
+	int ret = snap_chain_open(&c, folder, name, err);
 
-	if (rc)
-		return rc;
-	rc = snap_chain_verify(&c, err);
+	if (ret)
+		return ret;
+	ret = snap_chain_verify(&c, err);
 	snap_chain_close(&c);
-	return rc;
+	return ret;
 }
 
 static int run_verify(const struct cli_parsed *p)
@@ -220,23 +220,23 @@ static int run_verify(const struct cli_parsed *p)
 	}
 	for (size_t i = 0; i < f.count; i++) {
 		char shown[CLI_SHOWN];
-		int rc;
+		int ret;
 
 		if (only && strcmp(f.entry[i].name, only))
 			continue;
 		seen++;
 		tide_error_clear(&err);
-		rc = verify_one(p->argv[0], f.entry[i].name, &err);
-		damaged += rc != 0;
+		ret = verify_one(p->argv[0], f.entry[i].name, &err);
+		damaged += ret != 0;
 		if (!json) {
 			printf("%s: %s\n", cli_show(shown, f.entry[i].name),
-			       rc ? err.text : "good");
+			       ret ? err.text : "good");
 			continue;
 		}
 		cli_json_object(&j, NULL);
 		cli_json_text(&j, "name", f.entry[i].name);
-		cli_json_bool(&j, "good", !rc);
-		cli_json_text(&j, "error", rc ? err.text : "");
+		cli_json_bool(&j, "good", !ret);
+		cli_json_text(&j, "error", ret ? err.text : "");
 		cli_json_close(&j);
 	}
 	if (json) {
@@ -278,16 +278,16 @@ static int diff(struct differing *d, struct tide_error *err)
 {
 	uint64_t pages = snap_chain_header(&d->a)->pages;
 	unsigned char x[SNAP_PAGE], y[SNAP_PAGE];
-	int rc = 0;
+	int ret = 0;
 
 	if (pages != snap_chain_header(&d->b)->pages)
 		return tide_error_set(err, -EINVAL, "snapshot", TIDE_NO_OFFSET,
 				      "they are of different sizes");
-	for (uint64_t page = 0; !rc && page < pages; page++) {
-		rc = snap_chain_read(&d->a, page, 1, x, err);
-		if (!rc)
-			rc = snap_chain_read(&d->b, page, 1, y, err);
-		if (rc || !memcmp(x, y, SNAP_PAGE)) {
+	for (uint64_t page = 0; !ret && page < pages; page++) {
+		ret = snap_chain_read(&d->a, page, 1, x, err);
+		if (!ret)
+			ret = snap_chain_read(&d->b, page, 1, y, err);
+		if (ret || !memcmp(x, y, SNAP_PAGE)) {
 			end_run(d);
 			continue;
 		}
@@ -296,7 +296,7 @@ static int diff(struct differing *d, struct tide_error *err)
 		d->count++;
 	}
 	end_run(d);
-	return rc;
+	return ret;
 }
 
 static int run_diff(const struct cli_parsed *p)
@@ -304,21 +304,21 @@ static int run_diff(const struct cli_parsed *p)
 	struct differing d = { .json = NULL };
 	struct tide_error err;
 	struct cli_json j;
-	int code = wrong_words(p, 3, 3), rc;
+	int code = wrong_words(p, 3, 3), ret;
 
 	if (code)
 		return code;
-	rc = snap_chain_open(&d.a, p->argv[0], p->argv[1], &err);
-	if (!rc)
-		rc = snap_chain_open(&d.b, p->argv[0], p->argv[2], &err);
-	if (!rc && cli_flag(p, "json")) {
+	ret = snap_chain_open(&d.a, p->argv[0], p->argv[1], &err);
+	if (!ret)
+		ret = snap_chain_open(&d.b, p->argv[0], p->argv[2], &err);
+	if (!ret && cli_flag(p, "json")) {
 		d.json = &j;
 		cli_json_begin(&j, stdout);
 		cli_json_object(&j, NULL);
 		cli_json_array(&j, "runs");
 	}
-	if (!rc)
-		rc = diff(&d, &err);
+	if (!ret)
+		ret = diff(&d, &err);
 	if (d.json) {
 		cli_json_close(&j);
 		cli_json_number(&j, "pages", d.pages);
@@ -327,7 +327,7 @@ static int run_diff(const struct cli_parsed *p)
 	}
 	snap_chain_close(&d.a);
 	snap_chain_close(&d.b);
-	return rc ? snapshot_failed(p->command, &err) : code;
+	return ret ? snapshot_failed(p->command, &err) : code;
 }
 
 static const struct cli_option json_only[] = { OPT_JSON, OPT_END };

@@ -40,27 +40,27 @@ int snapshot_restore_lazily(const struct cli_parsed *p)
 	uint64_t *order = NULL;
 	struct tide_error err;
 	struct snap_chain c;
-	int rc;
+	int ret;
 
 	if (!qmp || !cli_text(p, "pid"))
 		return cli_fail(p->command, CLI_USAGE,
 				"--lazy takes --pid=PID --qmp=PATH");
-	rc = snap_chain_open(&c, p->argv[0], p->argv[1], &err);
-	if (rc)
+	ret = snap_chain_open(&c, p->argv[0], p->argv[1], &err);
+	if (ret)
 		return snapshot_failed(p->command, &err);
 	if (path && !access(path, F_OK))
-		rc = lazy_order_read(path, snap_chain_header(&c)->pages,
-				     &order, &q.lazy.order_count, &err);
+		ret = lazy_order_read(path, snap_chain_header(&c)->pages,
+				      &order, &q.lazy.order_count, &err);
 	q.lazy.chain = &c;
 	q.lazy.order = order;
 	q.lazy.record = path && !order;
-	if (!rc)
-		rc = lazy_qemu_run(&q, (int)cli_number(p, "pid"), qmp, &err);
+	if (!ret)
+		ret = lazy_qemu_run(&q, (int)cli_number(p, "pid"), qmp, &err);
 	/* The first run makes the order; later ones only use it. */
-	if (!rc && q.lazy.record)
-		rc = snapshot_write_order(&q.lazy, path, &err);
+	if (!ret && q.lazy.record)
+		ret = snapshot_write_order(&q.lazy, path, &err);
 	free(q.lazy.touched);
 	free(order);
 	snap_chain_close(&c);
-	return rc ? snapshot_failed(p->command, &err) : show(p, &q);
+	return ret ? snapshot_failed(p->command, &err) : show(p, &q);
 }

@@ -40,7 +40,7 @@ static int fail(const char *path, struct tide_error *err)
 static int one_peer(const char *path, struct tide_error *err)
 {
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
-	int listening, peer = -1, rc = 0;
+	int listening, peer = -1, ret = 0;
 
 	if (strlen(path) >= sizeof(at.sun_path))
 		return tide_error_set(err, -ENAMETOOLONG, "lazy",
@@ -50,19 +50,19 @@ static int one_peer(const char *path, struct tide_error *err)
 	listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (listening < 0 ||
 	    bind(listening, (struct sockaddr *)&at, sizeof(at)) < 0)
-		rc = fail(path, err);
-	if (!rc) {
+		ret = fail(path, err);
+	if (!ret) {
 		if (listen(listening, 1) < 0)
-			rc = fail(path, err);
-		if (!rc)
+			ret = fail(path, err);
+		if (!ret)
 			peer = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
-		if (!rc && peer < 0)
-			rc = fail(path, err);
+		if (!ret && peer < 0)
+			ret = fail(path, err);
 		unlink(path);
 	}
 	if (listening >= 0)
 		close(listening);
-	return rc ? rc : peer;
+	return ret ? ret : peer;
 }
 
 static void show(const struct cli_parsed *p, const struct lazy *l)
@@ -92,28 +92,28 @@ static int serve(const struct cli_parsed *p, struct snap_chain *c,
 	const char *order_path = cli_text(p, "order");
 	struct lazy l = { .chain = c, .uffd = -1, .peer = -1 };
 	uint64_t *order = NULL;
-	int rc = 0;
+	int ret = 0;
 
 	if (order_path && !access(order_path, F_OK))
-		rc = lazy_order_read(order_path, snap_chain_header(c)->pages,
-				     &order, &l.order_count, err);
+		ret = lazy_order_read(order_path, snap_chain_header(c)->pages,
+				      &order, &l.order_count, err);
 	l.order = order;
 	l.record = order_path && !order;
-	if (!rc) {
+	if (!ret) {
 		int peer = one_peer(cli_text(p, "uffd"), err);
 
-		rc = peer < 0 ? peer : lazy_accept(&l, peer, err);
+		ret = peer < 0 ? peer : lazy_accept(&l, peer, err);
 	}
-	if (!rc)
-		rc = lazy_serve(&l, is_ended, NULL, err);
+	if (!ret)
+		ret = lazy_serve(&l, is_ended, NULL, err);
 	/* The first run makes the order; later ones only use it. */
-	if (!rc && l.record)
-		rc = snapshot_write_order(&l, order_path, err);
-	if (!rc)
+	if (!ret && l.record)
+		ret = snapshot_write_order(&l, order_path, err);
+	if (!ret)
 		show(p, &l);
 	free(order);
 	lazy_close(&l);
-	return rc;
+	return ret;
 }
 
 static int run(const struct cli_parsed *p)
@@ -121,19 +121,19 @@ static int run(const struct cli_parsed *p)
 	struct sigaction act = { .sa_handler = on_signal };
 	struct tide_error err;
 	struct snap_chain c;
-	int rc;
+	int ret;
 
 	if (p->argc != 2 || !cli_text(p, "uffd"))
 		return cli_fail(p->command, CLI_USAGE,
 				"it takes DIR NAME --uffd=SOCKET");
-	rc = snap_chain_open(&c, p->argv[0], p->argv[1], &err);
-	if (rc)
+	ret = snap_chain_open(&c, p->argv[0], p->argv[1], &err);
+	if (ret)
 		return snapshot_failed(p->command, &err);
 	sigaction(SIGINT, &act, NULL);
 	sigaction(SIGTERM, &act, NULL);
-	rc = serve(p, &c, &err);
+	ret = serve(p, &c, &err);
 	snap_chain_close(&c);
-	return rc ? snapshot_failed(p->command, &err) : CLI_OK;
+	return ret ? snapshot_failed(p->command, &err) : CLI_OK;
 }
 
 static const struct cli_option options[] = {

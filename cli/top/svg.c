@@ -19,7 +19,7 @@ bool top_picture_add(struct top_picture *p, const struct top_vm *v)
 {
 	struct top_seen *s;
 
-	if (p->count == TOP_MOST_LOOKS)
+	if (p->count == TOP_MAX_LOOKS)
 		return true;
 	if (p->count == p->room) {
 		size_t room = p->room ? 2 * p->room : 256;
@@ -74,22 +74,22 @@ struct panel {
 	const struct top_picture *p;
 	const struct top_seen *of;
 	size_t looks;
-	double most, width;	/* rate, and a look's */
+	double max, width;	/* rate, and a look's */
 	unsigned int top;
 };
 
 static void measure(struct panel *n)
 {
 	n->looks = 0;
-	n->most = 0;
+	n->max = 0;
 	for (size_t i = 0; i < n->p->count; i++) {
 		const struct top_seen *s = &n->p->seen[i];
 
 		if (!same(s, n->of))
 			continue;
 		n->looks++;
-		if (s->rate > n->most)
-			n->most = s->rate;
+		if (s->rate > n->max)
+			n->max = s->rate;
 	}
 	n->width = WIDEST / (double)n->looks;
 	if (n->width > 24)
@@ -100,7 +100,7 @@ static void draw_look(FILE *f, const struct panel *n, const struct top_seen *s,
 		      size_t column)
 {
 	double x = LEFT + (double)column * n->width;
-	double high = n->most > 0 ? s->rate / n->most * RATE : 0;
+	double high = n->max > 0 ? s->rate / n->max * RATE : 0;
 
 	for (unsigned int c = 0; c < TOP_CELLS; c++)
 		if (s->cell[c])
@@ -126,7 +126,7 @@ static void draw_panel(FILE *f, struct panel *n)
 		"</text>\n<rect x=\"%u\" y=\"%u\" width=\"%.2f\" height=\"%u\" "
 		"fill=\"#e8eaed\"/>\n", n->of->pid,
 		n->of->memory_bytes >> 20,
-		(double)n->looks * n->p->interval_s, n->most / 1048576, LEFT,
+		(double)n->looks * n->p->interval_s, n->max / 1048576, LEFT,
 		n->top + 20, (double)n->looks * n->width, TOP_CELLS * CELL);
 	for (size_t i = 0; i < n->p->count; i++)
 		if (same(&n->p->seen[i], n->of))
@@ -158,10 +158,10 @@ int top_picture_write(const struct top_picture *p, const char *path,
 		      bool force, struct tide_error *err)
 {
 	struct output_file o;
-	int rc = output_open(&o, path, force, err);
+	int ret = output_open(&o, path, force, err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	draw(o.file, p);
 	return output_close(&o, err);
 }

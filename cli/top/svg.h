@@ -9,7 +9,7 @@
 
 #include "cli/top/watch.h"
 
-#define TOP_MOST_LOOKS 100000u	/* of all VMs; more are not drawn */
+#define TOP_MAX_LOOKS 100000u	/* of all VMs; more are not drawn */
 
 struct top_seen {
 	int pid;

@@ -20,7 +20,7 @@
 #include "cli/top/show.h"
 #include "cli/top/svg.h"
 
-#define MOST 256
+#define MAX 256
 
 struct top {
 	const struct cli_parsed *p;
@@ -29,7 +29,7 @@ struct top {
 	struct top_view view;
 	struct top_picture picture;
 	const char *svg;	/* NULL: none is drawn */
-	uint64_t interval_ns, least, rounds;
+	uint64_t interval_ns, min, rounds;
 	bool json, screen, named;
 	struct termios before;
 };
@@ -61,12 +61,12 @@ static bool is_listed(const struct top *t, int pid)
 /* Whoever came since the last time. */
 static void find_more(struct top *t)
 {
-	int pids[MOST];
-	size_t n = top_find(pids, MOST);
+	int pids[MAX];
+	size_t n = top_find(pids, MAX);
 
-	for (size_t i = 0; i < n && t->count < MOST; i++)
+	for (size_t i = 0; i < n && t->count < MAX; i++)
 		if (!is_listed(t, pids[i]))
-			top_vm_open(&t->vm[t->count++], pids[i], t->least);
+			top_vm_open(&t->vm[t->count++], pids[i], t->min);
 }
 
 /* Those that ended go; if they were named they stay, and say so. */
@@ -76,7 +76,7 @@ static void look_at_all(struct top *t)
 		struct tide__target now;
 		struct top_vm *v = &t->vm[i];
 
-		top_vm_look(v, t->least);
+		top_vm_look(v, t->min);
 		if (t->svg && !v->err.code && v->looks)
 			top_picture_add(&t->picture, v);
 		if (!t->named &&
@@ -190,7 +190,7 @@ static int parse(struct top *t)
 		return cli_fail(p->command, CLI_FAILED, "%s", err.text);
 	t->json = cli_flag(p, "json");
 	t->interval_ns = cli_number(p, "interval") * 1000000;
-	t->least = cli_number(p, "least");
+	t->min = cli_number(p, "least");
 	t->view = (struct top_view){
 		.wire_bytes_per_s = (double)cli_number(p, "wire"),
 		.downtime_ms = (double)cli_number(p, "downtime"),
@@ -202,9 +202,9 @@ static int parse(struct top *t)
 	t->rounds = cli_text(p, "count") ? cli_number(p, "count")
 					 : !t->screen;
 	t->named = p->argc > 0;
-	if (p->argc > MOST)
+	if (p->argc > MAX)
 		return cli_fail(p->command, CLI_USAGE, "at most %d processes",
-				MOST);
+				MAX);
 	for (int i = 0; i < p->argc; i++) {
 		char *end;
 		long pid = strtol(p->argv[i], &end, 10);
@@ -248,7 +248,7 @@ static int write_picture(const struct top *t, int code)
 static int run(const struct cli_parsed *p)
 {
 	struct sigaction act = { .sa_handler = on_signal };
-	struct top t = { .p = p, .vm = calloc(MOST + 1, sizeof(*t.vm)) };
+	struct top t = { .p = p, .vm = calloc(MAX + 1, sizeof(*t.vm)) };
 	int code;
 
 	if (!t.vm)
@@ -259,7 +259,7 @@ static int run(const struct cli_parsed *p)
 		sigaction(SIGTERM, &act, NULL);
 		sigaction(SIGHUP, &act, NULL);
 		for (size_t i = 0; i < t.count; i++)
-			top_vm_open(&t.vm[i], t.vm[i].pid, t.least);
+			top_vm_open(&t.vm[i], t.vm[i].pid, t.min);
 		if (!t.named)
 			find_more(&t);
 		if (t.screen)

@@ -12,25 +12,25 @@
 #define PAGE 4096u
 #define RUNS 256
 
-static int find_ram(struct tide__ram *ram, int pid, uint64_t least,
+static int find_ram(struct tide__ram *ram, int pid, uint64_t min,
 		    struct tide_error *err)
 {
 	struct tide__maps maps;
-	int rc = tide__maps_read(&maps, pid, err);
+	int ret = tide__maps_read(&maps, pid, err);
 
-	if (rc)
-		return rc;
-	rc = tide__ram_find(ram, &maps, least, err);
+	if (ret)
+		return ret;
+	ret = tide__ram_find(ram, &maps, min, err);
 	tide__maps_free(&maps);
-	return rc;
+	return ret;
 }
 
 static int fill_slots(struct top_vm *v)
 {
-	int rc = tide_slots_create(&v->slots, &v->err);
+	int ret = tide_slots_create(&v->slots, &v->err);
 
 	v->pages = 0;
-	for (size_t i = 0; !rc && i < v->ram.count; i++) {
+	for (size_t i = 0; !ret && i < v->ram.count; i++) {
 		const struct tide__ram_area *a = &v->ram.area[i];
 		struct tide_slot slot = {
 			.id = (uint32_t)i, .gpa_bytes = v->pages * PAGE,
@@ -38,16 +38,16 @@ static int fill_slots(struct top_vm *v)
 			.host = (void *)(uintptr_t)a->start,
 		};
 
-		rc = tide_slots_insert(v->slots, &slot, &v->err);
+		ret = tide_slots_insert(v->slots, &slot, &v->err);
 		v->pages += a->len_bytes / PAGE;
 	}
-	return rc;
+	return ret;
 }
 
 /* The memory as it is now; what was known of it is forgotten. */
 static int take_ram(struct top_vm *v)
 {
-	int rc;
+	int ret;
 
 	tide_source_stop(v->source, NULL);
 	tide_slots_destroy(v->slots);
@@ -56,40 +56,40 @@ static int take_ram(struct top_vm *v)
 	v->slots = NULL;
 	v->set = NULL;
 	v->age = NULL;
-	rc = fill_slots(v);
-	if (!rc)
-		rc = tide_set_create(&v->set, v->pages, &v->err);
-	if (!rc)
-		rc = tide_age_create(&v->age, v->pages, &v->err);
-	if (!rc)
-		rc = tide_source_start(v->source, v->slots, &v->err);
+	ret = fill_slots(v);
+	if (!ret)
+		ret = tide_set_create(&v->set, v->pages, &v->err);
+	if (!ret)
+		ret = tide_age_create(&v->age, v->pages, &v->err);
+	if (!ret)
+		ret = tide_source_start(v->source, v->slots, &v->err);
 	v->memory_bytes = v->ram.bytes;
 	v->looks = 0;
 	v->since_ns = tide__now_ns();
-	return rc;
+	return ret;
 }
 
-void top_vm_open(struct top_vm *v, int pid, uint64_t least)
+void top_vm_open(struct top_vm *v, int pid, uint64_t min)
 {
 	struct tide_source_vm vm = { .vm_fd = -1, .pid = pid };
 	struct tide_source_stats stats;
 	struct tide__target target;
-	int rc;
+	int ret;
 
 	memset(v, 0, sizeof(*v));
 	v->pid = pid;
-	rc = tide__target_look(&target, pid, pid, &v->err);
-	if (rc)
+	ret = tide__target_look(&target, pid, pid, &v->err);
+	if (ret)
 		return;
 	v->started = target.started;
 	memcpy(v->program, target.name, sizeof(v->program));
-	rc = find_ram(&v->ram, pid, least, &v->err);
-	if (!rc)
-		rc = tide_source_create(&v->source, TIDE_SOURCE_FOREIGN, &vm,
-					&v->err);
-	if (!rc)
-		rc = take_ram(v);
-	if (rc)
+	ret = find_ram(&v->ram, pid, min, &v->err);
+	if (!ret)
+		ret = tide_source_create(&v->source, TIDE_SOURCE_FOREIGN, &vm,
+					 &v->err);
+	if (!ret)
+		ret = take_ram(v);
+	if (ret)
 		return;
 	tide_source_get_stats(v->source, &stats);
 	v->stopped_ns = stats.stopped_ns;
@@ -202,28 +202,28 @@ static bool same_ram(const struct tide__ram *a, const struct tide__ram *b)
 	return true;
 }
 
-void top_vm_look(struct top_vm *v, uint64_t least)
+void top_vm_look(struct top_vm *v, uint64_t min)
 {
 	struct tide_source_stats stats;
 	struct tide_epoch *epoch;
 	struct tide__ram ram;
 	uint64_t now;
-	int rc;
+	int ret;
 
 	if (!v->source || !v->age)
 		return;
-	rc = find_ram(&ram, v->pid, least, &v->err);
-	if (!rc && !same_ram(&ram, &v->ram)) {
+	ret = find_ram(&ram, v->pid, min, &v->err);
+	if (!ret && !same_ram(&ram, &v->ram)) {
 		v->ram = ram;
-		rc = take_ram(v);
+		ret = take_ram(v);
 	}
 	now = tide__now_ns();
 	v->seconds = (double)(now - v->since_ns) / 1e9;
 	v->since_ns = now;
-	if (!rc)
-		rc = tide_source_harvest(v->source, v->set, &v->err);
-	v->ended = rc == -ESRCH;
-	if (rc)
+	if (!ret)
+		ret = tide_source_harvest(v->source, v->set, &v->err);
+	v->ended = ret == -ESRCH;
+	if (ret)
 		return;
 	tide_source_get_stats(v->source, &stats);
 	v->harvest_ns = stats.last_harvest_ns;
@@ -253,7 +253,7 @@ struct top_move top_vm_move(const struct top_vm *v, double wire,
 {
 	double left = (double)(v->resident_bytes < v->memory_bytes
 				   ? v->resident_bytes : v->memory_bytes);
-	double most = (double)v->working_pages * PAGE, rate = top_vm_rate(v);
+	double max = (double)v->working_pages * PAGE, rate = top_vm_rate(v);
 	struct top_move m = { false, 0, 0 };
 
 	for (int round = 0; round < 30; round++) {
@@ -264,8 +264,8 @@ struct top_move top_vm_move(const struct top_vm *v, double wire,
 			break;
 		}
 		m.seconds += took;
-		if (next > most)
-			next = most;
+		if (next > max)
+			next = max;
 		if (round && next >= left * 0.99)
 			break;
 		left = next;

@@ -44,9 +44,9 @@ struct top_move {
 };
 
 /* On failure v->err says why; the VM is listed with it. */
-void top_vm_open(struct top_vm *v, int pid, uint64_t least_bytes);
+void top_vm_open(struct top_vm *v, int pid, uint64_t min_bytes);
 void top_vm_close(struct top_vm *v);
-void top_vm_look(struct top_vm *v, uint64_t least_bytes);
+void top_vm_look(struct top_vm *v, uint64_t min_bytes);
 double top_vm_rate(const struct top_vm *v);	/* bytes a second */
 struct top_move top_vm_move(const struct top_vm *v, double wire_bytes_per_s,
 			    double downtime_ms);

@@ -16,7 +16,7 @@
 #include "cli/output.h"
 
 #define BLOCK 512u
-#define MOST_ROUNDS 10000u
+#define MAX_ROUNDS 10000u
 
 void trace_round_name(char name[32], uint32_t n)
 {
@@ -37,7 +37,7 @@ static uint64_t bitmap_bytes(const struct trace *t)
 /* Room for round @n, all clean; NULL: no memory, or too many. */
 static uint64_t *add_round(struct trace *t, uint32_t n)
 {
-	if (n >= MOST_ROUNDS)
+	if (n >= MAX_ROUNDS)
 		return NULL;
 	if (n >= t->rounds) {
 		uint64_t **more = realloc(t->round, (n + 1) * sizeof(*more));
@@ -268,7 +268,7 @@ int trace_clear(const char *folder, bool force, struct tide_error *err)
 	if (ret >= 0)
 		ret = 1;
 	/* Rounds of a longer one would be taken for ours. */
-	for (uint32_t n = 0; ret > 0 && n < MOST_ROUNDS; n++) {
+	for (uint32_t n = 0; ret > 0 && n < MAX_ROUNDS; n++) {
 		trace_round_name(name, n);
 		ret = clear_one(folder, name, force, err);
 	}

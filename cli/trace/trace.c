@@ -25,7 +25,7 @@
 #define BATCH 1024
 
 struct sums {
-	uint64_t pages, runs, least, most, all; /* all: of the union */
+	uint64_t pages, runs, min, max, all; /* all: of the union */
 	uint64_t mark_ns, cut_ns, read_ns, wrong;
 };
 
@@ -81,8 +81,8 @@ static void add_round(const struct trace *t, uint32_t i, uint64_t gap,
 	tide_bitmap_union(all, t->round[i], t->pages);
 	s->pages += pages;
 	s->runs += runs;
-	s->least = pages < s->least ? pages : s->least;
-	s->most = pages > s->most ? pages : s->most;
+	s->min = pages < s->min ? pages : s->min;
+	s->max = pages > s->max ? pages : s->max;
 	if (!j)
 		return;
 	cli_json_object(j, NULL);
@@ -96,7 +96,7 @@ static void add_round(const struct trace *t, uint32_t i, uint64_t gap,
 static void add_rounds(const struct trace *t, uint64_t gap, struct sums *s,
 		       uint64_t *all, struct cli_json *j)
 {
-	s->least = UINT64_MAX;
+	s->min = UINT64_MAX;
 	for (uint32_t i = 0; i < t->rounds; i++)
 		add_round(t, i, gap, s, all, j);
 	s->all = tide_bitmap_count(all, t->pages);
@@ -133,7 +133,7 @@ static void print_info(const struct trace *t, const struct sums *s,
 	printf("%" PRIu64 " pages of %" PRIu64 " bytes, %u rounds\n", t->pages,
 	       t->page_bytes, t->rounds);
 	printf("written a round: %.1f (%" PRIu64 " to %" PRIu64 "), %.2f %% "
-	       "of all\n", (double)s->pages / rounds, s->least, s->most,
+	       "of all\n", (double)s->pages / rounds, s->min, s->max,
 	       100.0 * (double)s->pages / rounds / (double)t->pages);
 	printf("ranges a round: %.1f, %.2f pages each",
 	       (double)s->runs / rounds,

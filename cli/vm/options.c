@@ -85,19 +85,19 @@ int vm_move_number(const json_t *request, const char *option, uint64_t *value,
 	const json_t *j = json_object_get(request, member);
 	json_int_t given = json_integer_value(j);
 	const struct cli_option *o = move_options;
-	uint64_t least, most;
+	uint64_t min, max;
 
 	while (strcmp(o->name, option))
 		o++;
-	cli_range(o, &least, &most);
+	cli_range(o, &min, &max);
 	if (!j && cli_parse_size(o->usual, value))
 		return 0;
-	if (!json_is_integer(j) || given < 0 || (uint64_t)given < least ||
-	    (uint64_t)given > most)
+	if (!json_is_integer(j) || given < 0 || (uint64_t)given < min ||
+	    (uint64_t)given > max)
 		return tide_error_set(err, -EINVAL, "vm", TIDE_NO_OFFSET,
 				      "%s is a number from %llu to %llu",
-				      member, (unsigned long long)least,
-				      (unsigned long long)most);
+				      member, (unsigned long long)min,
+				      (unsigned long long)max);
 	*value = (uint64_t)given;
 	return 0;
 }

@@ -19,7 +19,7 @@
 #include "tidemark/slots.h"
 
 #define USUAL_MS 10000
-#define MOST_MS 60000
+#define MAX_MS 60000
 #define LOOK_MS 50
 
 struct standing {
@@ -134,7 +134,7 @@ json_t *daemon_pause(const struct control_request *r)
 	int ret;
 
 	tide_error_clear(&err);
-	if (ms < 1 || ms > MOST_MS)
+	if (ms < 1 || ms > MAX_MS)
 		return control_refuse(EINVAL, "limit_ms is a number from 1 to "
 				      "60000");
 	if (!daemon_claim(s.d, DAEMON_PAUSED, &err))

@@ -18,7 +18,7 @@
 #include "tidemark/scan.h"
 #include "cli/trace/file.h"
 
-#define MOST_ROUNDS 10000
+#define MAX_ROUNDS 10000
 #define SLICE_NS 50000000u
 
 struct record {
@@ -159,12 +159,12 @@ json_t *daemon_record(const struct control_request *asked)
 
 	r.folder = json_string_value(json_object_get(request, "folder"));
 	tide_error_clear(&err);
-	if (!r.folder || rounds < 1 || rounds > MOST_ROUNDS || ms < 1 ||
+	if (!r.folder || rounds < 1 || rounds > MAX_ROUNDS || ms < 1 ||
 	    ms > 3600000)
 		ret = tide_error_set(&err, -EINVAL, "trace", TIDE_NO_OFFSET,
 				     "record takes a folder, 1 to %d rounds "
 				     "and 1 to 3600000 interval_ms",
-				     MOST_ROUNDS);
+				     MAX_ROUNDS);
 	else if (!daemon_claim(d, DAEMON_RECORDING, &err))
 		ret = err.code;
 	if (ret < 0)

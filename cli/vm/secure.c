@@ -38,7 +38,7 @@ static int wrong(struct tide_error *err, const char *what)
 static int read_token(const char *path, struct tide__token *token,
 		      struct tide_error *err)
 {
-	char bytes[TIDE__TOKEN_MOST_BYTES + 3];
+	char bytes[TIDE__TOKEN_MAX_BYTES + 3];
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	ssize_t n = fd < 0 ? -1 : read(fd, bytes, sizeof(bytes));
 	struct stat st;
@@ -55,14 +55,14 @@ static int read_token(const char *path, struct tide__token *token,
 				      "chmod o= it", path);
 	while (n && strchr(" \t\r\n", bytes[n - 1]))
 		n--;
-	if (n < (ssize_t)TIDE__TOKEN_LEAST_BYTES ||
-	    n > (ssize_t)TIDE__TOKEN_MOST_BYTES ||
+	if (n < (ssize_t)TIDE__TOKEN_MIN_BYTES ||
+	    n > (ssize_t)TIDE__TOKEN_MAX_BYTES ||
 	    memchr(bytes, '\n', (size_t)n))
 		return tide_error_set(err, -EINVAL, "token", TIDE_NO_OFFSET,
 				      "%s: a token is one line of %u to %u "
 				      "characters", path,
-				      TIDE__TOKEN_LEAST_BYTES,
-				      TIDE__TOKEN_MOST_BYTES);
+				      TIDE__TOKEN_MIN_BYTES,
+				      TIDE__TOKEN_MAX_BYTES);
 	memcpy(token->bytes, bytes, (size_t)n);
 	token->len = (size_t)n;
 	explicit_bzero(bytes, sizeof(bytes));

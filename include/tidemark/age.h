@@ -34,7 +34,7 @@ extern "C" {
 struct tide_age;
 
 /* Cuts that readers may have kept at the same time. */
-#define TIDE_AGE_MOST_KEPT 4096u
+#define TIDE_AGE_MAX_KEPT 4096u
 
 /*
  * tide_age_create: a map for @pages pages (1 to TIDE_SET_MAX_PAGES), all of
@@ -59,7 +59,7 @@ uint64_t tide_age_cut(const struct tide_age *age);
 
 /*
  * tide_age_keep: keeps queries for cut @cut exact until as many calls of
- * tide_age_drop. -EINVAL: there was no such cut; -ENOSPC: TIDE_AGE_MOST_KEPT
+ * tide_age_drop. -EINVAL: there was no such cut; -ENOSPC: TIDE_AGE_MAX_KEPT
  * others are kept; -ESTALE: it can no longer be told from later ones.
  * tide_age_drop: -ENOENT if it is not kept.
  */

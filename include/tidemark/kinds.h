@@ -52,7 +52,7 @@ enum tide_kind {
 /* No metadata lies at or past this offset, and none can be added there. */
 #define TIDE_KINDS_END_BYTES (UINT64_C(1) << 56)
 /* The longest range of one add or remove; far more than the format needs. */
-#define TIDE_KINDS_MOST_BYTES (UINT64_C(1) << 36)
+#define TIDE_KINDS_MAX_BYTES (UINT64_C(1) << 36)
 
 struct tide_kinds;
 
@@ -81,7 +81,7 @@ void tide_kinds_destroy(struct tide_kinds *kinds);
 /*
  * tide_kinds_add: one more reference of @kind to every cluster that the range
  * touches. -EINVAL: no such kind, no bytes, or past TIDE_KINDS_END_BYTES;
- * -E2BIG: longer than TIDE_KINDS_MOST_BYTES; -ENOMEM. The map is then
+ * -E2BIG: longer than TIDE_KINDS_MAX_BYTES; -ENOMEM. The map is then
  * unchanged. Costs a search and the copy of one or two leaves of at most 4 KiB,
  * whatever the size of the map, and now and then (as with an array that
  * doubles) a pass over all runs.

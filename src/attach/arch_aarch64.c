@@ -104,8 +104,8 @@ static int put(int tid, long set, void *from, size_t n)
 static bool sve_in_use(int tid)
 {
 	struct {
-		uint32_t bytes, most_bytes;
-		uint16_t vl, most_vl, flags, reserved;
+		uint32_t bytes, max_bytes;
+		uint16_t vl, max_vl, flags, reserved;
 	} head = { 0 };
 
 	return !get(tid, SVE_SET, &head, sizeof(head)) &&
@@ -115,25 +115,25 @@ static bool sve_in_use(int tid)
 int tide__arch_save(int tid, struct tide__saved **out)
 {
 	struct tide__saved *s = calloc(1, sizeof(*s));
-	int rc;
+	int ret;
 
 	if (!s)
 		return -ENOMEM;
-	rc = get(tid, NT_PRSTATUS, &s->regs, sizeof(s->regs));
-	if (!rc)
-		rc = get(tid, NT_PRFPREG, &s->vectors, sizeof(s->vectors));
-	if (!rc && ptrace(GETSIGMASK, tid, sizeof(s->sigmask),
-			  &s->sigmask) < 0)
-		rc = -errno;
-	if (!rc && s->regs.pstate & 0x10)
-		rc = -EOPNOTSUPP;	/* 32-bit code */
-	if (!rc && sve_in_use(tid))
-		rc = -EAGAIN;
-	if (rc)
+	ret = get(tid, NT_PRSTATUS, &s->regs, sizeof(s->regs));
+	if (!ret)
+		ret = get(tid, NT_PRFPREG, &s->vectors, sizeof(s->vectors));
+	if (!ret && ptrace(GETSIGMASK, tid, sizeof(s->sigmask),
+			   &s->sigmask) < 0)
+		ret = -errno;
+	if (!ret && s->regs.pstate & 0x10)
+		ret = -EOPNOTSUPP;	/* 32-bit code */
+	if (!ret && sve_in_use(tid))
+		ret = -EAGAIN;
+	if (ret)
 		free(s);
 	else
 		*out = s;
-	return rc;
+	return ret;
 }
 
 void tide__arch_free(struct tide__saved *s)
@@ -208,9 +208,9 @@ uint64_t tide__arch_exit_frame(uint64_t frame)
 static int set(int tid, struct registers *regs)
 {
 	int none = -1;	/* no call to start again */
-	int rc = put(tid, SYSTEM_CALL_SET, &none, sizeof(none));
+	int ret = put(tid, SYSTEM_CALL_SET, &none, sizeof(none));
 
-	return rc ? rc : put(tid, NT_PRSTATUS, regs, sizeof(*regs));
+	return ret ? ret : put(tid, NT_PRSTATUS, regs, sizeof(*regs));
 }
 
 int tide__arch_take(int tid, const struct tide__saved *s,
@@ -254,12 +254,12 @@ int tide__arch_result(int tid, const struct tide__gadgets *g, bool *there,
 		      int64_t *result)
 {
 	struct registers regs;
-	int nr, rc = get(tid, NT_PRSTATUS, &regs, sizeof(regs));
+	int nr, ret = get(tid, NT_PRSTATUS, &regs, sizeof(regs));
 
-	if (!rc)
-		rc = get(tid, SYSTEM_CALL_SET, &nr, sizeof(nr));
-	if (rc)
-		return rc;
+	if (!ret)
+		ret = get(tid, SYSTEM_CALL_SET, &nr, sizeof(nr));
+	if (ret)
+		return ret;
 	*result = (int64_t)regs.x[0];
 	*there = regs.x[7] == 1 && regs.pc == g->call + 4 && nr == SYS_mmap;
 	return 0;

@@ -92,7 +92,7 @@ int tide__arch_save(int tid, struct tide__saved **out)
 	struct tide__saved *s = calloc(1, sizeof(*s));
 	struct iovec regs = { .iov_len = sizeof(s->regs) };
 	struct iovec xstate = { .iov_len = MAX_XSTATE };
-	int rc = 0;
+	int ret = 0;
 
 	if (!s)
 		return -ENOMEM;
@@ -101,17 +101,17 @@ int tide__arch_save(int tid, struct tide__saved **out)
 	if (ptrace(PTRACE_GETREGSET, tid, NT_PRSTATUS, &regs) < 0 ||
 	    ptrace(PTRACE_GETREGSET, tid, NT_X86_XSTATE, &xstate) < 0 ||
 	    ptrace(GETSIGMASK, tid, sizeof(s->sigmask), &s->sigmask) < 0)
-		rc = -errno;
+		ret = -errno;
 	else if (s->regs.cs != USER_CS || regs.iov_len != sizeof(s->regs))
-		rc = -EOPNOTSUPP;	/* 32-bit code */
+		ret = -EOPNOTSUPP;	/* 32-bit code */
 	else if (xstate.iov_len < 576 || xstate.iov_len > MAX_XSTATE - 4)
-		rc = -EOPNOTSUPP;
+		ret = -EOPNOTSUPP;
 	s->xstate_bytes = xstate.iov_len;
-	if (rc)
+	if (ret)
 		free(s);
 	else
 		*out = s;
-	return rc;
+	return ret;
 }
 
 void tide__arch_free(struct tide__saved *s)

@@ -15,12 +15,12 @@
 
 #define PATIENCE_MS 5000
 
-static int fail(const struct tide__attach *a, int rc, const char *what,
+static int fail(const struct tide__attach *a, int ret, const char *what,
 		struct tide_error *err)
 {
-	return tide_error_set(err, rc, "attach", TIDE_NO_OFFSET,
+	return tide_error_set(err, ret, "attach", TIDE_NO_OFFSET,
 			      "process %d: %s: %s%s", a->target.pid, what,
-			      strerror(-rc), rc == -EACCES || rc == -EPERM ?
+			      strerror(-ret), ret == -EACCES || ret == -EPERM ?
 			      "; it takes the same user or CAP_SYS_PTRACE" :
 			      "");
 }
@@ -43,15 +43,15 @@ static int open_files(struct tide__attach *a, struct tide_error *err)
 static int look(struct tide__target *target, int pid, struct tide_error *err)
 {
 	struct timespec nap = { 0, 2000000 };
-	int rc;
+	int ret;
 
 	for (int i = 0;; i++) {
 		tide_error_clear(err);
-		rc = tide__target_look(target, pid, pid, err);
-		if (!rc)
-			rc = tide__target_judge(target, err);
-		if (rc != -EBUSY || i == 50)
-			return rc;
+		ret = tide__target_look(target, pid, pid, err);
+		if (!ret)
+			ret = tide__target_judge(target, err);
+		if (ret != -EBUSY || i == 50)
+			return ret;
 		nanosleep(&nap, NULL);
 	}
 }
@@ -61,27 +61,27 @@ static int open_any(struct tide__attach *a, int pid, bool serve,
 		    struct tide_error *err)
 {
 	struct tide__borrowed got;
-	int rc;
+	int ret;
 
 	*a = (struct tide__attach){ .pidfd = -1, .uffd = -1, .pagemap = -1 };
 	if (!tide__arch_supported)
 		return tide_error_set(err, -EOPNOTSUPP, "attach",
 				      TIDE_NO_OFFSET, "attaching is written "
 				      "for x86-64 and arm64 only");
-	rc = look(&a->target, pid, err);
-	if (!rc)
-		rc = open_files(a, err);
-	if (!rc) {
-		rc = tide__borrow_uffd(&got, &a->target, a->pidfd,
-				       PATIENCE_MS, serve, step, err);
+	ret = look(&a->target, pid, err);
+	if (!ret)
+		ret = open_files(a, err);
+	if (!ret) {
+		ret = tide__borrow_uffd(&got, &a->target, a->pidfd,
+					PATIENCE_MS, serve, step, err);
 		a->uffd = got.uffd;
 		a->stopped_ns = got.stopped_ns;
 	}
-	if (!rc && !serve)
-		rc = tide__uffd_enable(a->uffd, err);
-	if (rc)
+	if (!ret && !serve)
+		ret = tide__uffd_enable(a->uffd, err);
+	if (ret)
 		tide__attach_close(a);
-	return rc;
+	return ret;
 }
 
 int tide__attach_open(struct tide__attach *a, int pid,

@@ -61,11 +61,11 @@ void tide__borrow_at(const struct tide__borrow *b, int point)
 		b->step->at(b->step->opaque, point);
 }
 
-int tide__borrow_fail(struct tide__borrow *b, int rc, const char *what)
+int tide__borrow_fail(struct tide__borrow *b, int ret, const char *what)
 {
-	return tide_error_set(b->err, rc, origin, TIDE_NO_OFFSET,
+	return tide_error_set(b->err, ret, origin, TIDE_NO_OFFSET,
 			      "process %d: %s: %s", b->target->pid, what,
-			      strerror(-rc));
+			      strerror(-ret));
 }
 
 int tide__borrow_peek(const struct tide__borrow *b, uint64_t at, void *to,
@@ -90,93 +90,93 @@ int tide__borrow_poke(const struct tide__borrow *b, uint64_t at,
 /* -EAGAIN: not this thread, or not now. */
 static int try_thread(struct tide__borrow *b)
 {
-	int rc = tide__borrow_seize(b);
+	int ret = tide__borrow_seize(b);
 
 	b->saved = NULL;
-	if (!rc)
-		rc = tide__arch_save(b->tid, &b->saved);
-	if (!rc && (tide__borrow_in_sequence(b) ||
-		    (tide__arch_would_notice(b->saved) && !b->accept_eintr)))
-		rc = -EAGAIN;
-	if (!rc)
-		rc = tide__borrow_lay_chain(b);
-	if (rc)
+	if (!ret)
+		ret = tide__arch_save(b->tid, &b->saved);
+	if (!ret && (tide__borrow_in_sequence(b) ||
+		     (tide__arch_would_notice(b->saved) && !b->accept_eintr)))
+		ret = -EAGAIN;
+	if (!ret)
+		ret = tide__borrow_lay_chain(b);
+	if (ret)
 		goto out;
-	rc = tide__borrow_map_code(b);
-	if (rc) {
-		if (rc != -EAGAIN && rc != -ESRCH)
-			tide__borrow_fail(b, rc, "cannot map a page of code (a policy "
+	ret = tide__borrow_map_code(b);
+	if (ret) {
+		if (ret != -EAGAIN && ret != -ESRCH)
+			tide__borrow_fail(b, ret, "cannot map a page of code (a policy "
 			     "against executable memory?)");
 		goto out;
 	}
-	rc = tide__borrow_start_stub(b);
-	if (rc)
-		tide__borrow_fail(b, rc, "cannot start its thread");
+	ret = tide__borrow_start_stub(b);
+	if (ret)
+		tide__borrow_fail(b, ret, "cannot start its thread");
 	else
-		rc = tide__borrow_fetch(b);
+		ret = tide__borrow_fetch(b);
 out:
 	tide__borrow_let_go(b);
-	if (!rc)
+	if (!ret)
 		b->out->stopped_ns = tide__now_ns() - b->since_ns;
 	tide__borrow_at(b, 16);
 	tide__arch_free(b->saved);
 	b->saved = NULL;
-	return rc;
+	return ret;
 }
 
 /* -EAGAIN from the end of the last thread on. */
 static int try_all(struct tide__borrow *b)
 {
 	struct tide__thread *thread = calloc(MAX_THREADS, sizeof(*thread));
-	int rc = -EAGAIN;
+	int ret = -EAGAIN;
 	size_t n;
 
 	if (!thread)
 		return tide__borrow_fail(b, -ENOMEM, "no memory");
 	tide__maps_free(&b->maps);
-	rc = tide__maps_read(&b->maps, b->target->pid, b->err);
-	n = rc ? 0 : tide__threads_list(b->target->pid, thread, MAX_THREADS);
-	if (!rc)
-		rc = n ? -EAGAIN : -ESRCH;
+	ret = tide__maps_read(&b->maps, b->target->pid, b->err);
+	n = ret ? 0 : tide__threads_list(b->target->pid, thread, MAX_THREADS);
+	if (!ret)
+		ret = n ? -EAGAIN : -ESRCH;
 	for (size_t i = 0; i < n && i < 16; i++) {
 		b->tid = thread[i].tid;
 		b->out->tries++;
 		b->code = tide__borrow_place(b);
 		b->cookie = b->code ^ tide__now_ns() << 12;
-		rc = try_thread(b);
-		if (b->stuck || (rc != -EAGAIN && rc != -ESRCH))
+		ret = try_thread(b);
+		if (b->stuck || (ret != -EAGAIN && ret != -ESRCH))
 			break;
 	}
 	free(thread);
-	return rc;
+	return ret;
 }
 
-static int refusal(struct tide__borrow *b, int rc)
+static int refusal(struct tide__borrow *b, int ret)
 {
 	struct tide__target now;
 
 	if (tide__target_look(&now, b->target->pid, b->target->pid, b->err))
 		return -ESRCH;
 	if (tide__target_judge(&now, b->err))
-		return b->err ? b->err->code : rc;
-	if (rc == -EAGAIN)
-		return tide_error_set(b->err, rc, origin, TIDE_NO_OFFSET,
+		return b->err ? b->err->code : ret;
+	if (ret == -EAGAIN)
+		return tide_error_set(b->err, ret, origin, TIDE_NO_OFFSET,
 				      "process %d: none of its threads stood "
 				      "at a place where it may be borrowed, in "
 				      "%u ms; try again", b->target->pid,
 				      b->patience_ms);
-	if (rc == -EPERM && b->target->seccomp)
-		return tide_error_set(b->err, rc, origin, TIDE_NO_OFFSET,
+	if (ret == -EPERM && b->target->seccomp)
+		return tide_error_set(b->err, ret, origin, TIDE_NO_OFFSET,
 				      "process %d has a seccomp filter; it "
 				      "takes CAP_SYS_ADMIN to get past it",
 				      b->target->pid);
-	if (rc == -EPERM)
-		return tide_error_set(b->err, rc, origin, TIDE_NO_OFFSET,
+	if (ret == -EPERM)
+		return tide_error_set(b->err, ret, origin, TIDE_NO_OFFSET,
 				      "process %d may not be traced; it takes "
 				      "the same user, or CAP_SYS_PTRACE, and "
 				      "Yama's leave (kernel.yama.ptrace_scope)",
 				      b->target->pid);
-	return b->err->code ? rc : tide__borrow_fail(b, rc, "cannot attach");
+	return b->err->code ? ret : tide__borrow_fail(b, ret, "cannot attach");
 }
 
 /* The thread that was tried last, by another who attaches as we do? */
@@ -196,21 +196,21 @@ static void *run(void *opaque)
 
 	b->stuck = false;
 	tide__maps_free(&b->maps);
-	b->rc = tide__maps_read(&b->maps, b->target->pid, b->err);
-	if (!b->rc)
-		b->rc = tide__gadgets_find(&b->gadgets, b->target->pid,
-					   &b->maps, b->err);
-	if (b->rc)
+	b->ret = tide__maps_read(&b->maps, b->target->pid, b->err);
+	if (!b->ret)
+		b->ret = tide__gadgets_find(&b->gadgets, b->target->pid,
+					    &b->maps, b->err);
+	if (b->ret)
 		return NULL;
 	for (;;) {
 		uint64_t spent = tide__now_ns() - b->start_ns;
 
 		tide_error_clear(b->err);
 		b->accept_eintr = spent >= EINTR_NS || spent >= patience / 2;
-		b->rc = try_all(b);
+		b->ret = try_all(b);
 		/* Another who attaches holds a thread for a moment. */
-		if (b->rc != -EAGAIN &&
-		    (b->rc != -EPERM || (spent > OTHERS_NS && !is_traced(b))))
+		if (b->ret != -EAGAIN &&
+		    (b->ret != -EPERM || (spent > OTHERS_NS && !is_traced(b))))
 			break;
 		if (b->stuck || spent >= patience)
 			break;
@@ -223,12 +223,12 @@ static void *run(void *opaque)
 static int run_apart(struct tide__borrow *b)
 {
 	pthread_t thread;
-	int rc = -pthread_create(&thread, NULL, run, b);
+	int ret = -pthread_create(&thread, NULL, run, b);
 
-	if (rc)
-		return tide__borrow_fail(b, rc, "no thread");
+	if (ret)
+		return tide__borrow_fail(b, ret, "no thread");
 	pthread_join(thread, NULL);
-	return b->rc;
+	return b->ret;
 }
 
 int tide__borrow_uffd(struct tide__borrowed *out,
@@ -245,7 +245,7 @@ int tide__borrow_uffd(struct tide__borrowed *out,
 		.err = err ? err : &own,
 	};
 	char path[32];
-	int rc;
+	int ret;
 
 	*out = (struct tide__borrowed){ .uffd = -1 };
 	tide_error_clear(b.err);
@@ -255,12 +255,12 @@ int tide__borrow_uffd(struct tide__borrowed *out,
 	if (b.mem < 0)
 		return refusal(&b, errno == EACCES ? -EPERM : -errno);
 	do
-		rc = run_apart(&b);
-	while (rc == -EAGAIN && b.stuck &&
+		ret = run_apart(&b);
+	while (ret == -EAGAIN && b.stuck &&
 	       tide__now_ns() - b.start_ns < patience_ms * TIDE__MS);
 	close(b.mem);
 	tide__maps_free(&b.maps);
-	if (rc && (!b.err->code || rc == -EPERM))
-		rc = refusal(&b, rc);
-	return rc;
+	if (ret && (!b.err->code || ret == -EPERM))
+		ret = refusal(&b, ret);
+	return ret;
 }

@@ -109,7 +109,7 @@ int tide__borrow_lay_chain(struct tide__borrow *b)
 		.cookie = b->cookie,
 	};
 	unsigned char *chain;
-	int rc;
+	int ret;
 
 	b->data = at - 128;
 	if (!is_stack(b, sp, sp - b->data + 4096))
@@ -119,12 +119,12 @@ int tide__borrow_lay_chain(struct tide__borrow *b)
 		return -ENOMEM;
 	tide__arch_chain(b->saved, &b->gadgets, chain, at, 1, unmap, b->frame);
 	data.frame = tide__arch_exit_frame(b->frame[0]);
-	rc = tide__borrow_poke(b, at, chain, bytes);
-	if (!rc)
-		rc = tide__borrow_poke(b, b->data, &data, sizeof(data));
+	ret = tide__borrow_poke(b, at, chain, bytes);
+	if (!ret)
+		ret = tide__borrow_poke(b, b->data, &data, sizeof(data));
 	free(chain);
 	tide__borrow_at(b, 3);
-	return rc;
+	return ret;
 }
 
 /* From the first call to where it has returned. */
@@ -136,35 +136,35 @@ static int call_and_stop(struct tide__borrow *b, int64_t *result)
 	};
 	uint64_t all = UINT64_MAX;
 	bool there = false;
-	int rc = tide__arch_call(b->tid, b->saved, &b->gadgets, map,
-				 b->frame[0]);
+	int ret = tide__arch_call(b->tid, b->saved, &b->gadgets, map,
+				  b->frame[0]);
 
 	tide__borrow_at(b, 4);
-	if (!rc && ptrace((enum __ptrace_request)SETSIGMASK, b->tid,
-			  sizeof(all), &all) < 0)
-		rc = -errno;
+	if (!ret && ptrace((enum __ptrace_request)SETSIGMASK, b->tid,
+			   sizeof(all), &all) < 0)
+		ret = -errno;
 	tide__borrow_at(b, 5);
 	/* In and out of the call. */
-	for (int i = 0; !rc && !there && i < 1000; i++) {
-		rc = tide__borrow_continue(b, PTRACE_SYSCALL, 0);
-		if (!rc)
-			rc = tide__borrow_next_stop(b, PTRACE_SYSCALL);
-		if (!rc)
-			rc = tide__arch_result(b->tid, &b->gadgets, &there,
-					       result);
+	for (int i = 0; !ret && !there && i < 1000; i++) {
+		ret = tide__borrow_continue(b, PTRACE_SYSCALL, 0);
+		if (!ret)
+			ret = tide__borrow_next_stop(b, PTRACE_SYSCALL);
+		if (!ret)
+			ret = tide__arch_result(b->tid, &b->gadgets, &there,
+						result);
 		tide__borrow_at(b, i ? 7 : 6);
 	}
 	tide__borrow_at(b, 8);
-	return rc || there ? rc : -EAGAIN;
+	return ret || there ? ret : -EAGAIN;
 }
 
 int tide__borrow_map_code(struct tide__borrow *b)
 {
 	int64_t result = 0;
-	int rc = call_and_stop(b, &result);
+	int ret = call_and_stop(b, &result);
 
-	if (rc || (uint64_t)result == b->code)
-		return rc;
+	if (ret || (uint64_t)result == b->code)
+		return ret;
 	/* Not ours to unmap, then. */
 	tide__arch_take(b->tid, b->saved, &b->gadgets, b->frame[1]);
 	if (result == -EEXIST)

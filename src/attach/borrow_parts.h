@@ -21,7 +21,7 @@ struct tide__borrow {
 	bool kernel_faults;
 	struct tide__borrowed *out;
 	struct tide_error *err;
-	int rc;
+	int ret;
 
 	struct tide__maps maps;
 	struct tide__gadgets gadgets;
@@ -37,7 +37,7 @@ struct tide__borrow {
 
 /* For tests, see struct tide__borrow_step. */
 void tide__borrow_at(const struct tide__borrow *b, int point);
-int tide__borrow_fail(struct tide__borrow *b, int rc, const char *what);
+int tide__borrow_fail(struct tide__borrow *b, int ret, const char *what);
 int tide__borrow_peek(const struct tide__borrow *b, uint64_t at, void *to,
 		      size_t n);
 int tide__borrow_poke(const struct tide__borrow *b, uint64_t at,

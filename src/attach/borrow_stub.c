@@ -29,14 +29,14 @@ static int write_code(struct tide__borrow *b)
 /* Nobody holds the thread any more, or, under a filter, we still do. */
 int tide__borrow_start_stub(struct tide__borrow *b)
 {
-	int rc = write_code(b);
+	int ret = write_code(b);
 
-	if (!rc)
-		rc = tide__arch_run_stub(b->tid, b->saved, b->code, b->data,
-					 b->data);
+	if (!ret)
+		ret = tide__arch_run_stub(b->tid, b->saved, b->code, b->data,
+					  b->data);
 	tide__borrow_at(b, 10);
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	if (b->target->seccomp)
 		return tide__borrow_continue(b, PTRACE_CONT, 0);
 	if (ptrace(PTRACE_DETACH, b->tid, 0, 0) < 0)
@@ -57,10 +57,10 @@ static int await(struct tide__borrow *b, uint32_t state, unsigned int ms,
 	unsigned int turn = 0;
 
 	for (;;) {
-		int rc = tide__borrow_peek(b, b->data, d, sizeof(*d));
+		int ret = tide__borrow_peek(b, b->data, d, sizeof(*d));
 
-		if (rc)
-			return rc;
+		if (ret)
+			return ret;
 		if (d->cookie != b->cookie)
 			return -EAGAIN;
 		if (d->state >= state)
@@ -99,14 +99,14 @@ static bool still_waits(const struct tide__borrow *b, int32_t fd)
  */
 static int take(struct tide__borrow *b, int32_t number, int *fd)
 {
-	int rc = 0;
+	int ret = 0;
 
 	*fd = (int)syscall(SYS_pidfd_getfd, b->pidfd, number, 0);
 	if (*fd < 0)
-		rc = -errno;
+		ret = -errno;
 	tide__borrow_at(b, 13);
 	if (still_waits(b, number) && (*fd < 0 || is_userfaultfd(*fd)))
-		return rc;
+		return ret;
 	if (*fd >= 0)
 		close(*fd);
 	return -EAGAIN;
@@ -116,10 +116,10 @@ int tide__borrow_fetch(struct tide__borrow *b)
 {
 	const uint32_t done = 1;
 	struct tide__stub_data d;
-	int fd, rc = await(b, 1, PATIENCE_MS, &d);
+	int fd, ret = await(b, 1, PATIENCE_MS, &d);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	tide__borrow_at(b, 12);
 	if (d.fd == -EPERM && b->kernel_faults)
 		return tide_error_set(b->err, -EACCES, "attach",
@@ -131,17 +131,17 @@ int tide__borrow_fetch(struct tide__borrow *b)
 	if (d.fd < 0 && d.fd > -4096)
 		return tide__borrow_fail(b, d.fd, "userfaultfd");
 	/* Or it waited long enough, and has closed it: once more. */
-	rc = d.state == 1 ? take(b, d.fd, &fd) : -EAGAIN;
-	if (rc == -EAGAIN)
-		return rc;
+	ret = d.state == 1 ? take(b, d.fd, &fd) : -EAGAIN;
+	if (ret == -EAGAIN)
+		return ret;
 	tide__borrow_poke(b, b->data + offsetof(struct tide__stub_data, done),
 			  &done, sizeof(done));
 	tide__borrow_at(b, 14);
 	/* Late or not, it goes its way: that is no failure of ours. */
 	await(b, 3, PATIENCE_MS, &d);
 	tide__borrow_at(b, 15);
-	if (rc)
-		return tide__borrow_fail(b, rc, "pidfd_getfd");
+	if (ret)
+		return tide__borrow_fail(b, ret, "pidfd_getfd");
 	b->out->uffd = fd;
 	return 0;
 }

@@ -44,7 +44,7 @@ int tide__borrow_next_stop(struct tide__borrow *b, long how)
 	int status;
 	uint64_t end = tide__now_ns() + 100 * TIDE__MS;
 	unsigned int turn = 0;
-	int rc;
+	int ret;
 
 	for (;;) {
 		pid_t got = waitpid(b->tid, &status, __WALL | WNOHANG);
@@ -66,9 +66,9 @@ int tide__borrow_next_stop(struct tide__borrow *b, long how)
 			return WSTOPSIG(status) == SIGTRAP ? 0 : -EAGAIN;
 		if (WSTOPSIG(status) == SYSCALL_STOP)
 			return 0;
-		rc = tide__borrow_continue(b, how, WSTOPSIG(status));
-		if (rc)
-			return rc;
+		ret = tide__borrow_continue(b, how, WSTOPSIG(status));
+		if (ret)
+			return ret;
 	}
 }
 
@@ -89,7 +89,7 @@ void tide__borrow_let_go(struct tide__borrow *b)
 int tide__borrow_seize(struct tide__borrow *b)
 {
 	long options = PTRACE_O_TRACESYSGOOD;
-	int rc;
+	int ret;
 
 	if (b->target->seccomp)
 		options |= SUSPEND_SECCOMP;
@@ -100,9 +100,9 @@ int tide__borrow_seize(struct tide__borrow *b)
 	b->since_ns = tide__now_ns();
 	if (ptrace(PTRACE_INTERRUPT, b->tid, 0, 0) < 0)
 		return -errno;
-	rc = tide__borrow_next_stop(b, PTRACE_CONT);
+	ret = tide__borrow_next_stop(b, PTRACE_CONT);
 	tide__borrow_at(b, 2);
-	return rc;
+	return ret;
 }
 
 /* Signals of a thread that we still hold are passed on. */

@@ -32,15 +32,15 @@ static void fini(struct tide_source *source)
 static int init(struct tide_source *source, struct tide_error *err)
 {
 	struct tide__attach *a = malloc(sizeof(*a));
-	int rc;
+	int ret;
 
 	if (!a)
 		return tide_error_set(err, -ENOMEM, "attach", TIDE_NO_OFFSET,
 				      "no memory for the source");
-	rc = tide__attach_open(a, source->vm.pid, NULL, err);
-	if (rc) {
+	ret = tide__attach_open(a, source->vm.pid, NULL, err);
+	if (ret) {
 		free(a);
-		return rc;
+		return ret;
 	}
 	source->impl = a;
 	source->stats.stopped_ns = a->stopped_ns;
@@ -59,17 +59,17 @@ static int watch(struct tide_source *source, struct tide__watched *w,
 		 struct tide_error *err)
 {
 	struct tide__attach *a = source->impl;
-	int rc = gone(a, err);
+	int ret = gone(a, err);
 
-	if (!rc)
-		rc = tide__uffd_arm(a->uffd, a->pagemap, w->slot.host,
-				    w->slot.len_bytes, err);
-	if (rc == -EBUSY)
-		return tide_error_set(err, rc, "attach", w->slot.gpa_bytes,
+	if (!ret)
+		ret = tide__uffd_arm(a->uffd, a->pagemap, w->slot.host,
+				     w->slot.len_bytes, err);
+	if (ret == -EBUSY)
+		return tide_error_set(err, ret, "attach", w->slot.gpa_bytes,
 				      "process %d's memory is tracked by "
 				      "somebody else already, or has a page "
 				      "fault handler", a->target.pid);
-	return rc;
+	return ret;
 }
 
 /* Memory of a process that ended is watched by nobody already. */
@@ -77,22 +77,22 @@ static int unwatch(struct tide_source *source, struct tide__watched *w,
 		   struct tide_error *err)
 {
 	struct tide__attach *a = source->impl;
-	int rc = tide__uffd_disarm(a->uffd, w->slot.host, w->slot.len_bytes);
+	int ret = tide__uffd_disarm(a->uffd, w->slot.host, w->slot.len_bytes);
 
-	if (!rc || rc == -ESRCH)
+	if (!ret || ret == -ESRCH)
 		return 0;
-	return tide_error_set(err, rc, "attach", w->slot.gpa_bytes,
-			      "cannot unregister a slot: %s", strerror(-rc));
+	return tide_error_set(err, ret, "attach", w->slot.gpa_bytes,
+			      "cannot unregister a slot: %s", strerror(-ret));
 }
 
 static int harvest(struct tide_source *source, struct tide_set *set,
 		   struct tide_error *err)
 {
 	const struct tide__attach *a = source->impl;
-	int rc = tide__uffd_harvest(source, set, a->pagemap, err);
+	int ret = tide__uffd_harvest(source, set, a->pagemap, err);
 
 	/* An ended process's scan fails in several ways, or not. */
-	return gone(a, err) ? -ESRCH : rc;
+	return gone(a, err) ? -ESRCH : ret;
 }
 
 const struct tide__source_ops tide__foreign_ops = {

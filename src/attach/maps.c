@@ -82,24 +82,24 @@ int tide__maps_read(struct tide__maps *maps, int pid, struct tide_error *err)
 	size_t room = 0, length = 0;
 	struct tide__map m;
 	FILE *file;
-	int rc = 0;
+	int ret = 0;
 
 	*maps = (struct tide__maps){ NULL, 0 };
 	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
 	file = fopen(path, "re");
 	if (!file)
 		goto failed;
-	while (!rc && getline(&line, &length, file) > 0)
+	while (!ret && getline(&line, &length, file) > 0)
 		if (tide__maps_parse(line, &m))
-			rc = append(maps, &room, &m);
-	if (!rc && ferror(file))
-		rc = -EIO;
+			ret = append(maps, &room, &m);
+	if (!ret && ferror(file))
+		ret = -EIO;
 	free(line);
 	fclose(file);
-	if (!rc && maps->count)
+	if (!ret && maps->count)
 		return 0;
 	tide__maps_free(maps);
-	errno = rc ? -rc : ESRCH;	/* a process that ended has none */
+	errno = ret ? -ret : ESRCH;	/* a process that ended has none */
 failed:
 	return tide_error_set(err, -errno, "attach", TIDE_NO_OFFSET,
 			      "%s: %s", path, strerror(errno));

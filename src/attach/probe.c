@@ -76,12 +76,12 @@ static void note(void *opaque, uint64_t offset, uint64_t len)
 static int expect(struct probe *p, uint32_t n, const char *missed)
 {
 	uint64_t others = 0;
-	int rc;
+	int ret;
 
 	memset(p->seen, 0, sizeof(p->seen));
-	rc = tide__uffd_scan(p->a.pagemap, p->map, SPAN, note, p, p->err);
-	if (rc)
-		return rc;
+	ret = tide__uffd_scan(p->a.pagemap, p->map, SPAN, note, p, p->err);
+	if (ret)
+		return ret;
 	for (uint32_t i = 0; i < PAGES; i++)
 		others += i != n && p->seen[i];
 	if (!p->seen[n])
@@ -92,40 +92,40 @@ static int expect(struct probe *p, uint32_t n, const char *missed)
 
 static int track(struct probe *p)
 {
-	int rc = tide__uffd_arm(p->a.uffd, p->a.pagemap, p->map, SPAN, p->err);
+	int ret = tide__uffd_arm(p->a.uffd, p->a.pagemap, p->map, SPAN, p->err);
 
-	if (!rc)
-		rc = tell(p, 5);
-	if (!rc)
-		rc = expect(p, 5, "a write was not reported");
-	if (!rc)
-		rc = tell(p, 700);
-	if (!rc)
-		rc = expect(p, 700, "a second write was not reported");
-	if (!rc)
-		rc = tell(p, 5 | GIVE_BACK);
-	if (!rc)
-		rc = expect(p, 5, "memory given back was not reported");
-	return rc;
+	if (!ret)
+		ret = tell(p, 5);
+	if (!ret)
+		ret = expect(p, 5, "a write was not reported");
+	if (!ret)
+		ret = tell(p, 700);
+	if (!ret)
+		ret = expect(p, 700, "a second write was not reported");
+	if (!ret)
+		ret = tell(p, 5 | GIVE_BACK);
+	if (!ret)
+		ret = expect(p, 5, "memory given back was not reported");
+	return ret;
 }
 
 static int run(struct probe *p, pid_t child)
 {
-	int rc = tell(p, 0);	/* it runs */
+	int ret = tell(p, 0);	/* it runs */
 
-	if (!rc)
-		rc = tide__attach_open(&p->a, child, NULL, p->err);
-	if (rc)
-		return rc;
-	rc = track(p);
+	if (!ret)
+		ret = tide__attach_open(&p->a, child, NULL, p->err);
+	if (ret)
+		return ret;
+	ret = track(p);
 	tide__attach_close(&p->a);
-	return rc ? rc : tell(p, 1);
+	return ret ? ret : tell(p, 1);
 }
 
 static int with_pipes(struct probe *p, int in[2], int out[2])
 {
 	pid_t child = fork();
-	int rc;
+	int ret;
 
 	if (child < 0)
 		return wrong(p, "no child process");
@@ -139,11 +139,11 @@ static int with_pipes(struct probe *p, int in[2], int out[2])
 	in[0] = out[1] = -1;
 	p->ask = in[1];
 	p->answer = out[0];
-	rc = run(p, child);
+	ret = run(p, child);
 	kill(child, SIGKILL);
 	while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
 		;
-	return rc;
+	return ret;
 }
 
 static void close_pair(const int fd[2])
@@ -156,7 +156,7 @@ static void close_pair(const int fd[2])
 int tide__probe_foreign(struct tide_error *err)
 {
 	struct probe p = { .err = err };
-	int in[2] = { -1, -1 }, out[2] = { -1, -1 }, rc;
+	int in[2] = { -1, -1 }, out[2] = { -1, -1 }, ret;
 
 	p.map = mmap(NULL, SPAN, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -165,11 +165,11 @@ int tide__probe_foreign(struct tide_error *err)
 	/* Single pages are counted here. */
 	madvise(p.map, SPAN, MADV_NOHUGEPAGE);
 	if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0)
-		rc = wrong(&p, "no pipe");
+		ret = wrong(&p, "no pipe");
 	else
-		rc = with_pipes(&p, in, out);
+		ret = with_pipes(&p, in, out);
 	close_pair(in);
 	close_pair(out);
 	munmap(p.map, SPAN);
-	return rc;
+	return ret;
 }

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LEAST (UINT64_C(1) << 20)
+#define MIN (UINT64_C(1) << 20)
 
 static bool is_memory(const struct tide__map *m)
 {
@@ -38,9 +38,9 @@ static struct tide__map take_piece(const struct tide__maps *maps, size_t *i)
 	return piece;
 }
 
-static uint64_t least_of(const struct tide__maps *maps)
+static uint64_t min_of(const struct tide__maps *maps)
 {
-	uint64_t most = 0;
+	uint64_t max = 0;
 
 	for (size_t i = 0; i < maps->count;) {
 		struct tide__map m;
@@ -50,10 +50,10 @@ static uint64_t least_of(const struct tide__maps *maps)
 			continue;
 		}
 		m = take_piece(maps, &i);
-		if (m.end - m.start > most)
-			most = m.end - m.start;
+		if (m.end - m.start > max)
+			max = m.end - m.start;
 	}
-	return most / 8 > LEAST ? most / 8 : LEAST;
+	return max / 8 > MIN ? max / 8 : MIN;
 }
 
 static int refuse_file(const struct tide__map *m, struct tide_error *err)
@@ -66,11 +66,11 @@ static int refuse_file(const struct tide__map *m, struct tide_error *err)
 }
 
 int tide__ram_find(struct tide__ram *ram, const struct tide__maps *maps,
-		   uint64_t least, struct tide_error *err)
+		   uint64_t min, struct tide_error *err)
 {
 	memset(ram, 0, sizeof(*ram));
-	if (!least)
-		least = least_of(maps);
+	if (!min)
+		min = min_of(maps);
 	for (size_t i = 0; i < maps->count;) {
 		struct tide__ram_area *a = &ram->area[ram->count];
 		struct tide__map m;
@@ -80,7 +80,7 @@ int tide__ram_find(struct tide__ram *ram, const struct tide__maps *maps,
 			continue;
 		}
 		m = take_piece(maps, &i);
-		if (m.end - m.start < least)
+		if (m.end - m.start < min)
 			continue;
 		if (m.kind == TIDE__MAP_FILE && m.shared)
 			return refuse_file(&m, err);
@@ -91,7 +91,7 @@ int tide__ram_find(struct tide__ram *ram, const struct tide__maps *maps,
 					      "more than %d pieces of %" PRIu64
 					      " bytes and more; name a larger "
 					      "least size", TIDE__RAM_MAX,
-					      least);
+					      min);
 		*a = (struct tide__ram_area){
 			.start = m.start, .len_bytes = m.end - m.start,
 			.kind = m.kind, .offset_bytes = m.offset_bytes,
@@ -106,5 +106,5 @@ int tide__ram_find(struct tide__ram *ram, const struct tide__maps *maps,
 		return 0;
 	return tide_error_set(err, -ENOENT, "attach", TIDE_NO_OFFSET,
 			      "it has no memory of %" PRIu64 " bytes or more "
-			      "in one piece", least);
+			      "in one piece", min);
 }

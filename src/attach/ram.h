@@ -29,6 +29,6 @@ struct tide__ram {
  * piece maps a file on a disk, which cannot be tracked.
  */
 int tide__ram_find(struct tide__ram *ram, const struct tide__maps *maps,
-		   uint64_t least_bytes, struct tide_error *err);
+		   uint64_t min_bytes, struct tide_error *err);
 
 #endif

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_GAP_BYTES (UINT64_C(256) << 20)
+#define MAX_GAP_BYTES (UINT64_C(256) << 20)
 
 static int no_memory(struct tide_error *err)
 {
@@ -140,7 +140,7 @@ int chain_expect(struct backup_chain *c, uint64_t chunk,
 int chain_next_listed(struct backup_chain *c, uint64_t *chunk,
 		      struct tide_error *err)
 {
-	uint64_t least = chunk_count(c->point->size_bytes), at;
+	uint64_t min = chunk_count(c->point->size_bytes), at;
 	int ret = 0;
 
 	for (size_t i = 0; i < c->count && !ret; i++) {
@@ -150,9 +150,9 @@ int chain_next_listed(struct backup_chain *c, uint64_t *chunk,
 		if (ret || !r->has)
 			continue;
 		at = r->now.chunk > *chunk ? r->now.chunk : *chunk;
-		least = at < least ? at : least;
+		min = at < min ? at : min;
 	}
-	*chunk = least;
+	*chunk = min;
 	return ret;
 }
 
@@ -194,8 +194,8 @@ int chain_take(struct backup_chain *c, uint64_t *at, struct piece *p,
 	} else {
 		p->kind = PIECE_ZERO;
 		p->length_bytes = end - *at;
-		if (p->length_bytes > MOST_GAP_BYTES)
-			p->length_bytes = MOST_GAP_BYTES;
+		if (p->length_bytes > MAX_GAP_BYTES)
+			p->length_bytes = MAX_GAP_BYTES;
 	}
 	if (p->length_bytes > size - *at)
 		p->length_bytes = size - *at;

@@ -19,8 +19,8 @@ struct backup_compression {
 	int level; /* of zstd; 0: 1 */
 };
 
-#define BACKUP_LEAST_LEVEL (-7)
-#define BACKUP_MOST_LEVEL 19
+#define BACKUP_MIN_LEVEL (-7)
+#define BACKUP_MAX_LEVEL 19
 
 struct backup_image {
 	struct tide_disk *disk;

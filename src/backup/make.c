@@ -33,7 +33,7 @@ struct disk {
 
 struct making {
 	const struct backup_make_options *o;
-	struct disk disks[BACKUP_MOST_DISKS];
+	struct disk disks[BACKUP_MAX_DISKS];
 	size_t count;
 	const char *control; /* of all of them; NULL: a foreign server */
 	char checkpoint[BACKUP_NAME];
@@ -486,10 +486,10 @@ int backup_make(const struct backup_make_options *o, struct backup_made *made,
 	int ret;
 
 	err = err ? err : &own;
-	if (!o->count || o->count > BACKUP_MOST_DISKS)
+	if (!o->count || o->count > BACKUP_MAX_DISKS)
 		return tide_error_set(err, -EINVAL, "backup", TIDE_NO_OFFSET,
 				      "1 to %u disks at once",
-				      BACKUP_MOST_DISKS);
+				      BACKUP_MAX_DISKS);
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return tide_error_set(err, -ENOMEM, "backup", TIDE_NO_OFFSET,

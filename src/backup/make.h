@@ -19,7 +19,7 @@
 
 #include "backup/copy.h"
 
-#define BACKUP_MOST_DISKS 64u
+#define BACKUP_MAX_DISKS 64u
 
 struct backup_make_options {
 	char *const *uris; /* each of another disk */

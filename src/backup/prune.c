@@ -28,18 +28,18 @@ static int64_t bucket(uint64_t created_s, char unit)
 }
 
 static void keep_newest_of(const struct backup_folder *f, char unit,
-			   uint64_t most, bool *keep)
+			   uint64_t max, bool *keep)
 {
 	int64_t last = INT64_MIN;
 
-	for (size_t i = f->count; i-- > 0 && most;) {
+	for (size_t i = f->count; i-- > 0 && max;) {
 		int64_t b = bucket(f->points[i].created_s, unit);
 
 		if (b == last)
 			continue;
 		keep[i] = true;
 		last = b;
-		most--;
+		max--;
 	}
 }
 

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MOST_BYTES 4u
+#define MAX_BYTES 4u
 #define ESCAPE_BYTES 4u /* \xNN */
 
 /* How long a sequence that begins so is; 0: nothing begins so. */
@@ -30,7 +30,7 @@ static bool moves_others(uint32_t point)
 
 size_t tide__text_plain(const char *s, size_t left)
 {
-	static const uint32_t least[MOST_BYTES + 1] = { 0, 0, 0x80, 0x800,
+	static const uint32_t min[MAX_BYTES + 1] = { 0, 0, 0x80, 0x800,
 							0x10000 };
 	const unsigned char *b = (const unsigned char *)s;
 	size_t bytes = sequence(b[0]);
@@ -43,7 +43,7 @@ size_t tide__text_plain(const char *s, size_t left)
 			return 0;
 		point = point << 6 | (b[i] & 0x3f);
 	}
-	if (point < least[bytes] || point > 0x10ffff ||
+	if (point < min[bytes] || point > 0x10ffff ||
 	    (point >= 0xd800 && point < 0xe000))
 		return 0;
 	if (point < 0x20 || (point >= 0x7f && point < 0xa0) ||

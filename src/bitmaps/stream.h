@@ -21,7 +21,7 @@
 #include "cbt/image.h"
 #include "tidemark/error.h"
 
-#define STREAM_MOST_BITMAPS 4096u
+#define STREAM_MAX_BITMAPS 4096u
 #define STREAM_LONGEST_NAME 255u
 
 struct stream_bitmap {

@@ -40,6 +40,6 @@ enum stream_state {
 #define STREAM_SECTOR_BITS 9u
 /* Bits of one chunk, usually; and the bytes of one that QEMU takes at most. */
 #define STREAM_CHUNK_BITS 8192u
-#define STREAM_MOST_BYTES 10240u
+#define STREAM_MAX_BYTES 10240u
 
 #endif

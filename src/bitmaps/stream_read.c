@@ -9,7 +9,7 @@
 #include "bitmaps/stream_in.h"
 
 /* Of sections that were begun: which of the two kinds that are known. */
-#define MOST_SECTIONS 16u
+#define MAX_SECTIONS 16u
 
 enum kind { KIND_RAM, KIND_BITMAPS };
 
@@ -19,7 +19,7 @@ struct reading {
 	struct {
 		uint64_t id;
 		enum kind kind;
-	} sections[MOST_SECTIONS];
+	} sections[MAX_SECTIONS];
 	uint32_t section_count;
 	uint64_t bits; /* of all bitmaps; what they may take is bounded */
 	bool over; /* the bitmaps are */
@@ -52,7 +52,7 @@ static int begin_bitmap(struct reading *r)
 				STATE_IGNORED))
 		return stream_fail(&r->in, -ENOTSUP, "a bitmap is in a state "
 				   "that is not known here");
-	if (find(r) || r->out->count == STREAM_MOST_BITMAPS)
+	if (find(r) || r->out->count == STREAM_MAX_BITMAPS)
 		return stream_fail(&r->in, -EINVAL, "a bitmap begins twice, or "
 				   "there are too many");
 	list = realloc(r->out->list, (r->out->count + 1) * sizeof(*list));
@@ -74,8 +74,8 @@ static int take_bits(struct reading *r, struct stream_bitmap *b,
 		     uint64_t first, uint64_t count)
 {
 	uint64_t bytes = stream_be(&r->in, 8), need = (count + 7) / 8;
-	unsigned char buf[STREAM_MOST_BYTES];
-	uint64_t words[STREAM_MOST_BYTES / 8] = { 0 };
+	unsigned char buf[STREAM_MAX_BYTES];
+	uint64_t words[STREAM_MAX_BYTES / 8] = { 0 };
 	struct cbt_run run;
 
 	if (!r->in.ret && (bytes > sizeof(buf) || bytes < need))
@@ -106,7 +106,7 @@ static int take_part(struct reading *r, struct stream_bitmap *b, bool zeroes)
 	    (start & ((UINT64_C(1) << by) - 1)) || !sectors)
 		return stream_fail(&r->in, -EINVAL, "a part does not begin "
 				   "where the one before ended");
-	if (count > CBT_MOST_BITS - r->bits ||
+	if (count > CBT_MAX_BITS - r->bits ||
 	    b->size_bytes > INT64_MAX - (sectors << STREAM_SECTOR_BITS))
 		return stream_fail(&r->in, -EINVAL, "there are too many bits");
 	r->bits += count;
@@ -206,8 +206,8 @@ static void begin_section(struct reading *r, uint64_t id)
 	stream_be(&r->in, 4); /* its version */
 	if (r->in.ret)
 		return;
-	if (n == MOST_SECTIONS || (strcmp(name, "ram") &&
-				   strcmp(name, STREAM_SECTION))) {
+	if (n == MAX_SECTIONS || (strcmp(name, "ram") &&
+				  strcmp(name, STREAM_SECTION))) {
 		unknown(r, name);
 		return;
 	}

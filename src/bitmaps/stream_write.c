@@ -7,7 +7,7 @@
 #include "bitmaps/stream_bytes.h"
 
 /* A chunk's sectors are 32 bits: coarse bitmaps get small chunks. */
-#define MOST_SECTORS (UINT64_C(1) << 31)
+#define MAX_SECTORS (UINT64_C(1) << 31)
 #define SECTION_ID 2u
 
 static const char no_devices[] = "{\"page_size\": 4096, \"devices\": []}";
@@ -82,7 +82,7 @@ static void put_part(struct out *o, const struct stream_bitmap *b,
 static void put_bits(struct out *o, const struct stream_bitmap *b)
 {
 	uint64_t all = cbt_bits_of(b->size_bytes, b->bits.shift);
-	uint64_t bits = MOST_SECTORS >> (b->bits.shift - STREAM_SECTOR_BITS);
+	uint64_t bits = MAX_SECTORS >> (b->bits.shift - STREAM_SECTOR_BITS);
 
 	if (bits > STREAM_CHUNK_BITS)
 		bits = STREAM_CHUNK_BITS;

@@ -34,7 +34,7 @@ static int keep(struct loading *l, const struct write *one)
 	struct writes *w = l->w;
 	struct write *list;
 
-	if (w->count == WRITES_MOST)
+	if (w->count == WRITES_MAX)
 		return fail(l, -EINVAL, "there are too many rows");
 	if (w->count == l->room) {
 		l->room = l->room * 2 + 1024;

@@ -12,7 +12,7 @@
 
 #include "tidemark/error.h"
 
-#define WRITES_MOST (UINT64_C(1) << 26)
+#define WRITES_MAX (UINT64_C(1) << 26)
 
 struct write {
 	uint64_t t_us, offset_bytes, length_bytes;

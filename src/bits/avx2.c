@@ -180,12 +180,12 @@ TIDE__INLINE uint32_t above_32(const uint16_t *age, __m256i limit)
 AVX2 static uint64_t above(const uint16_t *age, uint16_t limit,
 			   uint64_t *words, size_t n)
 {
-	const __m256i least = _mm256_set1_epi16((short)limit);
+	const __m256i min = _mm256_set1_epi16((short)limit);
 	uint64_t any = 0;
 
 	for (size_t i = 0; i < n; i++, age += 64) {
-		words[i] = above_32(age, least) |
-			   (uint64_t)above_32(age + 32, least) << 32;
+		words[i] = above_32(age, min) |
+			   (uint64_t)above_32(age + 32, min) << 32;
 		any |= words[i];
 	}
 	return any;

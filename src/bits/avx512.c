@@ -211,14 +211,14 @@ AVX512 static void fill(uint64_t *words, size_t n)
 AVX512 static uint64_t above(const uint16_t *age, uint16_t limit,
 			     uint64_t *words, size_t n)
 {
-	const __m512i least = _mm512_set1_epi16((short)limit);
+	const __m512i min = _mm512_set1_epi16((short)limit);
 	uint64_t any = 0;
 
 	for (size_t i = 0; i < n; i++, age += 64) {
 		words[i] = _mm512_cmpgt_epu16_mask(_mm512_loadu_si512(age),
-						   least) |
+						   min) |
 			   (uint64_t)_mm512_cmpgt_epu16_mask(
-			       _mm512_loadu_si512(age + 32), least) << 32;
+			       _mm512_loadu_si512(age + 32), min) << 32;
 		any |= words[i];
 	}
 	return any;

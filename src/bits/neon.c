@@ -117,13 +117,13 @@ static uint64_t above_8(const uint16_t *age, uint16x8_t limit)
 static uint64_t above(const uint16_t *age, uint16_t limit, uint64_t *words,
 		      size_t n)
 {
-	const uint16x8_t least = vdupq_n_u16(limit);
+	const uint16x8_t min = vdupq_n_u16(limit);
 	uint64_t any = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		words[i] = 0;
 		for (unsigned int k = 0; k < 64; k += 8, age += 8)
-			words[i] |= above_8(age, least) << k;
+			words[i] |= above_8(age, min) << k;
 		any |= words[i];
 	}
 	return any;

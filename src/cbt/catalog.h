@@ -14,12 +14,12 @@
 #include "cbt/image.h"
 #include "tidemark/error.h"
 
-#define CBT_LEAST_SHIFT 9u
-#define CBT_MOST_SHIFT 31u
+#define CBT_MIN_SHIFT 9u
+#define CBT_MAX_SHIFT 31u
 #define CBT_USUAL_SHIFT 16u
-#define CBT_MOST_POINTS 4096u
+#define CBT_MAX_POINTS 4096u
 #define CBT_LONGEST_NAME 1023u
-#define CBT_MOST_SAMPLES 64u
+#define CBT_MAX_SAMPLES 64u
 #define CBT_NO_EPOCH UINT64_MAX
 
 enum cbt_kind { CBT_CHECKPOINT = 1, CBT_BITMAP = 2 };
@@ -39,7 +39,7 @@ struct cbt_identity {
 	uint64_t mtime_s, ctime_s;
 	uint32_t mtime_ns, ctime_ns;
 	uint32_t count;
-	struct cbt_sample samples[CBT_MOST_SAMPLES];
+	struct cbt_sample samples[CBT_MAX_SAMPLES];
 };
 
 struct cbt_delta {

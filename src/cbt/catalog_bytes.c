@@ -167,7 +167,7 @@ static uint32_t get_shift(struct in *in)
 {
 	uint32_t shift = (uint32_t)get(in, 4);
 
-	if (shift < CBT_LEAST_SHIFT || shift > CBT_MOST_SHIFT)
+	if (shift < CBT_MIN_SHIFT || shift > CBT_MAX_SHIFT)
 		refuse(in, "a granularity is out of range");
 	return shift;
 }
@@ -199,7 +199,7 @@ static void get_image(struct in *in, struct cbt_image *m)
 	uint64_t block = get(in, 8), checksum = get(in, 8);
 
 	/* Not by the size of the disk: one that shrank leaves longer images. */
-	if (!in->wrong && bits > CBT_MOST_BITS)
+	if (!in->wrong && bits > CBT_MAX_BITS)
 		refuse(in, "an image is too long");
 	if (!in->wrong && pages > bits / CBT_PAGE_BITS + 1)
 		refuse(in, "an image has more pages than bits");
@@ -222,7 +222,7 @@ static void get_identity(struct in *in, struct cbt_identity *id)
 	id->ctime_s = get(in, 8);
 	id->ctime_ns = (uint32_t)get(in, 4);
 	id->count = (uint32_t)get(in, 4);
-	if (id->count > CBT_MOST_SAMPLES) {
+	if (id->count > CBT_MAX_SAMPLES) {
 		refuse(in, "there are too many samples");
 		id->count = 0;
 	}
@@ -334,7 +334,7 @@ static void get_all(struct in *in, struct cbt_catalog *c)
 	if (!in->wrong)
 		get_deltas(in, c);
 	points = (uint32_t)get(in, 4);
-	if (points > CBT_MOST_POINTS)
+	if (points > CBT_MAX_POINTS)
 		refuse(in, "there are too many points");
 	for (uint32_t i = 0; i < points && !in->wrong; i++)
 		get_point(in, c);

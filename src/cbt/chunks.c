@@ -7,8 +7,8 @@
 
 bool cbt_chunk_bytes_fit(uint64_t chunk_bytes)
 {
-	return chunk_bytes >= CBT_LEAST_CHUNK &&
-	       chunk_bytes <= CBT_MOST_CHUNK &&
+	return chunk_bytes >= CBT_MIN_CHUNK &&
+	       chunk_bytes <= CBT_MAX_CHUNK &&
 	       !(chunk_bytes & (chunk_bytes - 1));
 }
 
@@ -48,7 +48,7 @@ static void set(struct cbt_chunks *k, uint64_t chunk)
 int cbt_chunks_resize(struct cbt_chunks *k, uint64_t bits)
 {
 	uint64_t count = chunks_of(k, bits), old = k->count;
-	uint64_t least = bits < k->bits ? bits : k->bits;
+	uint64_t min = bits < k->bits ? bits : k->bits;
 	size_t words = (size_t)(count / 64 + 1), had = (size_t)(old / 64 + 1);
 	uint64_t *to;
 
@@ -68,8 +68,8 @@ int cbt_chunks_resize(struct cbt_chunks *k, uint64_t bits)
 	to[count / 64] &= (UINT64_C(1) << count % 64) - 1;
 	if (count > old)
 		cbt_set_bits(to, old, count);
-	if (least % k->bits_a_chunk)
-		set(k, least / k->bits_a_chunk);
+	if (min % k->bits_a_chunk)
+		set(k, min / k->bits_a_chunk);
 	return 0;
 }
 

@@ -18,8 +18,8 @@
 
 #include "cbt/image.h"
 
-#define CBT_LEAST_CHUNK 32u
-#define CBT_MOST_CHUNK (1u << 20)
+#define CBT_MIN_CHUNK 32u
+#define CBT_MAX_CHUNK (1u << 20)
 #define CBT_USUAL_CHUNK 1024u
 
 struct cbt_chunks {

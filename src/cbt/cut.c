@@ -34,7 +34,7 @@ static int prepare(struct cbt *c, uint64_t size_bytes, uint32_t shift,
 	uint64_t epoch = c->catalog.epoch;
 	uint64_t bits = cbt_bits_of(size_bytes, shift);
 
-	if (bits > CBT_MOST_BITS)
+	if (bits > CBT_MAX_BITS)
 		return tide_error_set(err, -EFBIG, "tracker", TIDE_NO_OFFSET,
 				      "%s is too large for blocks of %llu "
 				      "bytes", c->disk_path, 1ull << shift);
@@ -185,13 +185,13 @@ static bool told_apart(const struct cbt_catalog *k, const struct cbt_delta *d)
 
 static uint64_t oldest(const struct cbt_catalog *k)
 {
-	uint64_t least = CBT_NO_EPOCH;
+	uint64_t min = CBT_NO_EPOCH;
 
 	for (size_t i = 0; i < k->point_count; i++)
 		if (k->points[i]->state != CBT_INCONSISTENT &&
-		    k->points[i]->epoch < least)
-			least = k->points[i]->epoch;
-	return least;
+		    k->points[i]->epoch < min)
+			min = k->points[i]->epoch;
+	return min;
 }
 
 static void remove_delta(struct cbt_catalog *k, size_t at)
@@ -230,9 +230,9 @@ static bool join(struct cbt_catalog *k, size_t at)
 void cbt_tidy(struct cbt *c)
 {
 	struct cbt_catalog *k = &c->catalog;
-	uint64_t least = oldest(k);
+	uint64_t min = oldest(k);
 
-	while (k->delta_count && k->deltas[0].last < least)
+	while (k->delta_count && k->deltas[0].last < min)
 		remove_delta(k, 0);
 	for (size_t i = 0; i + 1 < k->delta_count;)
 		if (told_apart(k, &k->deltas[i]) ||

@@ -14,7 +14,7 @@
  * Wider requests go in pieces, so that they need few intents at a time; never
  * more than can be active at once, or it would wait for ever.
  */
-#define MOST_REGIONS 32u
+#define MAX_REGIONS 32u
 
 struct filter {
 	struct tide_disk disk;
@@ -72,13 +72,13 @@ static int carry_out(struct tide_disk *d, const struct change *w,
 /* How much of it may go at once. */
 static uint64_t piece_of(const struct cbt *c, const struct change *w)
 {
-	uint64_t regions = c->intents.most / 2, most = w->length_bytes;
+	uint64_t regions = c->intents.max / 2, max = w->length_bytes;
 
-	if (regions > MOST_REGIONS)
-		regions = MOST_REGIONS;
-	if (c->intents.on && most > regions << c->intents.shift)
-		most = regions << c->intents.shift;
-	return most;
+	if (regions > MAX_REGIONS)
+		regions = MAX_REGIONS;
+	if (c->intents.on && max > regions << c->intents.shift)
+		max = regions << c->intents.shift;
+	return max;
 }
 
 /* It was said while the gate was held: who came in since knows. */

@@ -58,7 +58,7 @@ void cbt_identity_sample(struct cbt_identity *id, struct tide_disk *disk,
 	uint8_t *block = aligned_alloc(4096, SAMPLE_BYTES);
 
 	id->count = 0;
-	for (uint64_t i = 0; block && i < CBT_MOST_SAMPLES; i++) {
+	for (uint64_t i = 0; block && i < CBT_MAX_SAMPLES; i++) {
 		struct cbt_sample *s = &id->samples[id->count];
 		uint64_t which = XXH64(&i, sizeof(i), XXH64(uuid, 16, 0));
 

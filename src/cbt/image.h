@@ -19,7 +19,7 @@
 #define CBT_PAGE_BYTES (CBT_PAGE_BITS / 8)
 
 /* 4 PiB in blocks of 64K, 32 TiB in blocks of 512: 8 GiB of bits. */
-#define CBT_MOST_BITS (UINT64_C(1) << 36)
+#define CBT_MAX_BITS (UINT64_C(1) << 36)
 
 struct cbt_page {
 	uint64_t words[CBT_PAGE_WORDS];

@@ -17,8 +17,8 @@ uint32_t cbt_intents_ahead(const struct cbt_intents *in)
 {
 	uint64_t regions = CBT_AHEAD_BYTES >> in->shift;
 
-	if (regions > in->most / 4)
-		regions = in->most / 4;
+	if (regions > in->max / 4)
+		regions = in->max / 4;
 	return regions ? (uint32_t)regions : 1;
 }
 
@@ -225,7 +225,7 @@ int cbt_intents_start(struct cbt_intents *in, struct cbt *c,
 		      uint32_t region_shift, uint64_t bound_bytes,
 		      struct tide_error *err)
 {
-	uint64_t most;
+	uint64_t max;
 	pthread_condattr_t monotonic;
 	int ret;
 
@@ -235,10 +235,10 @@ int cbt_intents_start(struct cbt_intents *in, struct cbt *c,
 			    region_shift : c->catalog.usual_shift;
 	if (in->shift < c->catalog.shift)
 		in->shift = c->catalog.shift;
-	most = bound_bytes >> in->shift;
-	in->most = most > CBT_MOST_REGIONS ? CBT_MOST_REGIONS : (uint32_t)most;
-	if (in->most < 4)
-		in->most = 4;
+	max = bound_bytes >> in->shift;
+	in->max = max > CBT_MAX_REGIONS ? CBT_MAX_REGIONS : (uint32_t)max;
+	if (in->max < 4)
+		in->max = 4;
 	ret = make_maps(in);
 	if (ret)
 		return cbt_no_memory(c, err);

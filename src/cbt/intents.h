@@ -41,7 +41,7 @@ struct cbt_intents {
 	struct cbt *c;
 	bool on;
 	uint32_t shift; /* of a region's bytes */
-	uint32_t most; /* active at once */
+	uint32_t max; /* active at once */
 	uint64_t regions;
 	uint8_t *state; /* one a region; atomic */
 	uint64_t *durable; /* a bit a block: the saved bits; atomic */
@@ -53,13 +53,13 @@ struct cbt_intents {
 	bool started, saving, stop, lost;
 	bool dropped; /* the last block names regions that need it no more */
 	bool save_idle; /* asked of the saver: those that nobody uses */
-	uint32_t save_most; /* and: so many of the oldest; 0: none */
+	uint32_t save_max; /* and: so many of the oldest; 0: none */
 	uint64_t batches; /* of the oldest, so far */
 	int save_result; /* of the last of them */
 	struct tide_io *waiting; /* parked, linked by scratch[0] */
 	struct cbt_waiter *waiters; /* threads */
 	uint64_t ahead; /* a region that is written to in order; 0: none */
-	uint64_t active[CBT_MOST_REGIONS];
+	uint64_t active[CBT_MAX_REGIONS];
 	uint32_t active_count;
 	uint64_t sequence;
 	uint64_t blocks, first_writes;

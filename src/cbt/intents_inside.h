@@ -30,9 +30,9 @@ void *cbt_intents_run(void *intents); /* the thread of the log */
 void *cbt_intents_saver(void *intents);
 
 /*
- * Under the lock: the saver is to retire @most, the oldest; it needs no lock.
+ * Under the lock: the saver is to retire @max, the oldest; it needs no lock.
  */
-void cbt_intents_ask_saver(struct cbt_intents *in, uint32_t most);
+void cbt_intents_ask_saver(struct cbt_intents *in, uint32_t max);
 /* Under the tracker's lock. From here on nobody waits for the log. */
 void cbt_intents_say_lost(struct cbt *c, const char *why);
 

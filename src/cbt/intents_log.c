@@ -52,7 +52,7 @@ int cbt_intents_read(struct cbt_store *s, uint64_t *sequence,
 		    tide__get_le(b + 4088, 8) != XXH64(b, 4088, 0))
 			continue;
 		n = (uint32_t)tide__get_le(b + 32, 4);
-		if (n > CBT_MOST_REGIONS || (!ret &&
+		if (n > CBT_MAX_REGIONS || (!ret &&
 		    tide__get_le(b + 8, 8) < *sequence))
 			continue;
 		ret = 0;

@@ -13,11 +13,11 @@
 
 /* Under the lock: regions that nobody used in this second, or any. */
 static uint32_t choose(struct cbt_intents *in, uint64_t *victims,
-		       uint32_t most, bool any)
+		       uint32_t max, bool any)
 {
 	uint32_t count = 0;
 
-	for (uint32_t i = 0; i < in->active_count && count < most; i++) {
+	for (uint32_t i = 0; i < in->active_count && count < max; i++) {
 		uint8_t *at = &in->state[in->active[i]];
 		uint8_t state;
 
@@ -146,17 +146,17 @@ static int retire(struct cbt_intents *in, const uint64_t *victims,
 	return ret;
 }
 
-void cbt_intents_ask_saver(struct cbt_intents *in, uint32_t most)
+void cbt_intents_ask_saver(struct cbt_intents *in, uint32_t max)
 {
-	if (most > in->save_most)
-		in->save_most = most;
+	if (max > in->save_max)
+		in->save_max = max;
 	pthread_cond_signal(&in->save);
 }
 
 static void retire_idle(struct cbt_intents *in)
 {
-	uint64_t victims[CBT_MOST_REGIONS];
-	uint32_t count = choose(in, victims, in->most, false);
+	uint64_t victims[CBT_MAX_REGIONS];
+	uint32_t count = choose(in, victims, in->max, false);
 
 	in->save_idle = false;
 	forget_used(in);
@@ -165,10 +165,10 @@ static void retire_idle(struct cbt_intents *in)
 
 static void retire_oldest(struct cbt_intents *in)
 {
-	uint64_t victims[CBT_MOST_REGIONS];
-	uint32_t count = choose(in, victims, in->save_most, true);
+	uint64_t victims[CBT_MAX_REGIONS];
+	uint32_t count = choose(in, victims, in->save_max, true);
 
-	in->save_most = 0;
+	in->save_max = 0;
 	in->save_result = retire(in, victims, count);
 	in->batches++;
 	pthread_cond_broadcast(&in->room);
@@ -180,7 +180,7 @@ void *cbt_intents_saver(void *intents)
 
 	pthread_mutex_lock(&in->lock);
 	while (!in->stop) {
-		if (in->save_most)
+		if (in->save_max)
 			retire_oldest(in);
 		else if (in->save_idle)
 			retire_idle(in);

@@ -31,7 +31,7 @@ static uint32_t want(struct cbt_intents *in, uint64_t first, uint64_t last,
 
 		for (uint32_t i = 0; i < count && !known; i++)
 			known = wanted[i] == r;
-		if (!known && count < in->most)
+		if (!known && count < in->max)
 			wanted[count++] = r;
 	}
 	return count;
@@ -60,8 +60,8 @@ static uint32_t take_waiters(struct cbt_intents *in, uint64_t *wanted,
 static uint32_t want_ahead(struct cbt_intents *in, uint64_t *wanted,
 			   uint32_t count)
 {
-	uint64_t from[CBT_MOST_REGIONS + 1];
-	uint32_t starts = 0, room = in->most - in->most / 4;
+	uint64_t from[CBT_MAX_REGIONS + 1];
+	uint32_t starts = 0, room = in->max - in->max / 4;
 	uint32_t ahead = cbt_intents_ahead(in);
 
 	for (uint32_t i = 0; i < count; i++)
@@ -123,7 +123,7 @@ static void give_up(struct cbt_intents *in, int code)
 static void write_block(struct cbt_intents *in, const uint64_t *wanted,
 			uint32_t count, uint32_t asked)
 {
-	uint64_t regions[CBT_MOST_REGIONS];
+	uint64_t regions[CBT_MAX_REGIONS];
 	uint32_t n = in->active_count;
 	int ret;
 
@@ -150,11 +150,11 @@ static void write_block(struct cbt_intents *in, const uint64_t *wanted,
 /*
  * Under the lock, which is let go meanwhile: the saver has done what it could.
  */
-static int await_saver(struct cbt_intents *in, uint32_t most)
+static int await_saver(struct cbt_intents *in, uint32_t max)
 {
 	uint64_t batch = in->batches;
 
-	cbt_intents_ask_saver(in, most);
+	cbt_intents_ask_saver(in, max);
 	while (in->batches == batch && !in->stop)
 		pthread_cond_wait(&in->room, &in->lock);
 	return in->save_result;
@@ -167,19 +167,19 @@ static uint32_t make_room(struct cbt_intents *in, uint32_t count)
 
 	/* A batch may have begun before it was asked for so many. */
 	for (int round = 0; round < 3 && !ret && !in->stop; round++) {
-		if (in->active_count + count <= in->most)
+		if (in->active_count + count <= in->max)
 			return count;
-		ret = await_saver(in, in->most / 2 + 1);
+		ret = await_saver(in, in->max / 2 + 1);
 	}
-	if (ret && in->active_count == in->most)
+	if (ret && in->active_count == in->max)
 		give_up(in, ret);
-	return in->most - in->active_count < count ?
-		       in->most - in->active_count : count;
+	return in->max - in->active_count < count ?
+		       in->max - in->active_count : count;
 }
 
 static void serve(struct cbt_intents *in)
 {
-	uint64_t wanted[CBT_MOST_REGIONS];
+	uint64_t wanted[CBT_MAX_REGIONS];
 	struct taken taken;
 	uint32_t asked = take_waiters(in, wanted, &taken), count;
 
@@ -190,8 +190,8 @@ static void serve(struct cbt_intents *in)
 		write_block(in, wanted, count, asked);
 	let_go(in, &taken);
 	/* Half of it is room for those who come while the saver works. */
-	if (!in->lost && in->active_count > in->most / 2)
-		cbt_intents_ask_saver(in, in->most / 4);
+	if (!in->lost && in->active_count > in->max / 2)
+		cbt_intents_ask_saver(in, in->max / 4);
 }
 
 /* What nobody writes to any more is saved, and the log says so. */

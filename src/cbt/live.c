@@ -288,8 +288,8 @@ static bool read_area(struct cbt_live *l, uint64_t which, uint64_t file_bytes)
 			      .shift = (uint32_t)tide__get_le(at + 16, 4),
 			      .size_bytes = tide__get_le(at + 24, 8) };
 
-	a.bytes = a.bits > CBT_MOST_BITS ? 0 : area_bytes(a.bits);
-	if (a.bits > CBT_MOST_BITS || a.shift < 9 || a.shift > 31 ||
+	a.bytes = a.bits > CBT_MAX_BITS ? 0 : area_bytes(a.bits);
+	if (a.bits > CBT_MAX_BITS || a.shift < 9 || a.shift > 31 ||
 	    a.offset_bytes % 4096 || a.offset_bytes < HEAD_BYTES ||
 	    a.offset_bytes > file_bytes || a.bytes > file_bytes -
 						     a.offset_bytes)

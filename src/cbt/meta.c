@@ -55,8 +55,8 @@ int cbt_meta_create(struct cbt *c, const char *name, uint32_t chunk_bytes,
 	if (!cbt_chunk_bytes_fit(chunk_bytes))
 		return tide_error_set(err, -EINVAL, "tracker", TIDE_NO_OFFSET,
 				      "a chunk is a power of two from %u bytes "
-				      "to %u, not %u", CBT_LEAST_CHUNK,
-				      CBT_MOST_CHUNK, chunk_bytes);
+				      "to %u, not %u", CBT_MIN_CHUNK,
+				      CBT_MAX_CHUNK, chunk_bytes);
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return cbt_no_memory(c, err);

@@ -66,10 +66,10 @@ int cbt_check_name(const struct cbt *c, const char *name,
 		return tide_error_set(err, -EEXIST, "tracker", TIDE_NO_OFFSET,
 				      "%s has a checkpoint or bitmap '%.200s' "
 				      "already", c->disk_path, name);
-	if (c->catalog.point_count >= CBT_MOST_POINTS)
+	if (c->catalog.point_count >= CBT_MAX_POINTS)
 		return tide_error_set(err, -E2BIG, "tracker", TIDE_NO_OFFSET,
 				      "%s has %u checkpoints and bitmaps: remove "
-				      "some", c->disk_path, CBT_MOST_POINTS);
+				      "some", c->disk_path, CBT_MAX_POINTS);
 	return 0;
 }
 
@@ -189,8 +189,8 @@ static bool is_power_of_two(uint64_t n)
 static int check_granularity(uint64_t bytes, uint32_t *shift,
 			     struct tide_error *err)
 {
-	if (is_power_of_two(bytes) && bytes >> CBT_LEAST_SHIFT &&
-	    bytes <= UINT64_C(1) << CBT_MOST_SHIFT) {
+	if (is_power_of_two(bytes) && bytes >> CBT_MIN_SHIFT &&
+	    bytes <= UINT64_C(1) << CBT_MAX_SHIFT) {
 		*shift = (uint32_t)__builtin_ctzll(bytes);
 		return 0;
 	}

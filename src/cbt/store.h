@@ -69,7 +69,7 @@ int cbt_store_put_super(struct cbt_store *s, bool sync,
 int cbt_intents_write(struct cbt_store *s, uint64_t sequence,
 		      uint32_t region_shift, const uint64_t *regions,
 		      uint32_t count);
-#define CBT_MOST_REGIONS 500u
+#define CBT_MAX_REGIONS 500u
 int cbt_intents_read(struct cbt_store *s, uint64_t *sequence,
 		     uint32_t *region_shift, uint64_t *regions,
 		     uint32_t *count);

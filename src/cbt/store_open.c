@@ -117,18 +117,18 @@ struct loading {
 };
 
 static int load_page(struct loading *l, struct cbt_image *m,
-		     const uint8_t *entry, uint64_t *least)
+		     const uint8_t *entry, uint64_t *min)
 {
 	uint64_t index = tide__get_le(entry, 8);
 	uint64_t block = tide__get_le(entry + 8, 8);
 	struct cbt_page *page;
 	int ret;
 
-	if (index < *least || index >= m->page_count ||
+	if (index < *min || index >= m->page_count ||
 	    !in_heap(block, 1, l->file_blocks))
 		return damaged(l->s->path, m->table_block,
 			       "a page table is damaged", l->err);
-	*least = index + 1;
+	*min = index + 1;
 	page = cbt_image_page(m, (size_t)index);
 	if (!page)
 		return failed(l->s->path, -ENOMEM, l->err);
@@ -147,7 +147,7 @@ static int load_page(struct loading *l, struct cbt_image *m,
 static int load_image(void *opaque, struct cbt_image *m)
 {
 	struct loading *l = opaque;
-	uint64_t pages = m->table_blocks, least = 0;
+	uint64_t pages = m->table_blocks, min = 0;
 	size_t bytes = (size_t)pages * 24;
 	uint8_t *table;
 	int ret = 0;
@@ -167,7 +167,7 @@ static int load_image(void *opaque, struct cbt_image *m)
 		ret = damaged(l->s->path, m->table_block,
 			      "a page table is damaged", l->err);
 	for (uint64_t i = 0; i < pages && !ret; i++)
-		ret = load_page(l, m, table + i * 24, &least);
+		ret = load_page(l, m, table + i * 24, &min);
 	free(table);
 	return ret;
 }

@@ -53,7 +53,7 @@ static void judge_disk(struct cbt *c)
 /* Power was lost in power mode: every active region may have been written. */
 static int add_regions(struct cbt *c, struct cbt_image *live)
 {
-	uint64_t regions[CBT_MOST_REGIONS], sequence, before;
+	uint64_t regions[CBT_MAX_REGIONS], sequence, before;
 	uint32_t count = 0, shift;
 	char text[256];
 
@@ -173,7 +173,7 @@ static int begin(struct cbt *c, const struct cbt_options *o,
 {
 	struct cbt_catalog *k = &c->catalog;
 	uint64_t sequence = 0;
-	uint64_t regions[CBT_MOST_REGIONS];
+	uint64_t regions[CBT_MAX_REGIONS];
 	uint32_t shift, count;
 	int ret;
 
@@ -267,8 +267,8 @@ static int open_store(struct cbt *c, const struct cbt_options *o,
 	bool made;
 	int ret;
 
-	if (shift < CBT_LEAST_SHIFT || shift > CBT_MOST_SHIFT ||
-	    cbt_bits_of(size, shift) > CBT_MOST_BITS)
+	if (shift < CBT_MIN_SHIFT || shift > CBT_MAX_SHIFT ||
+	    cbt_bits_of(size, shift) > CBT_MAX_BITS)
 		return tide_error_set(err, -EINVAL, "tracker", TIDE_NO_OFFSET,
 				      "%s: a granularity is 512 to 2G, and "
 				      "large enough for the disk", c->disk_path);

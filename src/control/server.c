@@ -161,7 +161,7 @@ static bool start(struct server *s, int fd)
 	struct connection *c = calloc(1, sizeof(*c));
 	pthread_t thread;
 
-	if (!c || s->count >= CONTROL_MOST_CONNECTIONS) {
+	if (!c || s->count >= CONTROL_MAX_CONNECTIONS) {
 		free(c);
 		return false;
 	}

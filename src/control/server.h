@@ -20,7 +20,7 @@
 #include "control/lines.h"
 #include "tidemark/error.h"
 
-#define CONTROL_MOST_CONNECTIONS 64u
+#define CONTROL_MAX_CONNECTIONS 64u
 
 /* Borrowed for the call. */
 struct control_request {

@@ -28,7 +28,7 @@
 #include "bits/block.h"
 #include "dirty/set.h"
 
-#define MOST_STAMPS 65535u
+#define MAX_STAMPS 65535u
 #define BATCH 512
 
 static const char origin[] = "age";
@@ -49,9 +49,9 @@ struct tide_age {
 	uint32_t limit;
 	uint64_t renewals;
 	uint32_t kept_count;
-	struct kept kept[TIDE_AGE_MOST_KEPT];	/* by cut */
-	uint64_t cut_of[MOST_STAMPS + 1];
-	uint16_t renewed[MOST_STAMPS + 1];	/* of a renewal */
+	struct kept kept[TIDE_AGE_MAX_KEPT];	/* by cut */
+	uint64_t cut_of[MAX_STAMPS + 1];
+	uint16_t renewed[MAX_STAMPS + 1];	/* of a renewal */
 };
 
 int tide_age_create(struct tide_age **out, uint64_t pages,
@@ -70,7 +70,7 @@ int tide_age_create(struct tide_age **out, uint64_t pages,
 	age->kernels = tide__kernels_pick();
 	age->pages = pages;
 	age->blocks = (pages + TIDE__BLOCK_PAGES - 1) / TIDE__BLOCK_PAGES;
-	age->limit = MOST_STAMPS;
+	age->limit = MAX_STAMPS;
 	age->mapping_bytes = age->blocks * (TIDE__BLOCK_PAGES + 1) *
 			     sizeof(uint16_t);
 	mapping = tide__map_sparse(age->mapping_bytes);
@@ -237,10 +237,10 @@ int tide_age_keep(struct tide_age *age, uint64_t cut, struct tide_error *err)
 		return tide_error_set(err, -ESTALE, origin, TIDE_NO_OFFSET,
 				      "cut %" PRIu64 " can no longer be told "
 				      "from later ones; keep a newer one", cut);
-	if (age->kept_count == TIDE_AGE_MOST_KEPT)
+	if (age->kept_count == TIDE_AGE_MAX_KEPT)
 		return tide_error_set(err, -ENOSPC, origin, TIDE_NO_OFFSET,
 				      "%u cuts are kept already; drop one",
-				      TIDE_AGE_MOST_KEPT);
+				      TIDE_AGE_MAX_KEPT);
 	memmove(&age->kept[at + 1], &age->kept[at],
 		(age->kept_count - at) * sizeof(*age->kept));
 	age->kept[at] = (struct kept){ cut, 1 };

@@ -171,11 +171,11 @@ static void copied_edges(struct walk *w, const uint64_t *leaf, bool open)
 static uint64_t busy_blocks(const struct walk *w, uint64_t at)
 {
 	const struct tide__tree *tree = w->tree;
-	uint64_t n = 1, most = tree->words[0] / TIDE__BLOCK_WORDS - at;
+	uint64_t n = 1, max = tree->words[0] / TIDE__BLOCK_WORDS - at;
 
 	if (tree->levels == 1 || tree->coarse)
 		return 1;
-	while (n < most && n < BUSY_BLOCKS && !~tree->level[1][at + n])
+	while (n < max && n < BUSY_BLOCKS && !~tree->level[1][at + n])
 		n++;
 	return n;
 }

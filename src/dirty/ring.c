@@ -25,7 +25,7 @@
 
 #include "base/atomic.h"
 
-#define MOST_ENTRIES (1u << 24)
+#define MAX_ENTRIES (1u << 24)
 
 struct tide_ring {
 	struct tide_set *set;
@@ -45,7 +45,7 @@ int tide_ring_create(struct tide_ring **out, struct tide_set *set,
 	struct tide_ring *ring;
 	void *memory;
 
-	if (entries < 2 || entries > MOST_ENTRIES || entries & (entries - 1))
+	if (entries < 2 || entries > MAX_ENTRIES || entries & (entries - 1))
 		return tide_error_set(err, -EINVAL, "ring", TIDE_NO_OFFSET,
 				      "a ring has a power of two of entries "
 				      "from 2 to 2^24, not %" PRIu32, entries);

@@ -22,7 +22,7 @@
 #include "base/atomic.h"
 #include "disk/disk_internal.h"
 
-#define MOST_ALIGNMENT 4096u
+#define MAX_ALIGNMENT 4096u
 
 int file__fail(const struct file *f, int code, const char *what,
 	       uint64_t offset_bytes, struct tide_error *err)
@@ -134,14 +134,14 @@ static const struct tide_disk_ops file_ops = {
 /* The smallest block that O_DIRECT reads here; the file's first one says. */
 static uint32_t probe_alignment(const struct file *f)
 {
-	char *memory = aligned_alloc(MOST_ALIGNMENT, 2 * MOST_ALIGNMENT);
+	char *memory = aligned_alloc(MAX_ALIGNMENT, 2 * MAX_ALIGNMENT);
 	uint32_t bytes = 512;
 
-	while (memory && bytes < MOST_ALIGNMENT &&
+	while (memory && bytes < MAX_ALIGNMENT &&
 	       pread(f->fd, memory + bytes, bytes, bytes) != (ssize_t)bytes)
 		bytes *= 2;
 	free(memory);
-	return memory ? bytes : MOST_ALIGNMENT;
+	return memory ? bytes : MAX_ALIGNMENT;
 }
 
 static int learn_size(struct file *f, struct tide_error *err)

@@ -26,9 +26,9 @@
 #include "disk/disk_internal.h"
 #include "disk/queue_internal.h"
 
-#define MOST_DEPTH 4096u
+#define MAX_DEPTH 4096u
 #define CHILDREN_EACH 4u
-#define LEAST_ENTRIES 64u
+#define MIN_ENTRIES 64u
 
 static bool is_child(const struct tide_queue *q, const struct tide_io *io)
 {
@@ -58,10 +58,10 @@ int tide_queue_create(uint32_t depth, struct tide_queue **out,
 {
 	struct tide_queue *q;
 
-	if (!depth || depth > MOST_DEPTH)
+	if (!depth || depth > MAX_DEPTH)
 		return tide_error_set(err, -EINVAL, "queue", TIDE_NO_OFFSET,
 				      "a queue holds 1 to %u requests, not %u",
-				      MOST_DEPTH, depth);
+				      MAX_DEPTH, depth);
 	q = calloc(1, sizeof(*q));
 	if (!q)
 		return tide_error_set(err, -ENOMEM, "queue", TIDE_NO_OFFSET,
@@ -77,7 +77,7 @@ int tide_queue_create(uint32_t depth, struct tide_queue **out,
 				      strerror(-code));
 	}
 	if (!threads_wanted())
-		tide__uring_create(q, depth < LEAST_ENTRIES ? LEAST_ENTRIES
+		tide__uring_create(q, depth < MIN_ENTRIES ? MIN_ENTRIES
 							    : depth);
 	*out = q;
 	return 0;

@@ -3,7 +3,7 @@
  * The queue's workers: threads that carry out blocking operations.
  *
  * They are started one by one, when there is work and nobody idle, up to
- * MOST_WORKERS, and live until the queue goes. Work is handed out under a
+ * MAX_WORKERS, and live until the queue goes. Work is handed out under a
  * lock; what is finished goes on a stack that the queue takes as a whole, and
  * who finds the stack empty rings the event: one wakeup for many results.
  *
@@ -22,7 +22,7 @@
 #include "disk/disk_internal.h"
 #include "disk/queue_internal.h"
 
-#define MOST_WORKERS 16
+#define MAX_WORKERS 16
 #define BUNCH 8
 
 struct tide__pool {
@@ -34,7 +34,7 @@ struct tide__pool {
 	uint32_t ready; /* a bit for each lane that no worker looks after */
 	uint32_t busy; /* and for each that one does */
 	bool stop;
-	pthread_t threads[MOST_WORKERS];
+	pthread_t threads[MAX_WORKERS];
 	struct tide_io *done; /* atomic: a stack by ->next */
 	int event_fd;
 };
@@ -204,7 +204,7 @@ static void add_worker(struct tide__pool *pool)
 /* Under the lock: is there, or will there be, somebody for one job more? */
 static bool has_worker(struct tide__pool *pool)
 {
-	if (pool->todo_count >= pool->idle && pool->workers < MOST_WORKERS)
+	if (pool->todo_count >= pool->idle && pool->workers < MAX_WORKERS)
 		add_worker(pool);
 	return pool->workers > 0;
 }

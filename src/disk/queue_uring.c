@@ -18,8 +18,8 @@
 #include "disk/queue_internal.h"
 
 #define REAP 64u
-#define MOST_AT_ONCE (UINT64_C(1) << 30)
-#define MOST_PARTS 1024u /* the kernel's UIO_MAXIOV */
+#define MAX_AT_ONCE (UINT64_C(1) << 30)
+#define MAX_PARTS 1024u /* the kernel's UIO_MAXIOV */
 
 /* Linux 5.19 and later need not be interrupted to complete: cheaper. */
 int tide__uring_create(struct tide_queue *q, uint32_t entries)
@@ -58,13 +58,13 @@ static struct io_uring_sqe *get_sqe(struct tide_queue *q)
 static void put_transfer(struct io_uring_sqe *sqe, int fd, bool out,
 			 const struct tide_vec *v, uint64_t at)
 {
-	uint32_t count = v->count < MOST_PARTS ? v->count : MOST_PARTS;
+	uint32_t count = v->count < MAX_PARTS ? v->count : MAX_PARTS;
 	struct iovec part;
 
 	if (count == 1 || v->skip_bytes) {
 		tide__vec_parts(v, &part, 1);
-		if (part.iov_len > MOST_AT_ONCE)
-			part.iov_len = MOST_AT_ONCE;
+		if (part.iov_len > MAX_AT_ONCE)
+			part.iov_len = MAX_AT_ONCE;
 		io_uring_prep_rw(out ? IORING_OP_WRITE : IORING_OP_READ, sqe,
 				 fd, part.iov_base, (unsigned int)part.iov_len,
 				 at);

@@ -39,12 +39,12 @@ struct tide_vec tide__vec_slice(const struct tide_vec *v, uint64_t from_bytes,
 }
 
 uint32_t tide__vec_parts(const struct tide_vec *v, struct iovec *out,
-			 uint32_t most)
+			 uint32_t max)
 {
 	struct tide_vec rest = *v;
 	uint32_t n = 0;
 
-	while (rest.length_bytes && n < most)
+	while (rest.length_bytes && n < max)
 		out[n++] = next_piece(&rest);
 	return n;
 }

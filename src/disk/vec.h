@@ -27,9 +27,9 @@ static inline struct tide_vec tide__vec_of(const struct iovec *part)
 /* [@from_bytes, +@length_bytes) of the slice @v, within it. */
 struct tide_vec tide__vec_slice(const struct tide_vec *v, uint64_t from_bytes,
 				uint64_t length_bytes);
-/* Its beginning for readv and the like; at most @most parts. How many. */
+/* Its beginning for readv and the like; at most @max parts. How many. */
 uint32_t tide__vec_parts(const struct tide_vec *v, struct iovec *out,
-			 uint32_t most);
+			 uint32_t max);
 /* The sum of the parts; UINT64_MAX where no address space holds them. */
 uint64_t tide__vec_sum(const struct iovec *parts, uint32_t count);
 /* Its beginning, if it is in one part with all the rest; else NULL. */

@@ -23,7 +23,7 @@
 #include "qcow2/check/repair.h"
 #include "qcow2/driver/open.h"
 
-#define MOST_MAGIC 8u
+#define MAX_MAGIC 8u
 
 static const struct format {
 	const char *name;
@@ -64,7 +64,7 @@ static const struct format *named(const char *path, const char *name,
 
 /* Its first bytes, read as all else will be: through the caller's layer. */
 static int read_magic(const char *path, const struct tide_disk_options *options,
-		      char magic[MOST_MAGIC], struct tide_error *err)
+		      char magic[MAX_MAGIC], struct tide_error *err)
 {
 	struct tide_disk_options look = { .no_lock = true,
 					  .open_file = options->open_file,
@@ -76,8 +76,8 @@ static int read_magic(const char *path, const struct tide_disk_options *options,
 	if (ret < 0)
 		return ret;
 	size = tide_disk_size(d);
-	memset(magic, 0, MOST_MAGIC);
-	ret = tide_disk_read(d, 0, magic, size < MOST_MAGIC ? size : MOST_MAGIC,
+	memset(magic, 0, MAX_MAGIC);
+	ret = tide_disk_read(d, 0, magic, size < MAX_MAGIC ? size : MAX_MAGIC,
 			     err);
 	tide_disk_close(d, NULL);
 	return ret;
@@ -86,7 +86,7 @@ static int read_magic(const char *path, const struct tide_disk_options *options,
 static int probe(const char *path, const struct tide_disk_options *options,
 		 const struct format **out, struct tide_error *err)
 {
-	char magic[MOST_MAGIC];
+	char magic[MAX_MAGIC];
 	int ret = read_magic(path, options, magic, err);
 
 	if (ret < 0)

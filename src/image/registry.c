@@ -13,10 +13,10 @@
 
 #include "base/sized.h"
 
-#define MOST_DRIVERS 16u
+#define MAX_DRIVERS 16u
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct tide_disk_driver drivers[MOST_DRIVERS];
+static struct tide_disk_driver drivers[MAX_DRIVERS];
 static uint32_t driver_count;
 
 /* What the library opens itself: nobody else's. */
@@ -50,10 +50,10 @@ static int add(const struct tide_disk_driver *d, struct tide_error *err)
 		return tide_error_set(err, -EEXIST, "disk", TIDE_NO_OFFSET,
 				      "there is a driver of the name or scheme "
 				      "of '%.20s'", d->name);
-	if (driver_count == MOST_DRIVERS)
+	if (driver_count == MAX_DRIVERS)
 		return tide_error_set(err, -ENOSPC, "disk", TIDE_NO_OFFSET,
 				      "%u drivers are registered, and no more "
-				      "can be", MOST_DRIVERS);
+				      "can be", MAX_DRIVERS);
 	drivers[driver_count++] = *d;
 	return 0;
 }

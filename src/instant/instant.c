@@ -151,7 +151,7 @@ void instant_state(struct instant *i, struct instant_state *out)
 		memcpy(out->reason, i->reason, sizeof(out->reason));
 	pthread_mutex_unlock(&i->reason_lock);
 	out->kept_bytes = tide__load_relaxed(&i->kept_bytes);
-	out->most_kept_bytes = tide__load_relaxed(&i->most_kept_bytes);
+	out->max_kept_bytes = tide__load_relaxed(&i->max_kept_bytes);
 	out->bound_bytes = i->bound_bytes;
 	out->copies = tide__load_relaxed(&i->copies);
 }

@@ -77,7 +77,7 @@ void instant_end(struct instant *i, const char *reason);
 struct instant_state {
 	bool dead;
 	char reason[200]; /* "" if it lives */
-	uint64_t kept_bytes, most_kept_bytes, bound_bytes;
+	uint64_t kept_bytes, max_kept_bytes, bound_bytes;
 	uint64_t copies; /* blocks that a change waited for */
 };
 

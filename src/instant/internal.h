@@ -56,7 +56,7 @@ struct instant {
 	uint64_t *states;
 	int scratch;
 	uint64_t bound_bytes;
-	uint64_t kept_bytes, most_kept_bytes, copies; /* atomic */
+	uint64_t kept_bytes, max_kept_bytes, copies; /* atomic */
 	bool started, ended;
 	bool dead; /* atomic */
 	pthread_mutex_t reason_lock;

@@ -76,7 +76,7 @@ static int write_scratch(const struct instant *i, const uint8_t *buf,
 static bool reserve(struct instant *i, uint64_t bytes)
 {
 	uint64_t now = tide__add_seqcst(&i->kept_bytes, bytes) + bytes;
-	uint64_t most = tide__load_relaxed(&i->most_kept_bytes);
+	uint64_t max = tide__load_relaxed(&i->max_kept_bytes);
 
 	if (now > i->bound_bytes) {
 		tide__add_seqcst(&i->kept_bytes, -bytes);
@@ -84,7 +84,7 @@ static bool reserve(struct instant *i, uint64_t bytes)
 			    "already", (unsigned long long)(now - bytes));
 		return false;
 	}
-	while (now > most && !tide__cas_seqcst(&i->most_kept_bytes, most, now))
+	while (now > max && !tide__cas_seqcst(&i->max_kept_bytes, max, now))
 		;
 	return true;
 }

@@ -286,7 +286,7 @@ static int check_range(uint32_t kind, uint64_t offset, uint64_t length,
 				      "and end by 2^56",
 				      tide_kind_name((enum tide_kind)kind),
 				      (unsigned long long)length);
-	if (length > TIDE_KINDS_MOST_BYTES)
+	if (length > TIDE_KINDS_MAX_BYTES)
 		return tide_error_set(err, -E2BIG, "kinds", offset,
 				      "%s of %llu bytes: no metadata is "
 				      "longer than 2^36",

@@ -37,7 +37,7 @@ struct tide_slots_reader {
 	struct tide_slots *slots;
 	tide__cell root;
 	struct tide__gate_line line;
-	uint64_t most;			/* highest page in the tree */
+	uint64_t max;			/* highest page in the tree */
 	unsigned int shift;
 	unsigned int turn;		/* of the cached: to be replaced next */
 	uint32_t rest;			/* lookups until the next trial */
@@ -84,8 +84,8 @@ static void remember(struct tide_slots_reader *r, unsigned int at, uint64_t gpa)
 	tide__cell cell = tide__radix_walk(r->root, TIDE__GUEST_BITS, gpa >> 12,
 					   &shift);
 	const struct tide__record *record = tide__cell_record(cell);
-	bool above = gpa >> 12 > r->most;
-	uint64_t first = above ? (r->most + 1) << 12 : 0;
+	bool above = gpa >> 12 > r->max;
+	uint64_t first = above ? (r->max + 1) << 12 : 0;
 	uint64_t last = UINT64_MAX, begin, end;
 
 	/* A gap: what the cell has of it, or all that is above the tree. */
@@ -146,7 +146,7 @@ static __attribute__((noinline)) void renew(struct tide_slots_reader *r)
 	r->front.generation = view->old.made;
 	r->root = view->guest.root;
 	r->shift = view->guest.shift;
-	r->most = r->shift < TIDE__PAGE_BITS ? (UINT64_C(1) << r->shift) - 1
+	r->max = r->shift < TIDE__PAGE_BITS ? (UINT64_C(1) << r->shift) - 1
 					     : UINT64_MAX;
 	tide__gate_pin(&r->line, view->old.made);
 	tide__gate_leave(&r->line);
@@ -231,7 +231,7 @@ bool tide_slots_reader_search(struct tide_slots_reader *reader,
 	if (!reader->rest)
 		return ask(reader, gpa_bytes, out);
 	reader->rest--;
-	if (page > reader->most)
+	if (page > reader->max)
 		return false;
 	record = tide__cell_record(tide__radix_walk_in(
 	    reader->root, TIDE__GUEST_BITS, page, &shift));

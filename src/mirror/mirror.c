@@ -232,7 +232,7 @@ static int does_not_converge(struct run *r, const struct mirror_round *last)
  */
 static int go_round(struct run *r)
 {
-	uint64_t least = UINT64_MAX;
+	uint64_t min = UINT64_MAX;
 	uint32_t fruitless = 0;
 	bool flushed = false;
 
@@ -244,7 +244,7 @@ static int go_round(struct run *r)
 			return ret;
 		tell(r, &round);
 		if (round.predicted_ns <= r->o->downtime_ns) {
-			if (flushed || n + 1 >= r->o->most_rounds)
+			if (flushed || n + 1 >= r->o->max_rounds)
 				return 0;
 			ret = nbd_client_flush(r->target, r->err);
 			if (ret)
@@ -252,11 +252,11 @@ static int go_round(struct run *r)
 			flushed = true;
 			continue;
 		}
-		fruitless = round.left_bytes < least - least / 16 ?
+		fruitless = round.left_bytes < min - min / 16 ?
 				    0 : fruitless + 1;
-		if (round.left_bytes < least)
-			least = round.left_bytes;
-		if (n + 1 >= r->o->most_rounds || fruitless > FRUITLESS)
+		if (round.left_bytes < min)
+			min = round.left_bytes;
+		if (n + 1 >= r->o->max_rounds || fruitless > FRUITLESS)
 			return does_not_converge(r, &round);
 	}
 }

@@ -43,7 +43,7 @@ struct mirror_options {
 	uint32_t jobs;
 	uint64_t bytes_per_s; /* 0: no limit; not at the stop */
 	uint64_t downtime_ns, hold_ms;
-	uint32_t most_rounds;
+	uint32_t max_rounds;
 	bool no_bitmaps; /* they stay behind, and are inconsistent then */
 	const char *switch_command; /* NULL: none */
 	/* After each round; the first that is not NULL. */

@@ -57,17 +57,17 @@ static bool has_waited_long(const struct nbd_loop *loop)
 static bool may_charge(const struct nbd_conn *c, uint64_t bytes)
 {
 	const struct nbd_limits *l = &c->loop->common->limits;
-	uint64_t most = c->loop->budget_bytes - c->loop->charged_bytes;
+	uint64_t max = c->loop->budget_bytes - c->loop->charged_bytes;
 
 	if (c->requests >= l->requests)
 		return false;
 	if (!c->requests)
-		return bytes <= most; /* its only one may be any */
+		return bytes <= max; /* its only one may be any */
 	if (has_waited_long(c->loop))
 		return false; /* what comes back is for those who wait */
-	if (most > l->connection_bytes)
-		most = l->connection_bytes;
-	return c->charged_bytes + bytes <= most;
+	if (max > l->connection_bytes)
+		max = l->connection_bytes;
+	return c->charged_bytes + bytes <= max;
 }
 
 bool nbd_loop_charge(struct nbd_conn *c, uint64_t bytes)

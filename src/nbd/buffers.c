@@ -51,7 +51,7 @@ void nbd_buffers_put(struct nbd_buffers *b, uint8_t *buffer, uint64_t length)
 
 	if (!buffer)
 		return;
-	if (b->kept_bytes + bytes > b->most_kept_bytes) {
+	if (b->kept_bytes + bytes > b->max_kept_bytes) {
 		free(buffer);
 		return;
 	}

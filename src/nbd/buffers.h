@@ -15,7 +15,7 @@
 
 struct nbd_buffers {
 	struct nbd_free_buffer *free[NBD_BUFFER_SIZES];
-	uint64_t kept_bytes, most_kept_bytes;
+	uint64_t kept_bytes, max_kept_bytes;
 };
 
 /* NULL: no memory. At least @length bytes, at most 32 MiB. */

@@ -52,7 +52,7 @@ enum nbd_phase {
 enum nbd_headers { NBD_SIMPLE, NBD_STRUCTURED, NBD_EXTENDED };
 
 /* Contexts of one connection; more than one cares for is -EINVAL. */
-#define NBD_MOST_SELECTED 32u
+#define NBD_MAX_SELECTED 32u
 
 struct nbd_selected {
 	struct nbd_context *context; /* a reference */
@@ -100,7 +100,7 @@ struct nbd_conn {
 	struct nbd_export *export;
 	struct nbd_counts *counts; /* the loop's, of the export; NULL: none */
 	struct nbd_export *selected_for; /* the export of `selected` */
-	struct nbd_selected selected[NBD_MOST_SELECTED];
+	struct nbd_selected selected[NBD_MAX_SELECTED];
 	uint32_t selected_count, next_context_id;
 
 	/* Transmission. */

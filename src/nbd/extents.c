@@ -7,11 +7,11 @@
 #define FIRST_ROOM 64u
 
 void nbd_extents_init(struct nbd_extents *x, uint64_t length_bytes,
-		      uint32_t most)
+		      uint32_t max)
 {
 	memset(x, 0, sizeof(*x));
 	x->left_bytes = length_bytes;
-	x->most = most;
+	x->max = max;
 }
 
 void nbd_extents_fini(struct nbd_extents *x)
@@ -27,8 +27,8 @@ static bool make_room(struct nbd_extents *x)
 
 	if (x->count < x->room)
 		return true;
-	if (room > x->most)
-		room = x->most;
+	if (room > x->max)
+		room = x->max;
 	list = realloc(x->list, room * sizeof(*list));
 	if (!list) {
 		x->no_memory = true;
@@ -52,7 +52,7 @@ bool nbd_extents_add(struct nbd_extents *x, uint64_t length_bytes,
 		last->length_bytes += length_bytes;
 	} else {
 		/* Full: only now, so that the last one is as long as it is. */
-		if (x->count == x->most || !make_room(x))
+		if (x->count == x->max || !make_room(x))
 			return false;
 		x->list[x->count++] = (struct nbd_extent){ length_bytes,
 							   flags };

@@ -19,14 +19,14 @@ struct nbd_extent {
 
 struct nbd_extents {
 	struct nbd_extent *list;
-	uint32_t count, room, most;
+	uint32_t count, room, max;
 	uint64_t left_bytes; /* of what was asked for */
 	bool no_memory;
 };
 
-/* At most @most extents over @length_bytes. */
+/* At most @max extents over @length_bytes. */
 void nbd_extents_init(struct nbd_extents *x, uint64_t length_bytes,
-		      uint32_t most);
+		      uint32_t max);
 void nbd_extents_fini(struct nbd_extents *x);
 /*
  * nbd_extents_add: the next @length_bytes have @flags. False: that was the

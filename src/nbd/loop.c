@@ -44,9 +44,9 @@ void nbd_refused(struct nbd_common *common, enum nbd_refusal why)
 static uint64_t budget_of(const struct nbd_common *common)
 {
 	uint64_t share = common->limits.total_bytes / common->loops;
-	uint64_t least = 2ull * NBD_LARGEST_PAYLOAD;
+	uint64_t min = 2ull * NBD_LARGEST_PAYLOAD;
 
-	return share < least ? least : share;
+	return share < min ? min : share;
 }
 
 int nbd_loop_init(struct nbd_loop *loop, struct nbd_common *common,
@@ -58,7 +58,7 @@ int nbd_loop_init(struct nbd_loop *loop, struct nbd_common *common,
 	loop->common = common;
 	loop->epoll_fd = loop->wake_fd = loop->done.event_fd = -1;
 	loop->paused_end = &loop->paused;
-	loop->buffers.most_kept_bytes = KEPT_BUFFER_BYTES;
+	loop->buffers.max_kept_bytes = KEPT_BUFFER_BYTES;
 	loop->budget_bytes = budget_of(common);
 	loop->now_ns = tide__now_ns();
 	loop->scratch = malloc(NBD_SCRATCH_BYTES);

@@ -119,7 +119,7 @@ static bool select_all(struct meta *m)
 			nbd_context_put(x);
 			continue;
 		}
-		if (c->selected_count == NBD_MOST_SELECTED) {
+		if (c->selected_count == NBD_MAX_SELECTED) {
 			nbd_context_put(x);
 			return false;
 		}

@@ -19,7 +19,7 @@
 #include "nbd/sparse.h"
 
 /* The longest head of a chunk, with the offset and length of a hole. */
-#define MOST_HEAD                                                              \
+#define MAX_HEAD                                                              \
 	(sizeof(struct nbd_extended_reply_head) + sizeof(struct nbd_hole_chunk))
 
 uint32_t nbd_error_of(int code)
@@ -178,7 +178,7 @@ static void reply_runs(struct nbd_request *r, const struct nbd_run *runs,
 	uint64_t at = 0;
 
 	if (count > 1) {
-		r->many = malloc(count * (2 * sizeof(*parts) + MOST_HEAD));
+		r->many = malloc(count * (2 * sizeof(*parts) + MAX_HEAD));
 		if (!r->many) {
 			give_up(r);
 			return;
@@ -188,7 +188,7 @@ static void reply_runs(struct nbd_request *r, const struct nbd_run *runs,
 	}
 	for (uint32_t i = 0; i < count; i++) {
 		used += put_run(r, &runs[i], at, i == count - 1,
-				heads + i * MOST_HEAD, parts + used);
+				heads + i * MAX_HEAD, parts + used);
 		at += runs[i].length_bytes;
 	}
 	put(r, parts, used);
@@ -196,7 +196,7 @@ static void reply_runs(struct nbd_request *r, const struct nbd_run *runs,
 
 void nbd_reply_read(struct nbd_request *r)
 {
-	struct nbd_run runs[NBD_MOST_RUNS] = { { r->length, false } };
+	struct nbd_run runs[NBD_MAX_RUNS] = { { r->length, false } };
 	uint32_t count = 1;
 
 	nbd_count_answer(r, 0);
@@ -231,7 +231,7 @@ void nbd_reply_chunks(struct nbd_request *r, uint16_t type,
 	uint8_t *heads;
 
 	nbd_count_answer(r, 0);
-	r->many = malloc(chunks * (2 * sizeof(*parts) + MOST_HEAD));
+	r->many = malloc(chunks * (2 * sizeof(*parts) + MAX_HEAD));
 	if (!r->many) {
 		give_up(r);
 		return;
@@ -239,7 +239,7 @@ void nbd_reply_chunks(struct nbd_request *r, uint16_t type,
 	parts = r->many;
 	heads = (uint8_t *)(parts + 2 * chunks);
 	for (uint32_t i = 0; i < chunks; i++) {
-		uint8_t *head = heads + i * MOST_HEAD;
+		uint8_t *head = heads + i * MAX_HEAD;
 
 		parts[2 * i] = (struct iovec){
 			head, put_chunk_head(r, head, type, payloads[i].iov_len,

@@ -137,7 +137,7 @@ static void judge_status(const struct nbd_conn *c, struct head *h)
 		refuse(h, NBD_EINVAL, "the status of no bytes");
 	if (h->payload &&
 	    (h->payload < 12 || h->payload % 4 ||
-	     h->payload > 8 + 4 * NBD_MOST_SELECTED))
+	     h->payload > 8 + 4 * NBD_MAX_SELECTED))
 		refuse(h, NBD_EINVAL, "a payload of the wrong length");
 }
 

@@ -29,9 +29,9 @@
 
 #include "base/atomic.h"
 
-#define MOST_LISTENERS 16u
-#define MOST_LOOPS 64u
-#define USUAL_MOST_LOOPS 16
+#define MAX_LISTENERS 16u
+#define MAX_LOOPS 64u
+#define USUAL_MAX_LOOPS 16
 #define WORKERS 4u
 #define PAUSE_MS 100 /* after a failure that may last */
 
@@ -40,7 +40,7 @@ struct nbd_server {
 	struct nbd_server_options options;
 	struct nbd_loop *loops;
 	uint32_t running; /* loops that have their thread */
-	int listeners[MOST_LISTENERS];
+	int listeners[MAX_LISTENERS];
 	uint32_t listener_count;
 	int spare_fd, stop_fd;
 	pthread_t acceptor;
@@ -52,10 +52,10 @@ static uint32_t loops_for(uint32_t asked)
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
 	if (asked)
-		return asked < MOST_LOOPS ? asked : MOST_LOOPS;
+		return asked < MAX_LOOPS ? asked : MAX_LOOPS;
 	if (cores < 1)
 		return 1;
-	return cores < USUAL_MOST_LOOPS ? (uint32_t)cores : USUAL_MOST_LOOPS;
+	return cores < USUAL_MAX_LOOPS ? (uint32_t)cores : USUAL_MAX_LOOPS;
 }
 
 static int create_loops(struct nbd_server *s, struct tide_error *err)
@@ -123,11 +123,11 @@ uint32_t nbd_server_connections(const struct nbd_server *server)
 
 int nbd_server_listen(struct nbd_server *s, int fd, struct tide_error *err)
 {
-	if (s->listener_count == MOST_LISTENERS) {
+	if (s->listener_count == MAX_LISTENERS) {
 		close(fd);
 		return tide_error_set(err, -E2BIG, "nbd", TIDE_NO_OFFSET,
 				      "a server listens on at most %u sockets",
-				      MOST_LISTENERS);
+				      MAX_LISTENERS);
 	}
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	s->listeners[s->listener_count++] = fd;
@@ -169,7 +169,7 @@ static bool may_connect(struct nbd_server *s, int fd)
 
 int nbd_server_give(struct nbd_server *s, int fd)
 {
-	struct nbd_loop *least = &s->loops[0];
+	struct nbd_loop *min = &s->loops[0];
 	int one = 1;
 
 	/* Fails on what is no TCP socket, which needs it not. */
@@ -177,9 +177,9 @@ int nbd_server_give(struct nbd_server *s, int fd)
 	for (uint32_t i = 1; i < s->common.loops; i++)
 		/* Only for balance: a stale count harms nobody. */
 		if (tide__load_relaxed(&s->loops[i].conn_count) <
-		    tide__load_relaxed(&least->conn_count))
-			least = &s->loops[i];
-	if (!nbd_loop_give(least, fd))
+		    tide__load_relaxed(&min->conn_count))
+			min = &s->loops[i];
+	if (!nbd_loop_give(min, fd))
 		return 0;
 	nbd_refused(&s->common, NBD_REFUSED_MEMORY);
 	return -ENOMEM;
@@ -228,7 +228,7 @@ static bool accept_one(struct nbd_server *s, int listener)
 static void *accept_all(void *arg)
 {
 	struct nbd_server *s = arg;
-	struct pollfd fds[MOST_LISTENERS + 1];
+	struct pollfd fds[MAX_LISTENERS + 1];
 	uint32_t n = s->listener_count;
 
 	for (uint32_t i = 0; i < n; i++)

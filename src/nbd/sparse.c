@@ -7,7 +7,7 @@
  * that is not zero.
  *
  * Blocks are aligned to the disk; they grow with the read, so that an answer
- * never has more than NBD_MOST_RUNS chunks, however its zeroes lie.
+ * never has more than NBD_MAX_RUNS chunks, however its zeroes lie.
  */
 #include "nbd/sparse.h"
 
@@ -38,7 +38,7 @@ static uint64_t block_for(uint64_t length)
 {
 	uint64_t block = SMALLEST_BLOCK;
 
-	while (length / block > NBD_MOST_RUNS - 2)
+	while (length / block > NBD_MAX_RUNS - 2)
 		block *= 2;
 	return block;
 }

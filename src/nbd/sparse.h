@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define NBD_MOST_RUNS 64u
+#define NBD_MAX_RUNS 64u
 
 struct nbd_run {
 	uint64_t length_bytes;
@@ -15,7 +15,7 @@ struct nbd_run {
 
 /*
  * nbd_sparse_runs: the runs of @length (> 0) bytes that were read at @offset,
- * into @runs, which has NBD_MOST_RUNS. Returns how many, at least one.
+ * into @runs, which has NBD_MAX_RUNS. Returns how many, at least one.
  */
 uint32_t nbd_sparse_runs(const uint8_t *bytes, uint64_t offset,
 			 uint64_t length, struct nbd_run *runs);

@@ -7,7 +7,7 @@
  * Meanwhile the loop does not touch the struct nbd_status; it took a reference
  * of each context for it, because the client's selection may end first.
  *
- * No answer is longer than MOST_EXTENTS: the client asks on from where it
+ * No answer is longer than MAX_EXTENTS: the client asks on from where it
  * ends. Nor does it reach over what was asked for.
  */
 #include <endian.h>
@@ -22,14 +22,14 @@
 #include "nbd/extents.h"
 #include "nbd/loop.h"
 
-#define MOST_EXTENTS 65536u
+#define MAX_EXTENTS 65536u
 
 struct nbd_status {
-	struct nbd_selected asked[NBD_MOST_SELECTED];
-	struct iovec answers[NBD_MOST_SELECTED];
+	struct nbd_selected asked[NBD_MAX_SELECTED];
+	struct iovec answers[NBD_MAX_SELECTED];
 	uint32_t count;
 	bool extended;
-	uint32_t most;
+	uint32_t max;
 	uint64_t offset, length;
 	int result;
 	struct tide_error err;
@@ -48,7 +48,7 @@ void nbd_status_free(struct nbd_status *s)
 
 uint64_t nbd_status_charge(const struct nbd_conn *c, uint16_t flags)
 {
-	uint64_t extents = flags & NBD_CMD_FLAG_REQ_ONE ? 1 : MOST_EXTENTS;
+	uint64_t extents = flags & NBD_CMD_FLAG_REQ_ONE ? 1 : MAX_EXTENTS;
 
 	/* While it is encoded there are the extents and their bytes. */
 	return sizeof(struct nbd_status) +
@@ -108,7 +108,7 @@ static int ask(struct nbd_status *s, uint32_t i)
 	struct nbd_extents x;
 	int ret;
 
-	nbd_extents_init(&x, s->length, s->most);
+	nbd_extents_init(&x, s->length, s->max);
 	ret = c->extents(c->opaque, s->offset, s->length, &x, &s->err);
 	if (!ret && x.no_memory)
 		ret = -ENOMEM;
@@ -209,7 +209,7 @@ void nbd_status_begin(struct nbd_request *r)
 		return;
 	}
 	s->extended = c->headers == NBD_EXTENDED;
-	s->most = r->flags & NBD_CMD_FLAG_REQ_ONE ? 1 : MOST_EXTENTS;
+	s->max = r->flags & NBD_CMD_FLAG_REQ_ONE ? 1 : MAX_EXTENTS;
 	s->offset = r->offset;
 	s->length = r->length;
 	if (r->flags & NBD_CMD_FLAG_PAYLOAD_LEN)

@@ -15,7 +15,7 @@ int nbd_work_init(struct nbd_work *w, uint32_t threads)
 	w->ids = calloc(threads ? threads : 1, sizeof(*w->ids));
 	if (!w->ids)
 		return -ENOMEM;
-	w->most_threads = threads;
+	w->max_threads = threads;
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->wanted, NULL);
 	return 0;
@@ -107,7 +107,7 @@ static bool enqueue(struct nbd_work *w, struct nbd_job *job)
 	bool taken;
 
 	pthread_mutex_lock(&w->lock);
-	if (w->queued >= w->idle && w->threads < w->most_threads)
+	if (w->queued >= w->idle && w->threads < w->max_threads)
 		add_worker(w);
 	taken = w->threads > 0;
 	if (taken) {

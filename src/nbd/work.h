@@ -29,7 +29,7 @@ struct nbd_work {
 	pthread_mutex_t lock; /* all below */
 	pthread_cond_t wanted;
 	struct nbd_job *first, *last;
-	uint32_t idle, threads, most_threads;
+	uint32_t idle, threads, max_threads;
 	uint32_t queued;
 	bool stop;
 	pthread_t *ids;

@@ -18,7 +18,7 @@
 #define LINGER_NS 1000000000ull
 #define LOOK_NS 20000000ull
 
-#define LONGEST (TIDE__FRAME_BYTES + TIDE__TOKEN_MOST_BYTES)
+#define LONGEST (TIDE__FRAME_BYTES + TIDE__TOKEN_MAX_BYTES)
 
 static void say(struct tide__door *d, const char *what)
 {
@@ -240,7 +240,7 @@ static bool look_at(struct tide__door *d, struct tide__guest *g)
 		look_at_head(d, g, &f);
 		return false;
 	}
-	if (f.payload_bytes > TIDE__TOKEN_MOST_BYTES) {
+	if (f.payload_bytes > TIDE__TOKEN_MAX_BYTES) {
 		tide__door_turn_away(d, g, "its token is too long");
 		return false;
 	}

@@ -24,7 +24,7 @@ int tide__token_send(const struct tide__token *token, int fd,
 bool tide__token_is(const struct tide__token *token,
 		    const unsigned char *bytes, size_t len)
 {
-	unsigned char theirs[TIDE__TOKEN_MOST_BYTES] = { 0 };
+	unsigned char theirs[TIDE__TOKEN_MAX_BYTES] = { 0 };
 	volatile unsigned char different = len != token->len;
 
 	memcpy(theirs, bytes, len < sizeof(theirs) ? len : sizeof(theirs));

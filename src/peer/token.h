@@ -16,11 +16,11 @@
 #include "tidemark/error.h"
 #include "tidemark/stream.h"
 
-#define TIDE__TOKEN_LEAST_BYTES 16u
-#define TIDE__TOKEN_MOST_BYTES 256u
+#define TIDE__TOKEN_MIN_BYTES 16u
+#define TIDE__TOKEN_MAX_BYTES 256u
 
 struct tide__token {
-	unsigned char bytes[TIDE__TOKEN_MOST_BYTES];	/* zeros behind it */
+	unsigned char bytes[TIDE__TOKEN_MAX_BYTES];	/* zeros behind it */
 	size_t len;	/* 0: none */
 };
 

@@ -6,8 +6,8 @@
 #include "base/sized.h"
 
 /* The first version ended here; none was smaller. */
-#define LEAST_BYTES (offsetof(struct tide_precopy_options, cancel) + \
-		     sizeof(const bool *))
+#define MIN_BYTES (offsetof(struct tide_precopy_options, cancel) + \
+		   sizeof(const bool *))
 
 void tide_precopy_defaults(struct tide_precopy_options *options)
 {
@@ -30,7 +30,7 @@ int tide__options_take(struct tide_precopy_options *own,
 	const char *fault = NULL;
 
 	tide_precopy_defaults(own);
-	if (size < LEAST_BYTES)
+	if (size < MIN_BYTES)
 		fault = "begin with tide_precopy_defaults";
 	else if (!tide__sized_take(own, sizeof(*own), theirs, size))
 		fault = "some are set that this version does not know";

@@ -57,9 +57,9 @@ static int no_memory(struct tide_error *err)
 
 static int make_slots(struct snap_capture *c, struct tide_error *err)
 {
-	int rc = tide_slots_create(&c->slots, err);
+	int ret = tide_slots_create(&c->slots, err);
 
-	for (uint32_t i = 0; !rc && i < c->memory.areas; i++) {
+	for (uint32_t i = 0; !ret && i < c->memory.areas; i++) {
 		const struct snap_area *a = &c->memory.area[i];
 		struct tide_slot slot = {
 			.id = i, .gpa_bytes = a->first_page * SNAP_PAGE,
@@ -67,45 +67,45 @@ static int make_slots(struct snap_capture *c, struct tide_error *err)
 			.host = (void *)(uintptr_t)a->address,
 		};
 
-		rc = tide_slots_insert(c->slots, &slot, err);
+		ret = tide_slots_insert(c->slots, &slot, err);
 	}
-	if (!rc)
-		rc = tide_set_create(&c->set, c->memory.pages, err);
-	return rc;
+	if (!ret)
+		ret = tide_set_create(&c->set, c->memory.pages, err);
+	return ret;
 }
 
 static int find_by_looks(const struct snap_capture *c, struct tide__ram *ram,
 			 struct tide_error *err)
 {
 	struct tide__maps maps;
-	int rc = tide__maps_read(&maps, c->options.pid, err);
+	int ret = tide__maps_read(&maps, c->options.pid, err);
 
-	if (rc)
-		return rc;
-	rc = tide__ram_find(ram, &maps, c->options.least_bytes, err);
+	if (ret)
+		return ret;
+	ret = tide__ram_find(ram, &maps, c->options.min_bytes, err);
 	tide__maps_free(&maps);
-	return rc;
+	return ret;
 }
 
 static int find_memory(struct snap_capture *c, struct tide_error *err)
 {
 	struct tide__target target;
 	struct tide__ram ram = { .count = 0 };
-	int rc = tide__target_look(&target, c->options.pid, c->options.pid,
-				   err);
+	int ret = tide__target_look(&target, c->options.pid, c->options.pid,
+				    err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	memcpy(c->program, target.name, sizeof(c->program));
 	if (!c->vmm.ops->names_memory)
-		rc = find_by_looks(c, &ram, err);
-	if (!rc && c->vmm.ops->choose)
-		rc = c->vmm.ops->choose(&c->vmm, &ram, err);
-	if (!rc && !c->options.ignore_sharers)
-		rc = tide__ram_sharer(&ram, c->options.pid, err);
-	if (!rc)
+		ret = find_by_looks(c, &ram, err);
+	if (!ret && c->vmm.ops->choose)
+		ret = c->vmm.ops->choose(&c->vmm, &ram, err);
+	if (!ret && !c->options.ignore_sharers)
+		ret = tide__ram_sharer(&ram, c->options.pid, err);
+	if (!ret)
 		snap_memory_open(&c->memory, c->options.pid, &ram);
-	return rc;
+	return ret;
 }
 
 static bool fits(const struct snap_capture *c, const struct snap_chain *chain)
@@ -126,9 +126,9 @@ static int find_parent(struct snap_capture *c, struct tide_error *err)
 {
 	struct snap_folder f;
 	struct snap_chain chain;
-	int rc = snap_folder_read(&f, c->options.folder, err);
+	int ret = snap_folder_read(&f, c->options.folder, err);
 
-	for (size_t i = rc ? 0 : f.count; i-- > 0;) {
+	for (size_t i = ret ? 0 : f.count; i-- > 0;) {
 		if (c->sequence < f.entry[i].header.sequence)
 			c->sequence = f.entry[i].header.sequence;
 		if (!snap_id_is_zero(&c->parent) ||
@@ -138,9 +138,9 @@ static int find_parent(struct snap_capture *c, struct tide_error *err)
 			c->parent = f.entry[i].header.id;
 		snap_chain_close(&chain);
 	}
-	if (!rc)
+	if (!ret)
 		snap_folder_free(&f);
-	return rc;
+	return ret;
 }
 
 static bool same_memory(const struct snap_memory *a,
@@ -158,10 +158,10 @@ static bool same_memory(const struct snap_memory *a,
 /* Watch the memory that was found, as nobody knows it. */
 static int start(struct snap_capture *c, struct tide_error *err)
 {
-	int rc = make_slots(c, err);
+	int ret = make_slots(c, err);
 
 	c->everything = true;
-	return rc ? rc : tide_source_start(c->source, c->slots, err);
+	return ret ? ret : tide_source_start(c->source, c->slots, err);
 }
 
 /*
@@ -171,14 +171,14 @@ static int start(struct snap_capture *c, struct tide_error *err)
 static int look_again(struct snap_capture *c, struct tide_error *err)
 {
 	struct snap_memory before = c->memory;
-	int rc;
+	int ret;
 
 	c->memory = (struct snap_memory){ 0 };
-	rc = find_memory(c, err);
-	if (rc || same_memory(&before, &c->memory)) {
+	ret = find_memory(c, err);
+	if (ret || same_memory(&before, &c->memory)) {
 		snap_memory_close(&c->memory);
 		c->memory = before;
-		return rc;
+		return ret;
 	}
 	snap_memory_close(&before);
 	tide_source_stop(c->source, NULL);
@@ -187,8 +187,8 @@ static int look_again(struct snap_capture *c, struct tide_error *err)
 	c->slots = NULL;
 	c->set = NULL;
 	c->parent = (struct snap_id){ { 0 } };
-	rc = find_parent(c, err);
-	return rc ? rc : start(c, err);
+	ret = find_parent(c, err);
+	return ret ? ret : start(c, err);
 }
 
 int snap_capture_open(struct snap_capture *c,
@@ -197,30 +197,30 @@ int snap_capture_open(struct snap_capture *c,
 {
 	struct tide_source_vm vm = { .struct_size = sizeof(vm), .vm_fd = -1 };
 	struct tide_source_stats stats;
-	int rc;
+	int ret;
 
 	*c = (struct snap_capture){ .options = *options, .everything = true };
 	c->lock = snap_folder_lock(options->folder, err);
 	if (c->lock < 0)
 		return c->lock;
-	rc = vmm_open(&c->vmm, options->pid, options->qmp, options->vm,
-		      err);
+	ret = vmm_open(&c->vmm, options->pid, options->qmp, options->vm,
+		       err);
 	c->options.pid = vm.pid = c->vmm.pid;
 	c->vmm.memory_only = options->memory_only;
-	if (!rc)
-		rc = find_memory(c, err);
-	if (!rc && c->vmm.private_memory && !options->memory_only)
-		rc = c->vmm.ops->devices(&c->vmm, NULL, NULL, err);
-	if (!rc)
-		rc = find_parent(c, err);
-	if (!rc)
-		rc = tide_source_create(&c->source, TIDE_SOURCE_FOREIGN, &vm,
-					err);
-	if (!rc)
-		rc = start(c, err);
-	if (rc) {
+	if (!ret)
+		ret = find_memory(c, err);
+	if (!ret && c->vmm.private_memory && !options->memory_only)
+		ret = c->vmm.ops->devices(&c->vmm, NULL, NULL, err);
+	if (!ret)
+		ret = find_parent(c, err);
+	if (!ret)
+		ret = tide_source_create(&c->source, TIDE_SOURCE_FOREIGN, &vm,
+					 err);
+	if (!ret)
+		ret = start(c, err);
+	if (ret) {
 		snap_capture_close(c);
-		return rc;
+		return ret;
 	}
 	tide_source_get_stats(c->source, &stats);
 	c->stopped_ns = stats.stopped_ns;
@@ -246,48 +246,48 @@ void snap_capture_close(struct snap_capture *c)
 static int put_changed(struct taking *t, uint64_t page, uint64_t count)
 {
 	uint64_t from = 0;
-	int rc = snap_chain_read(&t->parent, page, count, t->then, t->err);
+	int ret = snap_chain_read(&t->parent, page, count, t->then, t->err);
 
-	for (uint64_t i = 0; !rc && i <= count; i++) {
+	for (uint64_t i = 0; !ret && i <= count; i++) {
 		if (i < count && memcmp(t->now + i * SNAP_PAGE,
 					t->then + i * SNAP_PAGE, SNAP_PAGE))
 			continue;
 		if (i > from)
-			rc = snap_writer_pages(&t->w, page + from, i - from,
-					       t->now + from * SNAP_PAGE,
-					       t->err);
+			ret = snap_writer_pages(&t->w, page + from, i - from,
+						t->now + from * SNAP_PAGE,
+						t->err);
 		from = i + 1;
 	}
-	return rc;
+	return ret;
 }
 
 /* Memory that was never touched is zeroes, and stays untouched. */
 static int put_run(struct taking *t, uint64_t page, uint64_t count)
 {
-	int rc = 0;
+	int ret = 0;
 
-	while (!rc && count) {
+	while (!ret && count) {
 		uint64_t n = snap_memory_holes(&t->c->memory, page, count);
 
 		if (n && (!t->compare ||
 			  snap_chain_zeroes(&t->parent, page) >= n)) {
 			if (!t->compare)
-				rc = snap_writer_zeroes(&t->w, page, n,
-							t->err);
+				ret = snap_writer_zeroes(&t->w, page, n,
+							 t->err);
 		} else {
 			n = count < PIECE ? count : PIECE;
-			rc = snap_memory_read(&t->c->memory, page, n, t->now,
-					      t->err);
-			if (!rc && t->compare)
-				rc = put_changed(t, page, n);
-			else if (!rc)
-				rc = snap_writer_pages(&t->w, page, n, t->now,
-						       t->err);
+			ret = snap_memory_read(&t->c->memory, page, n, t->now,
+					       t->err);
+			if (!ret && t->compare)
+				ret = put_changed(t, page, n);
+			else if (!ret)
+				ret = snap_writer_pages(&t->w, page, n, t->now,
+							t->err);
 		}
 		page += n;
 		count -= n;
 	}
-	return rc;
+	return ret;
 }
 
 /* One round while it runs; *@left: what was written meanwhile. */
@@ -298,23 +298,23 @@ static int live_round(struct taking *t, uint64_t *left)
 	struct tide_epoch *epoch;
 	uint64_t cursor = 0;
 	size_t n;
-	int rc = tide_source_harvest(c->source, c->set, t->err);
+	int ret = tide_source_harvest(c->source, c->set, t->err);
 
-	if (!rc)
-		rc = tide_set_cut(c->set, &epoch, t->err);
-	if (rc)
-		return rc;
+	if (!ret)
+		ret = tide_set_cut(c->set, &epoch, t->err);
+	if (ret)
+		return ret;
 	t->result->live_pages += tide_epoch_count(epoch);
-	while (!rc && (n = tide_epoch_next(epoch, &cursor, range, RUNS)))
-		for (size_t i = 0; !rc && i < n; i++)
-			rc = put_run(t, range[i].first, range[i].count);
+	while (!ret && (n = tide_epoch_next(epoch, &cursor, range, RUNS)))
+		for (size_t i = 0; !ret && i < n; i++)
+			ret = put_run(t, range[i].first, range[i].count);
 	tide_epoch_commit(epoch);
-	if (!rc)
-		rc = snap_writer_round(&t->w, t->err);
-	if (!rc)
-		rc = tide_source_harvest(c->source, c->set, t->err);
+	if (!ret)
+		ret = snap_writer_round(&t->w, t->err);
+	if (!ret)
+		ret = tide_source_harvest(c->source, c->set, t->err);
 	*left = tide_set_count(c->set);
-	return rc;
+	return ret;
 }
 
 /* The buffer of the pause, and its pages, are made before it. */
@@ -364,21 +364,21 @@ static int hold_rest(struct taking *t)
 	struct tide_epoch *epoch;
 	uint64_t cursor = 0, held = 0;
 	size_t n;
-	int rc = tide_source_harvest(c->source, c->set, t->err);
+	int ret = tide_source_harvest(c->source, c->set, t->err);
 
-	if (!rc)
-		rc = tide_set_cut(c->set, &epoch, t->err);
-	if (rc)
-		return rc;
+	if (!ret)
+		ret = tide_set_cut(c->set, &epoch, t->err);
+	if (ret)
+		return ret;
 	t->result->final_pages = tide_epoch_count(epoch);
 	/* Usually it was made large enough. */
-	rc = make_room(c, t->result->final_pages, t->err);
+	ret = make_room(c, t->result->final_pages, t->err);
 	c->runs = 0;
-	while (!rc && (n = tide_epoch_next(epoch, &cursor, range, RUNS)))
-		for (size_t i = 0; !rc && i < n; i++)
-			rc = hold_run(c, &held, &range[i], t->err);
+	while (!ret && (n = tide_epoch_next(epoch, &cursor, range, RUNS)))
+		for (size_t i = 0; !ret && i < n; i++)
+			ret = hold_run(c, &held, &range[i], t->err);
 	tide_epoch_commit(epoch);
-	return rc;
+	return ret;
 }
 
 /*
@@ -389,20 +389,20 @@ static int is_all_watched(const struct snap_capture *c, struct tide_error *err)
 {
 	struct snap_memory now = { 0 };
 	struct tide__ram ram;
-	int rc;
+	int ret;
 
 	if (c->vmm.ops->choose)
 		return 0;
-	rc = find_by_looks(c, &ram, err);
-	if (rc)
-		return rc;
+	ret = find_by_looks(c, &ram, err);
+	if (ret)
+		return ret;
 	snap_memory_open(&now, c->options.pid, &ram);
 	if (!same_memory(&c->memory, &now))
-		rc = tide_error_set(err, -ESTALE, "snapshot", TIDE_NO_OFFSET,
-				    "memory was mapped or given back while the "
-				    "snapshot was taken");
+		ret = tide_error_set(err, -ESTALE, "snapshot", TIDE_NO_OFFSET,
+				     "memory was mapped or given back while the "
+				     "snapshot was taken");
 	snap_memory_close(&now);
-	return rc;
+	return ret;
 }
 
 static int take_devices(struct taking *t, struct tide_error *err)
@@ -422,85 +422,85 @@ static int stand_still(void *taking,
 	struct taking *t = taking;
 	struct snap_capture *c = t->c;
 	uint64_t start = tide__now_ns(), at, left;
-	int rc = vmm_prepare(&c->vmm, err), rc2;
+	int ret = vmm_prepare(&c->vmm, err), rc2;
 
 	/* To prepare takes the longer the more the VMM has to be asked. */
-	if (!rc) {
-		rc = live_round(t, &left);
-		if (rc)
+	if (!ret) {
+		ret = live_round(t, &left);
+		if (ret)
 			vmm_resume(&c->vmm, NULL);
 	}
-	if (!rc) {
+	if (!ret) {
 		start = tide__now_ns();
-		rc = vmm_pause(&c->vmm, err);
+		ret = vmm_pause(&c->vmm, err);
 	}
-	if (rc)
-		return rc;
-	rc = is_all_watched(c, err);
+	if (ret)
+		return ret;
+	ret = is_all_watched(c, err);
 	at = tide__now_ns();
-	if (!rc && begin)
-		rc = begin(opaque, err);
+	if (!ret && begin)
+		ret = begin(opaque, err);
 	t->result->disks_ns = tide__now_ns() - at;
 	at = tide__now_ns();
-	if (!rc && !c->vmm.ops->devices_later)
-		rc = take_devices(t, err);
+	if (!ret && !c->vmm.ops->devices_later)
+		ret = take_devices(t, err);
 	t->result->devices_ns = tide__now_ns() - at;
 	at = tide__now_ns();
-	if (!rc)
-		rc = hold_rest(t);
+	if (!ret)
+		ret = hold_rest(t);
 	t->result->copy_ns = tide__now_ns() - at;
-	rc2 = vmm_resume(&c->vmm, rc ? NULL : err);
+	rc2 = vmm_resume(&c->vmm, ret ? NULL : err);
 	t->result->paused_ns = (c->vmm.resumed_ns ? c->vmm.resumed_ns
 						 : tide__now_ns()) - start;
 	t->result->stood_ns = c->vmm.stood_ns;
-	rc = rc ? rc : rc2;
-	if (!rc && c->vmm.ops->devices_later)
-		rc = take_devices(t, err);
-	return rc;
+	ret = ret ? ret : rc2;
+	if (!ret && c->vmm.ops->devices_later)
+		ret = take_devices(t, err);
+	return ret;
 }
 
 static int write_held(struct taking *t)
 {
 	const unsigned char *at = t->c->held;
-	int rc = 0;
+	int ret = 0;
 
-	for (size_t i = 0; !rc && i < t->c->runs; i++) {
+	for (size_t i = 0; !ret && i < t->c->runs; i++) {
 		const struct tide_range *r = &t->c->run[i];
 
-		rc = snap_writer_pages(&t->w, r->first, r->count, at, t->err);
+		ret = snap_writer_pages(&t->w, r->first, r->count, at, t->err);
 		at += r->count * SNAP_PAGE;
 	}
-	return rc ? rc : snap_writer_round(&t->w, t->err);
+	return ret ? ret : snap_writer_round(&t->w, t->err);
 }
 
 static int rounds(struct taking *t)
 {
 	struct snap_capture *c = t->c;
 	uint64_t left = 0, before = UINT64_MAX;
-	int rc = 0;
+	int ret = 0;
 
-	for (int i = 0; !rc && i < LIVE_ROUNDS; i++) {
-		rc = live_round(t, &left);
+	for (int i = 0; !ret && i < LIVE_ROUNDS; i++) {
+		ret = live_round(t, &left);
 		t->compare = false;
 		if (left < LITTLE || left > before / 2)
 			break;
 		before = left;
 	}
-	if (!rc)
-		rc = make_room(c, 2 * left + ROOM, t->err);
-	if (!rc && c->options.disks)
-		rc = c->options.disks(c->options.opaque, t->name,
-				      &t->w.header.id, stand_still, t, t->err);
-	else if (!rc)
-		rc = stand_still(t, NULL, NULL, t->err);
-	if (!rc)
-		rc = write_held(t);
-	if (!rc)
-		rc = snap_writer_devices(&t->w, t->devices, t->devices_n,
-					 t->err);
+	if (!ret)
+		ret = make_room(c, 2 * left + ROOM, t->err);
+	if (!ret && c->options.disks)
+		ret = c->options.disks(c->options.opaque, t->name,
+				       &t->w.header.id, stand_still, t, t->err);
+	else if (!ret)
+		ret = stand_still(t, NULL, NULL, t->err);
+	if (!ret)
+		ret = write_held(t);
+	if (!ret)
+		ret = snap_writer_devices(&t->w, t->devices, t->devices_n,
+					  t->err);
 	t->result->devices_bytes = t->devices_n;
 	free(t->devices);
-	return rc;
+	return ret;
 }
 
 static uint64_t wall_ns(void)
@@ -518,10 +518,10 @@ static int open_parent(struct taking *t)
 	struct snap_capture *c = t->c;
 	const struct snap_entry *e;
 	struct snap_folder f;
-	int rc = snap_folder_read(&f, c->options.folder, t->err);
+	int ret = snap_folder_read(&f, c->options.folder, t->err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	e = snap_id_is_zero(&c->parent) ? NULL
 					: snap_folder_with(&f, &c->parent);
 	if (!e || (c->everything &&
@@ -544,40 +544,40 @@ static int take(struct taking *t, const char *name)
 		.sequence = c->sequence + 1, .created_ns = wall_ns(),
 		.pages = c->memory.pages, .areas = c->memory.areas,
 	};
-	int rc = open_parent(t);
+	int ret = open_parent(t);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	h.parent = c->parent;
 	t->result->base = snap_id_is_zero(&h.parent);
 	memcpy(h.program, c->program, sizeof(h.program));
 	if (getrandom(&h.id, sizeof(h.id), 0) != (ssize_t)sizeof(h.id))
-		rc = tide_error_set(t->err, -EIO, "snapshot", TIDE_NO_OFFSET,
-				    "no random numbers");
-	if (!rc)
-		rc = snap_writer_open(&t->w, c->options.folder, name, false,
-				      &h, c->memory.area, t->err);
-	if (rc)
-		return rc;
-	rc = rounds(t);
+		ret = tide_error_set(t->err, -EIO, "snapshot", TIDE_NO_OFFSET,
+				     "no random numbers");
+	if (!ret)
+		ret = snap_writer_open(&t->w, c->options.folder, name, false,
+				       &h, c->memory.area, t->err);
+	if (ret)
+		return ret;
+	ret = rounds(t);
 	t->result->pages = t->w.pages;
-	if (rc)
+	if (ret)
 		snap_writer_drop(&t->w);
 	else
-		rc = snap_writer_commit(&t->w, false, t->err);
+		ret = snap_writer_commit(&t->w, false, t->err);
 	t->result->file_bytes = t->w.footer.file_bytes;
-	if (!rc) {
+	if (!ret) {
 		c->parent = h.id;
 		c->sequence = h.sequence;
 	}
-	return rc;
+	return ret;
 }
 
 static int take_once(struct snap_capture *c, const char *name,
 		     struct snap_result *result, struct tide_error *err)
 {
 	struct taking *t = calloc(1, sizeof(*t));
-	int rc;
+	int ret;
 
 	if (!t)
 		return no_memory(err);
@@ -586,27 +586,27 @@ static int take_once(struct snap_capture *c, const char *name,
 	t->result = result;
 	t->name = name;
 	t->err = err;
-	rc = c->set ? look_again(c, err)
+	ret = c->set ? look_again(c, err)
 		    : tide_error_set(err, -EIO, "snapshot", TIDE_NO_OFFSET,
 				     "its memory changed and could not be "
 				     "followed");
-	if (!rc)
-		rc = take(t, name);
+	if (!ret)
+		ret = take(t, name);
 	snap_chain_close(&t->parent);
 	free(t);
-	c->everything = rc != 0;
+	c->everything = ret != 0;
 	/* A process gave memory back that was about to be read. */
-	return rc == -EFAULT && !c->vmm.ops->choose ? -ESTALE : rc;
+	return ret == -EFAULT && !c->vmm.ops->choose ? -ESTALE : ret;
 }
 
 int snap_capture_take(struct snap_capture *c, const char *name,
 		      struct snap_result *result, struct tide_error *err)
 {
 	uint64_t start = tide__now_ns();
-	int rc = -ESTALE;
+	int ret = -ESTALE;
 
-	for (int i = 0; i < TRIES && rc == -ESTALE; i++)
-		rc = take_once(c, name, result, err);
+	for (int i = 0; i < TRIES && ret == -ESTALE; i++)
+		ret = take_once(c, name, result, err);
 	result->all_ns = tide__now_ns() - start;
-	return rc;
+	return ret;
 }

@@ -23,7 +23,7 @@ struct snap_capture_options {
 	int pid;		/* 0: @vm says it */
 	const char *qmp, *vm;	/* see vmm_open */
 	const char *folder;
-	uint64_t least_bytes;	/* see ram.h */
+	uint64_t min_bytes;	/* see ram.h */
 	bool memory_only;
 	bool ignore_sharers;	/* others map it, and do not write */
 	/*

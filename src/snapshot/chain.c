@@ -11,7 +11,7 @@
 
 #define CHUNK_BYTES ((size_t)SNAP_CHUNK_PAGES * SNAP_PAGE)
 
-#define MOST_FILES 100000
+#define MAX_FILES 100000
 
 static int broken(const struct snap_chain *c, const char *what,
 		  struct tide_error *err)
@@ -26,18 +26,18 @@ static int add(struct snap_chain *c, const char *folder, const char *name,
 	struct snap_file *more = realloc(c->file, (c->files + 1) *
 					 sizeof(*c->file));
 	char *path;
-	int rc;
+	int ret;
 
 	if (more)
 		c->file = more;
 	if (!more || asprintf(&path, "%s/%s" SNAP_SUFFIX, folder, name) < 0)
 		return tide_error_set(err, -ENOMEM, "snapshot",
 				      TIDE_NO_OFFSET, "no memory");
-	rc = snap_file_open(&c->file[c->files], path, err);
+	ret = snap_file_open(&c->file[c->files], path, err);
 	free(path);
-	if (!rc)
+	if (!ret)
 		c->files++;
-	return rc;
+	return ret;
 }
 
 static bool same_areas(const struct snap_file *a, const struct snap_file *b)
@@ -58,7 +58,7 @@ static int add_parents(struct snap_chain *c, const struct snap_folder *f,
 	for (;;) {
 		const struct snap_header *h = &c->file[c->files - 1].header;
 		const struct snap_entry *parent;
-		int rc;
+		int ret;
 
 		if (snap_id_is_zero(&h->parent))
 			return 0;
@@ -66,11 +66,11 @@ static int add_parents(struct snap_chain *c, const struct snap_folder *f,
 		if (!parent)
 			return broken(c, "its parent is missing", err);
 		if (parent->header.sequence >= h->sequence ||
-		    c->files == MOST_FILES)
+		    c->files == MAX_FILES)
 			return broken(c, "it is older than its parent", err);
-		rc = add(c, f->path, parent->name, err);
-		if (rc)
-			return rc;
+		ret = add(c, f->path, parent->name, err);
+		if (ret)
+			return ret;
 		if (!same_areas(&c->file[0], &c->file[c->files - 1]))
 			return broken(c, "its areas are not those of its "
 				      "child", err);
@@ -79,17 +79,17 @@ static int add_parents(struct snap_chain *c, const struct snap_folder *f,
 
 static int merge(struct snap_chain *c, struct tide_error *err)
 {
-	int rc = 0;
+	int ret = 0;
 
-	for (size_t i = c->files; !rc && i-- > 0;) {
+	for (size_t i = c->files; !ret && i-- > 0;) {
 		struct snap_layer *l = &c->file[i].layer;
 
 		for (size_t e = 0; e < l->count; e++)
 			l->extent[e].file = (uint32_t)i;
-		rc = snap_layer_over(&c->merged, l);
+		ret = snap_layer_over(&c->merged, l);
 	}
 	c->pages = malloc(SNAP_CACHED * CHUNK_BYTES);
-	if (rc || !c->pages)
+	if (ret || !c->pages)
 		return tide_error_set(err, -ENOMEM, "snapshot",
 				      TIDE_NO_OFFSET, "no memory");
 	return 0;
@@ -99,25 +99,25 @@ int snap_chain_open(struct snap_chain *c, const char *folder,
 		    const char *name, struct tide_error *err)
 {
 	struct snap_folder f;
-	int rc;
+	int ret;
 
 	*c = (struct snap_chain){ 0 };
 	if (!snap_name_is_good(name))
 		return tide_error_set(err, -EINVAL, "snapshot",
 				      TIDE_NO_OFFSET, "'%s' is no name of a "
 				      "snapshot", name);
-	rc = snap_folder_read(&f, folder, err);
-	if (rc)
-		return rc;
-	rc = add(c, folder, name, err);
-	if (!rc)
-		rc = add_parents(c, &f, err);
-	if (!rc)
-		rc = merge(c, err);
+	ret = snap_folder_read(&f, folder, err);
+	if (ret)
+		return ret;
+	ret = add(c, folder, name, err);
+	if (!ret)
+		ret = add_parents(c, &f, err);
+	if (!ret)
+		ret = merge(c, err);
 	snap_folder_free(&f);
-	if (rc)
+	if (ret)
 		snap_chain_close(c);
-	return rc;
+	return ret;
 }
 
 void snap_chain_close(struct snap_chain *c)
@@ -146,18 +146,18 @@ static int unpack(struct snap_chain *c, const struct snap_extent *e,
 {
 	unsigned int i = (e->file * 7 + e->chunk) % SNAP_CACHED;
 	unsigned char *pages = c->pages + i * CHUNK_BYTES;
-	int rc = 0;
+	int ret = 0;
 
 	if (!c->cached[i].valid || c->cached[i].file != e->file ||
 	    c->cached[i].chunk != e->chunk) {
 		c->cached[i].valid = false;
-		rc = snap_file_chunk(&c->file[e->file], e->chunk, pages, err);
+		ret = snap_file_chunk(&c->file[e->file], e->chunk, pages, err);
 		c->cached[i].file = e->file;
 		c->cached[i].chunk = e->chunk;
-		c->cached[i].valid = !rc;
+		c->cached[i].valid = !ret;
 	}
 	*at = pages;
-	return rc;
+	return ret;
 }
 
 int snap_chain_read(struct snap_chain *c, uint64_t page, uint64_t count,
@@ -171,16 +171,16 @@ int snap_chain_read(struct snap_chain *c, uint64_t page, uint64_t count,
 		const struct snap_chunk *chunk =
 		    &c->file[e->file].chunk[e->chunk];
 		const unsigned char *pages;
-		int rc;
+		int ret;
 
 		if (n > count)
 			n = count;
 		if (chunk->kind == SNAP_ZEROES) {
 			memset(to, 0, n * SNAP_PAGE);
 		} else {
-			rc = unpack(c, e, &pages, err);
-			if (rc)
-				return rc;
+			ret = unpack(c, e, &pages, err);
+			if (ret)
+				return ret;
 			memcpy(to, pages + (e->skip + skip) * SNAP_PAGE,
 			       n * SNAP_PAGE);
 		}
@@ -239,9 +239,9 @@ int snap_chain_devices(const struct snap_chain *c, void **out, size_t *n,
 
 int snap_chain_verify(const struct snap_chain *c, struct tide_error *err)
 {
-	int rc = 0;
+	int ret = 0;
 
-	for (size_t i = 0; !rc && i < c->files; i++)
-		rc = snap_file_verify(&c->file[i], err);
-	return rc;
+	for (size_t i = 0; !ret && i < c->files; i++)
+		ret = snap_file_verify(&c->file[i], err);
+	return ret;
 }

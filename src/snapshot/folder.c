@@ -15,10 +15,10 @@
 #include "snapshot/note.h"
 #include "snapshot/write.h"
 
-static int fail(const char *path, int rc, struct tide_error *err)
+static int fail(const char *path, int ret, struct tide_error *err)
 {
-	return tide_error_set(err, rc, "snapshot", TIDE_NO_OFFSET, "%s: %s",
-			      path, strerror(-rc));
+	return tide_error_set(err, ret, "snapshot", TIDE_NO_OFFSET, "%s: %s",
+			      path, strerror(-ret));
 }
 
 bool snap_name_is_good(const char *name)
@@ -94,23 +94,23 @@ int snap_folder_read(struct snap_folder *f, const char *path,
 {
 	DIR *d = opendir(path);
 	struct dirent *e;
-	int rc = 0;
+	int ret = 0;
 
 	*f = (struct snap_folder){ .path = strdup(path) };
 	if (!d)
-		rc = fail(path, -errno, err);
+		ret = fail(path, -errno, err);
 	else if (!f->path)
-		rc = fail(path, -ENOMEM, err);
-	while (!rc && (e = readdir(d)))
+		ret = fail(path, -ENOMEM, err);
+	while (!ret && (e = readdir(d)))
 		if (is_snapshot(e->d_name) && add(f, dirfd(d), e->d_name))
-			rc = fail(path, -ENOMEM, err);
+			ret = fail(path, -ENOMEM, err);
 	if (d)
 		closedir(d);
-	if (rc)
+	if (ret)
 		snap_folder_free(f);
 	else if (f->count)
 		qsort(f->entry, f->count, sizeof(*f->entry), by_age);
-	return rc;
+	return ret;
 }
 
 void snap_folder_free(struct snap_folder *f)
@@ -143,16 +143,16 @@ const struct snap_entry *snap_folder_with(const struct snap_folder *f,
 
 int snap_folder_lock(const char *path, struct tide_error *err)
 {
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret;
 
 	if (fd < 0)
 		return fail(path, -errno, err);
 	if (!flock(fd, LOCK_EX | LOCK_NB))
 		return fd;
-	rc = errno == EWOULDBLOCK ? -EBUSY : -errno;
+	ret = errno == EWOULDBLOCK ? -EBUSY : -errno;
 	close(fd);
-	return tide_error_set(err, rc, "snapshot", TIDE_NO_OFFSET,
-			      rc == -EBUSY ? "%s: another process works on "
+	return tide_error_set(err, ret, "snapshot", TIDE_NO_OFFSET,
+			      ret == -EBUSY ? "%s: another process works on "
 			      "this folder" : "%s: it cannot be locked", path);
 }
 
@@ -163,14 +163,14 @@ static int copy_extent(struct snap_writer *w, struct snap_chain *c,
 	unsigned char bytes[SNAP_CHUNK_PAGES * SNAP_PAGE];
 	const struct snap_file *f = &c->file[e->file];
 	const struct snap_chunk *chunk = &f->chunk[e->chunk];
-	int rc;
+	int ret;
 
 	if (chunk->kind == SNAP_ZEROES)
 		return snap_writer_zeroes(w, e->page, e->pages, err);
 	if (!e->skip && e->pages == chunk->pages)
 		return snap_writer_copy(w, e->page, f, e->chunk, err);
-	rc = snap_chain_read(c, e->page, e->pages, bytes, err);
-	return rc ? rc : snap_writer_pages(w, e->page, e->pages, bytes, err);
+	ret = snap_chain_read(c, e->page, e->pages, bytes, err);
+	return ret ? ret : snap_writer_pages(w, e->page, e->pages, bytes, err);
 }
 
 static int copy_devices(struct snap_writer *w, struct snap_chain *c,
@@ -178,12 +178,12 @@ static int copy_devices(struct snap_writer *w, struct snap_chain *c,
 {
 	void *bytes = NULL;
 	size_t n = 0;
-	int rc = snap_chain_devices(c, &bytes, &n, err);
+	int ret = snap_chain_devices(c, &bytes, &n, err);
 
-	if (!rc)
-		rc = snap_writer_devices(w, bytes, n, err);
+	if (!ret)
+		ret = snap_writer_devices(w, bytes, n, err);
 	free(bytes);
-	return rc;
+	return ret;
 }
 
 int snap_folder_fold(const char *path, const char *name,
@@ -192,39 +192,39 @@ int snap_folder_fold(const char *path, const char *name,
 	struct snap_writer w;
 	struct snap_header h;
 	struct snap_chain c;
-	int rc = snap_chain_open(&c, path, name, err);
+	int ret = snap_chain_open(&c, path, name, err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	h = *snap_chain_header(&c);
 	h.parent = (struct snap_id){ { 0 } };
-	rc = snap_writer_open(&w, path, name, true, &h, snap_chain_areas(&c),
-			      err);
-	for (size_t i = 0; !rc && i < c.merged.count; i++) {
-		rc = copy_extent(&w, &c, &c.merged.extent[i], err);
-		if (rc)
+	ret = snap_writer_open(&w, path, name, true, &h, snap_chain_areas(&c),
+			       err);
+	for (size_t i = 0; !ret && i < c.merged.count; i++) {
+		ret = copy_extent(&w, &c, &c.merged.extent[i], err);
+		if (ret)
 			snap_writer_drop(&w);
 	}
-	if (!rc) {
-		rc = snap_writer_round(&w, err);
-		if (!rc)
-			rc = copy_devices(&w, &c, err);
-		if (rc)
+	if (!ret) {
+		ret = snap_writer_round(&w, err);
+		if (!ret)
+			ret = copy_devices(&w, &c, err);
+		if (ret)
 			snap_writer_drop(&w);
 		else
-			rc = snap_writer_commit(&w, true, err);
+			ret = snap_writer_commit(&w, true, err);
 	}
 	snap_chain_close(&c);
-	return rc;
+	return ret;
 }
 
 /* Those that stay must not need one that goes. */
 static int free_of_older(const struct snap_folder *f, size_t first,
 			 struct tide_error *err)
 {
-	int rc = 0;
+	int ret = 0;
 
-	for (size_t i = first; !rc && i < f->count; i++) {
+	for (size_t i = first; !ret && i < f->count; i++) {
 		const struct snap_entry *e = &f->entry[i], *parent;
 
 		if (e->err.code || snap_id_is_zero(&e->header.parent))
@@ -232,9 +232,9 @@ static int free_of_older(const struct snap_folder *f, size_t first,
 		parent = snap_folder_with(f, &e->header.parent);
 		if (parent && parent >= &f->entry[first])
 			continue;
-		rc = snap_folder_fold(f->path, e->name, err);
+		ret = snap_folder_fold(f->path, e->name, err);
 	}
-	return rc;
+	return ret;
 }
 
 int snap_folder_prune(const char *path, uint64_t keep, uint64_t *removed,
@@ -242,31 +242,31 @@ int snap_folder_prune(const char *path, uint64_t keep, uint64_t *removed,
 {
 	struct snap_folder f;
 	size_t first;
-	int rc = snap_folder_read(&f, path, err);
+	int ret = snap_folder_read(&f, path, err);
 
 	*removed = 0;
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	first = f.count > keep ? f.count - keep : 0;
-	rc = free_of_older(&f, first, err);
+	ret = free_of_older(&f, first, err);
 	/* Children before their parents: what is left can always be read. */
-	for (size_t i = first; !rc && i-- > 0;) {
+	for (size_t i = first; !ret && i-- > 0;) {
 		char *file;
 
 		if (asprintf(&file, "%s/%s" SNAP_SUFFIX, path,
 			     f.entry[i].name) < 0)
-			rc = fail(path, -ENOMEM, err);
+			ret = fail(path, -ENOMEM, err);
 		else if (unlink(file) < 0)
-			rc = fail(file, -errno, err);
+			ret = fail(file, -errno, err);
 		else
 			++*removed;
 		free(file);
-		if (!rc && asprintf(&file, "%s/%s" SNAP_NOTE_SUFFIX, path,
-				    f.entry[i].name) >= 0) {
+		if (!ret && asprintf(&file, "%s/%s" SNAP_NOTE_SUFFIX, path,
+				     f.entry[i].name) >= 0) {
 			unlink(file);
 			free(file);
 		}
 	}
 	snap_folder_free(&f);
-	return rc;
+	return ret;
 }

@@ -299,7 +299,7 @@ int snap_get_tables(const unsigned char *chunks, const unsigned char *extents,
 		    struct snap_chunk *chunk, struct snap_extent *extent,
 		    struct tide_error *err)
 {
-	int rc = get_chunks(chunks, h, f, chunk, err);
+	int ret = get_chunks(chunks, h, f, chunk, err);
 
-	return rc ? rc : get_extents(extents, h, f, chunk, extent, err);
+	return ret ? ret : get_extents(extents, h, f, chunk, extent, err);
 }

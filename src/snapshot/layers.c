@@ -56,17 +56,17 @@ static int add_part(struct snap_layer *l, const struct snap_extent *e,
 static int add_under(struct snap_layer *l, const struct snap_layer *under,
 		     size_t *i, uint64_t from, uint64_t to)
 {
-	int rc = 0;
+	int ret = 0;
 
-	while (!rc && *i < under->count && under->extent[*i].page < to) {
+	while (!ret && *i < under->count && under->extent[*i].page < to) {
 		const struct snap_extent *e = &under->extent[*i];
 
-		rc = add_part(l, e, from, to);
+		ret = add_part(l, e, from, to);
 		if (e->page + e->pages > to)
 			break;
 		(*i)++;
 	}
-	return rc;
+	return ret;
 }
 
 int snap_layer_over(struct snap_layer *under, const struct snap_layer *over)
@@ -74,21 +74,21 @@ int snap_layer_over(struct snap_layer *under, const struct snap_layer *over)
 	struct snap_layer out = { 0 };
 	uint64_t at = 0;
 	size_t i = 0;
-	int rc = 0;
+	int ret = 0;
 
-	for (size_t o = 0; !rc && o < over->count; o++) {
+	for (size_t o = 0; !ret && o < over->count; o++) {
 		const struct snap_extent *e = &over->extent[o];
 
-		rc = add_under(&out, under, &i, at, e->page);
-		if (!rc)
-			rc = snap_layer_add(&out, e);
+		ret = add_under(&out, under, &i, at, e->page);
+		if (!ret)
+			ret = snap_layer_add(&out, e);
 		at = e->page + e->pages;
 	}
-	if (!rc)
-		rc = add_under(&out, under, &i, at, UINT64_MAX);
-	if (rc) {
+	if (!ret)
+		ret = add_under(&out, under, &i, at, UINT64_MAX);
+	if (ret) {
 		snap_layer_free(&out);
-		return rc;
+		return ret;
 	}
 	snap_layer_free(under);
 	*under = out;

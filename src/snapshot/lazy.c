@@ -42,10 +42,10 @@ struct serving {
 	struct tide_error *err;
 };
 
-static int fail(struct serving *s, int rc, const char *what)
+static int fail(struct serving *s, int ret, const char *what)
 {
-	return tide_error_set(s->err, rc, "lazy", TIDE_NO_OFFSET, "%s: %s",
-			      what, strerror(-rc));
+	return tide_error_set(s->err, ret, "lazy", TIDE_NO_OFFSET, "%s: %s",
+			      what, strerror(-ret));
 }
 
 static void set_state(struct serving *s, size_t r, uint64_t page,
@@ -96,7 +96,7 @@ static int put_once(struct serving *s, uint64_t address, uint64_t bytes,
 static int put(struct serving *s, uint64_t address, uint64_t bytes,
 	       uint64_t page_bytes, const unsigned char *from)
 {
-	int rc;
+	int ret;
 
 	if (!put_once(s, address, bytes, from))
 		return 0;
@@ -107,10 +107,10 @@ static int put(struct serving *s, uint64_t address, uint64_t bytes,
 		return 0;
 	}
 	for (uint64_t at = 0; at < bytes && !s->over; at += page_bytes) {
-		rc = put(s, address + at, page_bytes, page_bytes,
-			 from ? from + at : NULL);
-		if (rc)
-			return rc;
+		ret = put(s, address + at, page_bytes, page_bytes,
+			  from ? from + at : NULL);
+		if (ret)
+			return ret;
 	}
 	return 0;
 }
@@ -125,26 +125,26 @@ static int bring(struct serving *s, size_t r, uint64_t page, uint64_t count)
 	uint64_t address = g->address + page * SNAP_PAGE;
 	uint64_t from = g->offset_bytes / SNAP_PAGE + page;
 	bool gone = s->state[r][page] == GONE, small;
-	int rc = 0;
+	int ret = 0;
 
 	small = g->page_bytes == SNAP_PAGE;
 	if (small && (gone || snap_chain_zeroes(s->l->chain, from) >= count)) {
-		rc = put(s, address, count * SNAP_PAGE, SNAP_PAGE, NULL);
+		ret = put(s, address, count * SNAP_PAGE, SNAP_PAGE, NULL);
 	} else {
 		if (gone)
 			memset(s->bytes, 0, count * SNAP_PAGE);
 		else
-			rc = snap_chain_read(s->l->chain, from, count,
-					     s->bytes, s->err);
-		if (rc)
-			return rc;
-		rc = put(s, address, count * SNAP_PAGE, g->page_bytes,
-			 s->bytes);
+			ret = snap_chain_read(s->l->chain, from, count,
+					      s->bytes, s->err);
+		if (ret)
+			return ret;
+		ret = put(s, address, count * SNAP_PAGE, g->page_bytes,
+			  s->bytes);
 	}
-	if (rc == -EAGAIN)
-		return rc;
-	if (rc)
-		return fail(s, rc, "a page cannot be brought in");
+	if (ret == -EAGAIN)
+		return ret;
+	if (ret)
+		return fail(s, ret, "a page cannot be brought in");
 	set_state(s, r, page, count, PRESENT);
 	return 0;
 }
@@ -187,7 +187,7 @@ static int on_fault(struct serving *s, uint64_t address)
 	struct lazy *l = s->l;
 	uint64_t page, count;
 	size_t r;
-	int rc;
+	int ret;
 
 	s->last_fault_ns = tide__now_ns();
 	if (!s->first_fault_ns)
@@ -206,12 +206,12 @@ static int on_fault(struct serving *s, uint64_t address)
 		remember(l, l->region[r].offset_bytes / SNAP_PAGE + page);
 	}
 	do {
-		rc = bring(s, r, page, count);
+		ret = bring(s, r, page, count);
 		/* A balloon is at work: it goes first. */
-		if (rc == -EAGAIN && serve_events(s))
+		if (ret == -EAGAIN && serve_events(s))
 			return s->err ? s->err->code : -EIO;
-	} while (rc == -EAGAIN && !s->over);
-	return rc == -EAGAIN ? 0 : rc;
+	} while (ret == -EAGAIN && !s->over);
+	return ret == -EAGAIN ? 0 : ret;
 }
 
 static void on_remove(struct serving *s, uint64_t from, uint64_t to)
@@ -237,10 +237,10 @@ static int serve_events(struct serving *s)
 		uint8_t event, pad[7];
 		uint64_t first, second, third;
 	} msg;
-	int rc = 0;
+	int ret = 0;
 
 	_Static_assert(sizeof(msg) == 32, "the kernel's layout");
-	while (!rc && !s->over) {
+	while (!ret && !s->over) {
 		ssize_t n = read(s->l->uffd, &msg, sizeof(msg));
 
 		if (n < 0 && errno == EINTR)
@@ -253,23 +253,23 @@ static int serve_events(struct serving *s)
 			return 0;
 		}
 		if (msg.event == EVENT_PAGEFAULT)
-			rc = on_fault(s, msg.second);
+			ret = on_fault(s, msg.second);
 		else if (msg.event == EVENT_REMOVE ||
 			 msg.event == EVENT_UNMAP)
 			on_remove(s, msg.first, msg.second);
 	}
-	return rc;
+	return ret;
 }
 
 /* Absent pages from @page on, at most a piece, that lie together. */
 static uint64_t piece(const struct serving *s, size_t r, uint64_t page)
 {
 	uint64_t pages = s->l->region[r].bytes / SNAP_PAGE, n = 0;
-	uint64_t most = s->l->region[r].page_bytes > SNAP_PAGE
+	uint64_t max = s->l->region[r].page_bytes > SNAP_PAGE
 			    ? s->l->region[r].page_bytes / SNAP_PAGE
 			    : PIECE_PAGES;
 
-	while (n < most && page + n < pages &&
+	while (n < max && page + n < pages &&
 	       s->state[r][page + n] == ABSENT)
 		n++;
 	return n;
@@ -321,15 +321,15 @@ static bool find_next(struct serving *s, size_t *r, uint64_t *page)
 static uint64_t ordered_piece(const struct serving *s, size_t r, uint64_t page)
 {
 	const struct lazy_region *g = &s->l->region[r];
-	uint64_t most = piece(s, r, page), n;
+	uint64_t max = piece(s, r, page), n;
 
 	if (s->state[r][page] == GONE)
 		return g->page_bytes / SNAP_PAGE;
 	if (g->page_bytes > SNAP_PAGE)
-		return most;
+		return max;
 	n = snap_chain_together(s->l->chain, g->offset_bytes / SNAP_PAGE +
 				page);
-	return n < most ? n : most;
+	return n < max ? n : max;
 }
 
 /* One piece of what is missing. */
@@ -337,7 +337,7 @@ static int prefetch(struct serving *s)
 {
 	uint64_t page, n;
 	size_t r;
-	int rc;
+	int ret;
 
 	if (find_ordered(s, &r, &page))
 		n = ordered_piece(s, r, page);
@@ -347,10 +347,10 @@ static int prefetch(struct serving *s)
 		return 0;
 	if (!n)
 		return 0;
-	rc = bring(s, r, page, n);
-	if (!rc)
+	ret = bring(s, r, page, n);
+	if (!ret)
 		s->l->stats.prefetched_pages += n;
-	return rc == -EAGAIN ? 0 : rc;
+	return ret == -EAGAIN ? 0 : ret;
 }
 
 /* Does prefetching still wait for what the guest touches by itself? */
@@ -368,9 +368,9 @@ static bool hold_back(const struct serving *s)
 
 static int loop(struct serving *s, bool (*stop)(void *opaque), void *opaque)
 {
-	int rc = 0;
+	int ret = 0;
 
-	while (!rc && !s->over && !(stop && stop(opaque))) {
+	while (!ret && !s->over && !(stop && stop(opaque))) {
 		struct pollfd p[2] = { { s->l->uffd, POLLIN, 0 },
 				       { s->l->peer, POLLRDHUP, 0 } };
 		bool busy = s->absent && !hold_back(s);
@@ -378,13 +378,13 @@ static int loop(struct serving *s, bool (*stop)(void *opaque), void *opaque)
 		if (poll(p, 2, busy ? 0 : s->absent ? 10 : 100) < 0 && errno != EINTR)
 			return fail(s, -errno, "poll");
 		if (p[0].revents & POLLIN)
-			rc = serve_events(s);
+			ret = serve_events(s);
 		else if (p[1].revents || p[0].revents & (POLLERR | POLLHUP))
 			s->over = true;
 		else if (busy)
-			rc = prefetch(s);
+			ret = prefetch(s);
 	}
-	return rc;
+	return ret;
 }
 
 /* What is zeroes and was never there comes by itself, when it is touched. */
@@ -409,7 +409,7 @@ int lazy_serve(struct lazy *l, bool (*stop)(void *opaque), void *opaque,
 	       struct tide_error *err)
 {
 	struct serving s = { .l = l, .err = err, .start_ns = tide__now_ns() };
-	int rc = 0;
+	int ret = 0;
 
 	s.bytes = malloc(HUGE_BYTES);
 	for (size_t r = 0; r < l->regions; r++) {
@@ -418,17 +418,17 @@ int lazy_serve(struct lazy *l, bool (*stop)(void *opaque), void *opaque,
 		s.state[r] = calloc(pages, 1);
 		s.absent += pages;
 		if (!s.state[r])
-			rc = -ENOMEM;
+			ret = -ENOMEM;
 	}
 	if (!s.bytes)
-		rc = -ENOMEM;
-	for (size_t r = 0; !rc && r < l->regions; r++)
+		ret = -ENOMEM;
+	for (size_t r = 0; !ret && r < l->regions; r++)
 		skip_zeroes(&s, r);
-	rc = rc ? fail(&s, rc, "lazy restore") : loop(&s, stop, opaque);
+	ret = ret ? fail(&s, ret, "lazy restore") : loop(&s, stop, opaque);
 	for (size_t r = 0; r < l->regions; r++)
 		free(s.state[r]);
 	free(s.bytes);
-	return rc;
+	return ret;
 }
 
 void lazy_close(struct lazy *l)

@@ -15,10 +15,10 @@
 #define UFFD_FLAGS (O_CLOEXEC | O_NONBLOCK)
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
 
-static int no(int rc, const char *what, struct tide_error *err)
+static int no(int ret, const char *what, struct tide_error *err)
 {
-	return tide_error_set(err, rc, "lazy", TIDE_NO_OFFSET, "%s: %s", what,
-			      strerror(-rc));
+	return tide_error_set(err, ret, "lazy", TIDE_NO_OFFSET, "%s: %s", what,
+			      strerror(-ret));
 }
 
 /* One that serves the kernel's faults, too: by privilege, or by the device. */
@@ -77,15 +77,15 @@ static void *serve(void *opaque)
 {
 	struct lazy_here *here = opaque;
 	struct tide_error err;
-	int rc;
+	int ret;
 
 	tide_error_clear(&err);
-	rc = lazy_serve(&here->lazy, is_over, here, &err);
+	ret = lazy_serve(&here->lazy, is_over, here, &err);
 	/* Else what is missing would be zeroes from now on. */
-	if (rc || here->lazy.stats.complete_ns) {
-		if (!rc)
+	if (ret || here->lazy.stats.complete_ns) {
+		if (!ret)
 			let_go(here);
-		here->done(here, rc, &err);
+		here->done(here, ret, &err);
 	}
 	return NULL;
 }
@@ -93,22 +93,22 @@ static void *serve(void *opaque)
 int lazy_here_start(struct lazy_here *here, struct tide_error *err)
 {
 	struct lazy *l = &here->lazy;
-	int rc = 0;
+	int ret = 0;
 
 	l->peer = -1;
 	l->uffd = open_uffd(err);
 	if (l->uffd < 0)
-		rc = l->uffd;
-	if (!rc)
-		rc = take_in_hand(l, err);
-	if (!rc) {
-		rc = -pthread_create(&here->thread, NULL, serve, here);
-		if (rc)
-			no(rc, "no thread", err);
+		ret = l->uffd;
+	if (!ret)
+		ret = take_in_hand(l, err);
+	if (!ret) {
+		ret = -pthread_create(&here->thread, NULL, serve, here);
+		if (ret)
+			no(ret, "no thread", err);
 	}
-	if (rc)
+	if (ret)
 		let_go(here);
-	return rc;
+	return ret;
 }
 
 void lazy_here_end(struct lazy_here *here)

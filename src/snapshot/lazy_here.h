@@ -17,7 +17,7 @@ struct lazy_here {
 	 * In the thread, when all is there (0), or with an error: whoever waits
 	 * for a page then waits for ever, and must be ended.
 	 */
-	void (*done)(struct lazy_here *here, int rc,
+	void (*done)(struct lazy_here *here, int ret,
 		     const struct tide_error *err);
 	void *opaque;
 	pthread_t thread;

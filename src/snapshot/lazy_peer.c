@@ -101,7 +101,7 @@ int lazy_accept(struct lazy *l, int peer, struct tide_error *err)
 	json_t *list, *one;
 	ssize_t n;
 	size_t i;
-	int rc = 0;
+	int ret = 0;
 
 	if (!text)
 		return tide_error_set(err, -ENOMEM, "lazy", TIDE_NO_OFFSET,
@@ -113,19 +113,19 @@ int lazy_accept(struct lazy *l, int peer, struct tide_error *err)
 	list = n > 0 ? json_loadb(text, (size_t)n, 0, NULL) : NULL;
 	free(text);
 	if (l->uffd < 0)
-		rc = bad("it sent no userfaultfd", err);
+		ret = bad("it sent no userfaultfd", err);
 	else if (!json_is_array(list) || !json_array_size(list) ||
 		 json_array_size(list) > LAZY_MAX_REGIONS)
-		rc = bad("it sent no list of regions", err);
+		ret = bad("it sent no list of regions", err);
 	json_array_foreach(list, i, one)
-		if (!rc)
-			rc = take_region(l, one, err);
+		if (!ret)
+			ret = take_region(l, one, err);
 	json_decref(list);
-	if (rc && l->uffd >= 0) {
+	if (ret && l->uffd >= 0) {
 		close(l->uffd);
 		l->uffd = -1;
 	}
-	return rc;
+	return ret;
 }
 
 int lazy_order_read(const char *path, uint64_t pages, uint64_t **out,
@@ -138,12 +138,12 @@ int lazy_order_read(const char *path, uint64_t pages, uint64_t **out,
 	uint64_t *order;
 
 	if (!f || fstat(fileno(f), &st) < 0 || st.st_size > INT32_MAX) {
-		int rc = f ? -EFBIG : -errno;
+		int ret = f ? -EFBIG : -errno;
 
 		if (f)
 			fclose(f);
-		return tide_error_set(err, rc, "lazy", TIDE_NO_OFFSET,
-				      "%s: %s", path, strerror(-rc));
+		return tide_error_set(err, ret, "lazy", TIDE_NO_OFFSET,
+				      "%s: %s", path, strerror(-ret));
 	}
 	order = calloc((size_t)st.st_size / 8 + 1, sizeof(*order));
 	while (order && n < (size_t)st.st_size / 8 &&

@@ -32,12 +32,12 @@ struct serving {
 	int runs;		/* then it ends when all is there */
 	int over;		/* or at once */
 	struct tide_error err;
-	int rc;
+	int ret;
 };
 
-static int no(int rc, const char *what, struct tide_error *err)
+static int no(int ret, const char *what, struct tide_error *err)
 {
-	return tide_error_set(err, rc, "lazy", TIDE_NO_OFFSET, "%s", what);
+	return tide_error_set(err, ret, "lazy", TIDE_NO_OFFSET, "%s", what);
 }
 
 /* Never another process that got its number: its memory is still there. */
@@ -58,16 +58,16 @@ static int find_memory(struct lazy_qemu *q, struct tide__ram *ram,
 	const struct snap_header *h = snap_chain_header(q->lazy.chain);
 	const struct snap_area *area = snap_chain_areas(q->lazy.chain);
 	struct tide__maps maps;
-	int rc = tide__maps_read(&maps, q->vmm.pid, err);
+	int ret = tide__maps_read(&maps, q->vmm.pid, err);
 
-	if (rc)
-		return rc;
-	rc = tide__ram_find(ram, &maps, 0, err);
+	if (ret)
+		return ret;
+	ret = tide__ram_find(ram, &maps, 0, err);
 	tide__maps_free(&maps);
-	if (!rc)
-		rc = q->vmm.ops->choose(&q->vmm, ram, err);
-	if (rc)
-		return rc;
+	if (!ret)
+		ret = q->vmm.ops->choose(&q->vmm, ram, err);
+	if (ret)
+		return ret;
 	if (q->vmm.private_memory)
 		return no(-EOPNOTSUPP, "this QEMU's memory is private; it "
 			  "takes share=on", err);
@@ -122,23 +122,23 @@ static int open_all(struct lazy_qemu *q, int pid, const char *qmp,
 		    struct tide_error *err)
 {
 	struct tide__ram ram;
-	int rc = vmm_open(&q->vmm, pid, qmp, NULL, err);
+	int ret = vmm_open(&q->vmm, pid, qmp, NULL, err);
 
-	if (!rc)
-		rc = vmm_qemu_is_incoming(&q->vmm, err);
-	if (!rc)
-		rc = find_memory(q, &ram, err);
-	if (!rc)
-		rc = snap_memory_empty(pid, &ram, err);
-	if (!rc)
-		rc = tide__attach_serve(&q->attach, pid, err);
-	if (rc)
-		return rc;
+	if (!ret)
+		ret = vmm_qemu_is_incoming(&q->vmm, err);
+	if (!ret)
+		ret = find_memory(q, &ram, err);
+	if (!ret)
+		ret = snap_memory_empty(pid, &ram, err);
+	if (!ret)
+		ret = tide__attach_serve(&q->attach, pid, err);
+	if (ret)
+		return ret;
 	q->lazy.uffd = q->attach.uffd;
 	q->attach.uffd = -1;
-	rc = register_memory(q, &ram, err);
-	return rc ? rc : guard_start(&q->guard, end_it, q->lazy.uffd,
-				     &q->vmm.pid, err);
+	ret = register_memory(q, &ram, err);
+	return ret ? ret : guard_start(&q->guard, end_it, q->lazy.uffd,
+				       &q->vmm.pid, err);
 }
 
 /* All is there, and it runs; or it never will. Pairs with both stores below. */
@@ -155,7 +155,7 @@ static void *serve(void *opaque)
 {
 	struct serving *s = opaque;
 
-	s->rc = lazy_serve(&s->q->lazy, is_done, s, &s->err);
+	s->ret = lazy_serve(&s->q->lazy, is_done, s, &s->err);
 	return NULL;
 }
 
@@ -163,14 +163,14 @@ static int start(struct lazy_qemu *q, struct tide_error *err)
 {
 	void *devices = NULL;
 	size_t n = 0;
-	int rc = snap_chain_devices(q->lazy.chain, &devices, &n, err);
+	int ret = snap_chain_devices(q->lazy.chain, &devices, &n, err);
 
-	if (!rc && !n)
-		rc = no(-ENOENT, "the snapshot was made without devices", err);
-	if (!rc)
-		rc = vmm_qemu_start(&q->vmm, devices, n, err);
+	if (!ret && !n)
+		ret = no(-ENOENT, "the snapshot was made without devices", err);
+	if (!ret)
+		ret = vmm_qemu_start(&q->vmm, devices, n, err);
 	free(devices);
-	return rc;
+	return ret;
 }
 
 /* Its devices, beside a thread that serves its faults until all is there. */
@@ -178,12 +178,12 @@ static int run_beside(struct lazy_qemu *q, uint64_t start_ns,
 		      struct tide_error *err)
 {
 	struct serving s = { .q = q };
-	int rc = -pthread_create(&s.thread, NULL, serve, &s);
+	int ret = -pthread_create(&s.thread, NULL, serve, &s);
 
-	if (rc)
-		return no(rc, "no thread", err);
-	rc = start(q, err);
-	if (!rc) {
+	if (ret)
+		return no(ret, "no thread", err);
+	ret = start(q, err);
+	if (!ret) {
 		q->running = true;
 		q->running_ns = tide__now_ns() - start_ns;
 		tide__store_release(&s.runs, 1);
@@ -191,28 +191,28 @@ static int run_beside(struct lazy_qemu *q, uint64_t start_ns,
 		tide__store_release(&s.over, 1);
 	}
 	pthread_join(s.thread, NULL);
-	if (rc || !s.rc)
-		return rc;
+	if (ret || !s.ret)
+		return ret;
 	if (err)
 		*err = s.err;
-	return s.rc;
+	return s.ret;
 }
 
 int lazy_qemu_run(struct lazy_qemu *q, int pid, const char *qmp,
 		  struct tide_error *err)
 {
 	uint64_t start_ns = tide__now_ns();
-	int rc;
+	int ret;
 
 	q->lazy.uffd = q->lazy.peer = -1;
 	q->attach = (struct tide__attach){ .pidfd = -1, .uffd = -1,
 					   .pagemap = -1 };
 	q->guard = (struct guard)GUARD_NONE;
-	rc = open_all(q, pid, qmp, err);
-	if (!rc)
-		rc = run_beside(q, start_ns, err);
+	ret = open_all(q, pid, qmp, err);
+	if (!ret)
+		ret = run_beside(q, start_ns, err);
 	/* It must not go on with what nobody serves. */
-	if (rc && q->lazy.regions)
+	if (ret && q->lazy.regions)
 		end_it(q->lazy.uffd, &q->vmm.pid);
 	guard_dismiss(&q->guard);
 	if (q->lazy.uffd >= 0)
@@ -220,5 +220,5 @@ int lazy_qemu_run(struct lazy_qemu *q, int pid, const char *qmp,
 	q->lazy.uffd = -1;
 	tide__attach_close(&q->attach);
 	vmm_close(&q->vmm);
-	return rc;
+	return ret;
 }

@@ -146,14 +146,14 @@ int snap_memory_read(const struct snap_memory *m, uint64_t page,
 		const struct snap_area *a = &m->area[i];
 		uint64_t left = a->first_page + a->pages - page;
 		uint64_t n = left < count ? left : count;
-		int rc = read_area(m, i, (page - a->first_page) * SNAP_PAGE,
-				   to, n * SNAP_PAGE);
+		int ret = read_area(m, i, (page - a->first_page) * SNAP_PAGE,
+				    to, n * SNAP_PAGE);
 
-		if (rc)
-			return tide_error_set(err, rc, "snapshot",
+		if (ret)
+			return tide_error_set(err, ret, "snapshot",
 					      page * SNAP_PAGE, "process %d's "
 					      "memory cannot be read: %s",
-					      m->pid, strerror(-rc));
+					      m->pid, strerror(-ret));
 		page += n;
 		count -= n;
 		to += n * SNAP_PAGE;
@@ -185,21 +185,21 @@ uint64_t snap_memory_holes(const struct snap_memory *m, uint64_t page,
 int snap_memory_empty(int pid, const struct tide__ram *ram,
 		      struct tide_error *err)
 {
-	int rc = 0;
+	int ret = 0;
 
-	for (size_t i = 0; !rc && i < ram->count; i++) {
+	for (size_t i = 0; !ret && i < ram->count; i++) {
 		const struct tide__ram_area *a = &ram->area[i];
 		int fd = open_file(pid, a, O_RDWR);
 
 		if (fd < 0 ||
 		    fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			      (off_t)a->offset_bytes, (off_t)a->len_bytes) < 0)
-			rc = tide_error_set(err, fd < 0 ? -EACCES : -errno,
-					    "snapshot", TIDE_NO_OFFSET,
-					    "the memory of process %d cannot "
-					    "be emptied (%s)", pid, a->name);
+			ret = tide_error_set(err, fd < 0 ? -EACCES : -errno,
+					     "snapshot", TIDE_NO_OFFSET,
+					     "the memory of process %d cannot "
+					     "be emptied (%s)", pid, a->name);
 		if (fd >= 0)
 			close(fd);
 	}
-	return rc;
+	return ret;
 }

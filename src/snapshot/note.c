@@ -16,13 +16,13 @@ static void id_text(char to[33], const struct snap_id *id)
 
 static int sync_folder(const char *folder)
 {
-	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret;
 
 	if (fd < 0)
 		return -errno;
-	rc = fsync(fd) < 0 ? -errno : 0;
+	ret = fsync(fd) < 0 ? -errno : 0;
 	close(fd);
-	return rc;
+	return ret;
 }
 
 /* Beside, synced, then under its name. */
@@ -30,20 +30,20 @@ static int put(const json_t *note, const char *part, const char *path)
 {
 	int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC |
 		      O_NOFOLLOW, 0600);
-	int rc = 0;
+	int ret = 0;
 
 	if (fd < 0)
 		return -errno;
 	if (json_dumpfd(note, fd, JSON_COMPACT) || write(fd, "\n", 1) != 1)
-		rc = errno ? -errno : -EIO;
-	if (!rc && fsync(fd) < 0)
-		rc = -errno;
+		ret = errno ? -errno : -EIO;
+	if (!ret && fsync(fd) < 0)
+		ret = -errno;
 	close(fd);
-	if (!rc && rename(part, path) < 0)
-		rc = -errno;
-	if (rc)
+	if (!ret && rename(part, path) < 0)
+		ret = -errno;
+	if (ret)
 		unlink(part);
-	return rc;
+	return ret;
 }
 
 int snap_note_write(const char *folder, const char *name,
@@ -52,7 +52,7 @@ int snap_note_write(const char *folder, const char *name,
 {
 	char text[33], *part = NULL, *path = NULL;
 	json_t *note;
-	int rc = -ENOMEM;
+	int ret = -ENOMEM;
 
 	id_text(text, id);
 	note = json_pack("{s:s, s:o}", "snapshot", text, "disks", disks);
@@ -61,15 +61,15 @@ int snap_note_write(const char *folder, const char *name,
 	    asprintf(&path, "%s/%s" SNAP_NOTE_SUFFIX, folder, name) >= 0 &&
 	    asprintf(&part, "%s/.%s" SNAP_NOTE_SUFFIX ".part", folder,
 		     name) >= 0)
-		rc = put(note, part, path);
-	if (!rc)
-		rc = sync_folder(folder);
+		ret = put(note, part, path);
+	if (!ret)
+		ret = sync_folder(folder);
 	json_decref(note);
 	free(part);
 	free(path);
-	return rc ? tide_error_set(err, rc, "snapshot", TIDE_NO_OFFSET,
-				   "%s/%s" SNAP_NOTE_SUFFIX ": %s", folder,
-				   name, strerror(-rc)) : 0;
+	return ret ? tide_error_set(err, ret, "snapshot", TIDE_NO_OFFSET,
+				    "%s/%s" SNAP_NOTE_SUFFIX ": %s", folder,
+				    name, strerror(-ret)) : 0;
 }
 
 json_t *snap_note_read(const char *folder, const char *name,

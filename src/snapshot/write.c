@@ -13,10 +13,10 @@
 #define CHUNK_BYTES (SNAP_CHUNK_PAGES * SNAP_PAGE)
 #define LEVEL 1
 
-static int fail(const struct snap_writer *w, int rc, struct tide_error *err)
+static int fail(const struct snap_writer *w, int ret, struct tide_error *err)
 {
-	return tide_error_set(err, rc, "snapshot", TIDE_NO_OFFSET, "%s: %s",
-			      w->path ? w->path : "snapshot", strerror(-rc));
+	return tide_error_set(err, ret, "snapshot", TIDE_NO_OFFSET, "%s: %s",
+			      w->path ? w->path : "snapshot", strerror(-ret));
 }
 
 static int flush(struct snap_writer *w, struct tide_error *err)
@@ -39,7 +39,7 @@ static int put(struct snap_writer *w, const void *bytes, size_t n,
 {
 	while (n) {
 		size_t part = BUFFER - w->used < n ? BUFFER - w->used : n;
-		int rc = 0;
+		int ret = 0;
 
 		memcpy(w->buffer + w->used, bytes, part);
 		w->used += part;
@@ -47,9 +47,9 @@ static int put(struct snap_writer *w, const void *bytes, size_t n,
 		bytes = (const char *)bytes + part;
 		n -= part;
 		if (w->used == BUFFER)
-			rc = flush(w, err);
-		if (rc)
-			return rc;
+			ret = flush(w, err);
+		if (ret)
+			return ret;
 	}
 	return 0;
 }
@@ -80,23 +80,23 @@ int snap_writer_open(struct snap_writer *w, const char *folder,
 {
 	size_t n = SNAP_HEADER + (size_t)header->areas * SNAP_AREA;
 	unsigned char *head = malloc(n);
-	int rc;
+	int ret;
 
 	*w = (struct snap_writer){ .fd = -1, .folder_fd = -1,
 				   .header = *header };
-	rc = head ? open_part(w, folder, name) : -ENOMEM;
-	if (!rc && !replace && !access(w->path, F_OK))
-		rc = -EEXIST;
-	if (rc)
-		fail(w, rc, err);
-	if (!rc) {
+	ret = head ? open_part(w, folder, name) : -ENOMEM;
+	if (!ret && !replace && !access(w->path, F_OK))
+		ret = -EEXIST;
+	if (ret)
+		fail(w, ret, err);
+	if (!ret) {
 		snap_put_header(head, header, area);
-		rc = put(w, head, n, err);
+		ret = put(w, head, n, err);
 	}
 	free(head);
-	if (rc)
+	if (ret)
 		snap_writer_drop(w);
-	return rc;
+	return ret;
 }
 
 static int add_chunk(struct snap_writer *w, uint64_t page,
@@ -123,20 +123,20 @@ static int add_chunk(struct snap_writer *w, uint64_t page,
 int snap_writer_zeroes(struct snap_writer *w, uint64_t page, uint64_t count,
 		       struct tide_error *err)
 {
-	int rc = 0;
+	int ret = 0;
 
-	while (!rc && count) {
+	while (!ret && count) {
 		struct snap_chunk c = {
 			.offset = w->at, .kind = SNAP_ZEROES,
 			.pages = count > INT32_MAX ? INT32_MAX
 						   : (uint32_t)count,
 		};
 
-		rc = add_chunk(w, page, &c, err);
+		ret = add_chunk(w, page, &c, err);
 		page += c.pages;
 		count -= c.pages;
 	}
-	return rc;
+	return ret;
 }
 
 static int put_chunk(struct snap_writer *w, uint64_t page, uint32_t pages,
@@ -171,9 +171,9 @@ static bool is_zero(const unsigned char *page)
 int snap_writer_pages(struct snap_writer *w, uint64_t page, uint64_t count,
 		      const unsigned char *bytes, struct tide_error *err)
 {
-	int rc = 0;
+	int ret = 0;
 
-	for (uint64_t i = 0; !rc && i < count;) {
+	for (uint64_t i = 0; !ret && i < count;) {
 		const unsigned char *at = bytes + i * SNAP_PAGE;
 		bool zero = is_zero(at);
 		uint64_t n = 1;
@@ -183,11 +183,11 @@ int snap_writer_pages(struct snap_writer *w, uint64_t page, uint64_t count,
 			n++;
 		if (!zero)
 			w->pages += n;
-		rc = zero ? snap_writer_zeroes(w, page + i, n, err)
+		ret = zero ? snap_writer_zeroes(w, page + i, n, err)
 			  : put_chunk(w, page + i, (uint32_t)n, at, err);
 		i += n;
 	}
-	return rc;
+	return ret;
 }
 
 int snap_writer_copy(struct snap_writer *w, uint64_t page,
@@ -197,16 +197,16 @@ int snap_writer_copy(struct snap_writer *w, uint64_t page,
 	unsigned char stored[CHUNK_BYTES];
 	struct snap_chunk c = from->chunk[chunk];
 	uint32_t n;
-	int rc;
+	int ret;
 
 	if (c.kind == SNAP_ZEROES)
 		return snap_writer_zeroes(w, page, c.pages, err);
 	c.offset = w->at;
-	rc = snap_file_stored(from, chunk, stored, &n, err);
-	if (!rc)
-		rc = put(w, stored, n, err);
+	ret = snap_file_stored(from, chunk, stored, &n, err);
+	if (!ret)
+		ret = put(w, stored, n, err);
 	w->pages += c.pages;
-	return rc ? rc : add_chunk(w, page, &c, err);
+	return ret ? ret : add_chunk(w, page, &c, err);
 }
 
 int snap_writer_round(struct snap_writer *w, struct tide_error *err)
@@ -232,7 +232,7 @@ static int put_tables(struct snap_writer *w, struct tide_error *err)
 	size_t n = chunk_bytes + w->all.count * SNAP_EXTENT;
 	unsigned char *tables = malloc(n ? n : 1), foot[SNAP_FOOTER];
 	struct snap_footer *f = &w->footer;
-	int rc;
+	int ret;
 
 	if (!tables)
 		return fail(w, -ENOMEM, err);
@@ -248,12 +248,12 @@ static int put_tables(struct snap_writer *w, struct tide_error *err)
 	f->tables_checksum = snap_checksum(tables, n);
 	f->file_bytes = w->at + n + SNAP_FOOTER;
 	f->id = w->header.id;
-	rc = put(w, tables, n, err);
+	ret = put(w, tables, n, err);
 	free(tables);
 	snap_put_footer(foot, f);
-	if (!rc)
-		rc = put(w, foot, sizeof(foot), err);
-	return rc ? rc : flush(w, err);
+	if (!ret)
+		ret = put(w, foot, sizeof(foot), err);
+	return ret ? ret : flush(w, err);
 }
 
 /* Under its name: over another only when that was asked for. */
@@ -272,19 +272,19 @@ static int name_it(struct snap_writer *w, bool replace)
 int snap_writer_commit(struct snap_writer *w, bool replace,
 		       struct tide_error *err)
 {
-	int rc = 0;
+	int ret = 0;
 
 	if (!w->footer.devices_offset)
-		rc = snap_writer_devices(w, "", 0, err);
-	if (!rc)
-		rc = put_tables(w, err);
-	if (!rc) {
-		rc = name_it(w, replace);
-		if (rc)
-			fail(w, rc, err);
+		ret = snap_writer_devices(w, "", 0, err);
+	if (!ret)
+		ret = put_tables(w, err);
+	if (!ret) {
+		ret = name_it(w, replace);
+		if (ret)
+			fail(w, ret, err);
 	}
 	snap_writer_drop(w);
-	return rc;
+	return ret;
 }
 
 void snap_writer_drop(struct snap_writer *w)

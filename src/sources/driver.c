@@ -14,8 +14,8 @@
 #include "sources/source.h"
 
 /* All that the first version had. */
-#define LEAST_BYTES (offsetof(struct tide_source_driver, close) + \
-		     sizeof(void (*)(void *)))
+#define MIN_BYTES (offsetof(struct tide_source_driver, close) + \
+		   sizeof(void (*)(void *)))
 
 struct theirs {
 	struct tide_source_driver driver;
@@ -108,7 +108,7 @@ static const struct tide__source_ops driver_ops = {
 static const char *fault_of(const struct tide_source_driver *theirs,
 			    struct tide_source_driver *own)
 {
-	if (theirs->struct_size < LEAST_BYTES)
+	if (theirs->struct_size < MIN_BYTES)
 		return "struct_size is not that of any version";
 	if (!tide__sized_take(own, sizeof(*own), theirs, theirs->struct_size))
 		return "it has calls that this version does not know";

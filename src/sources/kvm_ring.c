@@ -214,16 +214,16 @@ int tide_kvm_ring_enable(int vm_fd, unsigned int entries,
 	for (unsigned int i = 0; i < 2; i++) {
 		struct kvm_enable_cap cap = { .cap = caps[i],
 					      .args = { bytes } };
-		int most = ioctl(vm_fd, KVM_CHECK_EXTENSION, caps[i]);
+		int max = ioctl(vm_fd, KVM_CHECK_EXTENSION, caps[i]);
 
-		if (most <= 0)
+		if (max <= 0)
 			continue;
-		if (bytes > (uint64_t)most)
+		if (bytes > (uint64_t)max)
 			return tide_error_set(err, -E2BIG, origin,
 					      TIDE_NO_OFFSET,
 					      "a dirty ring of %u entries is "
 					      "too big: at most %zu here",
-					      entries, (size_t)most /
+					      entries, (size_t)max /
 					      sizeof(struct kvm_dirty_gfn));
 		if (ioctl(vm_fd, KVM_ENABLE_CAP, &cap) < 0)
 			return tide_error_set(err, -errno, origin,

@@ -27,7 +27,7 @@
 #include "bits/word.h"
 
 /* All that the first version of struct tide_source_vm had. */
-#define LEAST_BYTES (offsetof(struct tide_source_vm, pid) + sizeof(int))
+#define MIN_BYTES (offsetof(struct tide_source_vm, pid) + sizeof(int))
 
 static const struct {
 	const char *name;
@@ -97,9 +97,9 @@ static void free_source(struct tide_source *source)
 static int take_vm(struct tide_source_vm *own,
 		   const struct tide_source_vm *theirs, struct tide_error *err)
 {
-	size_t size = theirs->struct_size ? theirs->struct_size : LEAST_BYTES;
+	size_t size = theirs->struct_size ? theirs->struct_size : MIN_BYTES;
 
-	if (size >= LEAST_BYTES &&
+	if (size >= MIN_BYTES &&
 	    tide__sized_take(own, sizeof(*own), theirs, size))
 		return 0;
 	return tide_error_set(

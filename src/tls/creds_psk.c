@@ -19,13 +19,13 @@
 static const char priority[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:"
 			       "-KX-ALL:+ECDHE-PSK:+DHE-PSK" TLS__CIPHERS;
 
-#define LEAST_HEX 32u		/* 128 bits */
+#define MIN_HEX 32u		/* 128 bits */
 
 static bool is_key(const char *hex)
 {
 	size_t len = strlen(hex);
 
-	return len >= LEAST_HEX && len % 2 == 0 &&
+	return len >= MIN_HEX && len % 2 == 0 &&
 	       strspn(hex, "0123456789abcdefABCDEF") == len;
 }
 
@@ -52,7 +52,7 @@ static int read_keys(const char *file, const char *name, char **owner,
 					     TIDE_NO_OFFSET,
 					     "%s, line %lu: not NAME:KEY with "
 					     "a key of %u or more hexadecimal "
-					     "digits", file, number, LEAST_HEX);
+					     "digits", file, number, MIN_HEX);
 			break;
 		}
 		keys++;

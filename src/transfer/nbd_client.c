@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_CONNECTIONS 64u
+#define MAX_CONNECTIONS 64u
 #define WINDOW_BYTES (UINT64_C(1) << 30) /* of one question about status */
 #define ALLOCATION "base:allocation"
 
@@ -22,9 +22,9 @@ struct runs {
 };
 
 struct nbd_client {
-	struct nbd_handle *handles[MOST_CONNECTIONS];
+	struct nbd_handle *handles[MAX_CONNECTIONS];
 	/* Who waits for answers of a handle is alone with it. */
-	pthread_mutex_t waits[MOST_CONNECTIONS];
+	pthread_mutex_t waits[MAX_CONNECTIONS];
 	uint32_t count;
 	uint64_t size;
 	char *uri, *dirty_name;
@@ -130,7 +130,7 @@ int nbd_client_open(const char *uri,
 		return tide_error_set(err, -ENOMEM, "nbd", TIDE_NO_OFFSET,
 				      "no memory to connect to %.120s", uri);
 	}
-	for (uint32_t i = 0; i < MOST_CONNECTIONS; i++)
+	for (uint32_t i = 0; i < MAX_CONNECTIONS; i++)
 		pthread_mutex_init(&s->waits[i], NULL);
 	ret = first_connection(s, o, err);
 	if (ret) {
@@ -138,7 +138,7 @@ int nbd_client_open(const char *uri,
 		return ret;
 	}
 	/* More of them only where the server says that they are one disk. */
-	while (s->count < o->connections && s->count < MOST_CONNECTIONS &&
+	while (s->count < o->connections && s->count < MAX_CONNECTIONS &&
 	       nbd_can_multi_conn(s->handles[0]) > 0) {
 		struct nbd_handle *h = connect_one(uri, o, false);
 

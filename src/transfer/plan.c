@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "transfer/plan.h"
 
-#define MOST_ZERO_BYTES (UINT64_C(256) << 20)
+#define MAX_ZERO_BYTES (UINT64_C(256) << 20)
 
 static enum piece_kind kind_of(const struct plan *plan, uint32_t flags)
 {
@@ -63,12 +63,12 @@ static int look(struct plan *plan, uint64_t *length, uint32_t *flags,
 	return ret;
 }
 
-static uint64_t most_of(const struct piece *p)
+static uint64_t max_of(const struct piece *p)
 {
 	enum piece_kind kind = p->kind;
 
-	return kind == PIECE_DATA ? p->most_bytes & ~(CHUNK_BYTES - 1) :
-	       kind == PIECE_ZERO ? MOST_ZERO_BYTES : UINT64_MAX;
+	return kind == PIECE_DATA ? p->max_bytes & ~(CHUNK_BYTES - 1) :
+	       kind == PIECE_ZERO ? MAX_ZERO_BYTES : UINT64_MAX;
 }
 
 int plan_next(struct plan *plan, struct piece *p,
@@ -92,12 +92,12 @@ int plan_next(struct plan *plan, struct piece *p,
 			break;
 		p->kind = kind;
 		p->flags = flags;
-		if (length > most_of(p) - p->length_bytes)
-			length = most_of(p) - p->length_bytes;
+		if (length > max_of(p) - p->length_bytes)
+			length = max_of(p) - p->length_bytes;
 		p->length_bytes += length;
 		plan->at += length;
 		/* Long runs of what is not copied are told of, too. */
-		if (kind != PIECE_DATA || p->length_bytes == most_of(p))
+		if (kind != PIECE_DATA || p->length_bytes == max_of(p))
 			break;
 	}
 	return p->length_bytes != 0;

@@ -8,7 +8,7 @@
 
 #include "base/atomic.h"
 
-#define MOST_JOBS 64u
+#define MAX_JOBS 64u
 
 struct run {
 	const struct pump *pump;
@@ -70,13 +70,13 @@ static bool take_one(struct run *r, struct piece *p)
  */
 static size_t take(struct worker *w)
 {
-	size_t most = w->run->pump->fetch ? PUMP_BATCH : 1, n = 0;
+	size_t max = w->run->pump->fetch ? PUMP_BATCH : 1, n = 0;
 	uint64_t used = 0;
 
-	while (n < most && used + CHUNK_BYTES <= PIECE_BYTES) {
+	while (n < max && used + CHUNK_BYTES <= PIECE_BYTES) {
 		struct piece *p = &w->batch[n];
 
-		p->most_bytes = PIECE_BYTES - used;
+		p->max_bytes = PIECE_BYTES - used;
 		p->buf = w->buf + used;
 		if (!take_one(w->run, p))
 			break;
@@ -145,12 +145,12 @@ static int no_workers(struct tide_error *err)
 
 int pump_run(const struct pump *pump, struct tide_error *err)
 {
-	uint32_t jobs = pump->jobs < MOST_JOBS ? pump->jobs : MOST_JOBS, n = 0;
+	uint32_t jobs = pump->jobs < MAX_JOBS ? pump->jobs : MAX_JOBS, n = 0;
 	struct run r = { .pump = pump,
 			 .lock = PTHREAD_MUTEX_INITIALIZER,
 			 .turn = PTHREAD_COND_INITIALIZER };
 	struct worker *workers = calloc(jobs, sizeof(*workers));
-	pthread_t threads[MOST_JOBS];
+	pthread_t threads[MAX_JOBS];
 
 	for (; workers && n < jobs; n++) {
 		workers[n].run = &r;

@@ -29,7 +29,7 @@ enum piece_kind {
 /* Begins at a chunk, and ends at one or with the disk. */
 struct piece {
 	uint64_t offset_bytes, length_bytes;
-	uint64_t most_bytes; /* of data, when it is made: of PIECE_BYTES */
+	uint64_t max_bytes; /* of data, when it is made: of PIECE_BYTES */
 	enum piece_kind kind;
 	uint8_t *buf; /* of data: its own part of the worker's */
 	uint64_t number;

@@ -39,13 +39,13 @@ static bool is_there(const struct vm *vm, uint64_t first, uint64_t bytes)
 
 static const char *fault_of(const struct vm *vm, const struct guest_control *c)
 {
-	uint64_t pages = 0, most = GUEST_MAX_BYTES / GUEST_PAGE_BYTES, low;
+	uint64_t pages = 0, max = GUEST_MAX_BYTES / GUEST_PAGE_BYTES, low;
 
 	if (c->magic != GUEST_MAGIC || c->vcpus != vm->config.vcpus ||
 	    c->pattern >= GUEST_PATTERNS)
 		return "it is not the page of this guest";
 	/* A thread can be paused only between two batches. */
-	if (c->regions > GUEST_MAX_REGIONS || c->work_pages > most ||
+	if (c->regions > GUEST_MAX_REGIONS || c->work_pages > max ||
 	    c->work_pages < c->vcpus || c->batch > GUEST_MAX_BATCH)
 		return "its counts are out of bounds";
 	if (c->disk_blocks > vm->disk.bytes / GUEST_PAGE_BYTES)
@@ -56,7 +56,7 @@ static const char *fault_of(const struct vm *vm, const struct guest_control *c)
 	for (uint32_t i = 0; i < c->regions; i++) {
 		const struct guest_region *r = &c->region[i];
 
-		if (r->first > most || r->count > most ||
+		if (r->first > max || r->count > max ||
 		    r->first * GUEST_PAGE_BYTES < low ||
 		    !is_there(vm, r->first * GUEST_PAGE_BYTES,
 			      r->count * GUEST_PAGE_BYTES))

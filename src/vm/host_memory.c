@@ -40,22 +40,22 @@ static uint64_t available(void)
 static uint64_t left_in(const char *folder, const char *limit, const char *use)
 {
 	char path[1200];
-	uint64_t most, used;
+	uint64_t max, used;
 
 	snprintf(path, sizeof(path), "%s/%s", folder, limit);
-	most = number_in(path);
+	max = number_in(path);
 	snprintf(path, sizeof(path), "%s/%s", folder, use);
 	used = number_in(path);
-	if (most == UINT64_MAX || used == UINT64_MAX)
+	if (max == UINT64_MAX || used == UINT64_MAX)
 		return UINT64_MAX;
-	return used < most ? most - used : 0;
+	return used < max ? max - used : 0;
 }
 
 /* The group at @path of a hierarchy, and every group that it is in. */
 static uint64_t left_upwards(const char *root, char *path, const char *limit,
 			     const char *use)
 {
-	uint64_t least = UINT64_MAX, left;
+	uint64_t min = UINT64_MAX, left;
 	char folder[1100];
 
 	for (;;) {
@@ -63,9 +63,9 @@ static uint64_t left_upwards(const char *root, char *path, const char *limit,
 
 		snprintf(folder, sizeof(folder), "%s%s", root, path);
 		left = left_in(folder, limit, use);
-		least = left < least ? left : least;
+		min = left < min ? left : min;
 		if (!slash)
-			return least;
+			return min;
 		*slash = '\0';
 	}
 }
@@ -73,7 +73,7 @@ static uint64_t left_upwards(const char *root, char *path, const char *limit,
 static uint64_t groups_left(void)
 {
 	FILE *f = fopen("/proc/self/cgroup", "re");
-	uint64_t least = UINT64_MAX, left;
+	uint64_t min = UINT64_MAX, left;
 	char line[1100];
 
 	while (f && fgets(line, sizeof(line), f)) {
@@ -92,11 +92,11 @@ static uint64_t groups_left(void)
 					    "memory.usage_in_bytes");
 		else
 			continue;
-		least = left < least ? left : least;
+		min = left < min ? left : min;
 	}
 	if (f)
 		fclose(f);
-	return least;
+	return min;
 }
 
 uint64_t vm_host_memory(void)

@@ -15,7 +15,7 @@
 #include "vm/kvm_state.h"
 
 #define MIB (1ull << 20)
-#define LEAST_BYTES (8 * MIB)
+#define MIN_BYTES (8 * MIB)
 
 static const char *const patterns[GUEST_PATTERNS] = {
 	[GUEST_IDLE] = "idle",	     [GUEST_SEQUENTIAL] = "sequential",
@@ -67,13 +67,13 @@ static int check_config(const struct vm_config *c, struct tide_error *err)
 {
 	const char *fault = NULL;
 
-	if (c->memory_bytes < LEAST_BYTES ||
+	if (c->memory_bytes < MIN_BYTES ||
 	    c->memory_bytes > GUEST_MAX_BYTES - (2ull << 30) ||
 	    c->memory_bytes % (2 * MIB))
 		fault = "memory must be 8M to 62G in steps of 2M";
 	else if (c->slots < 1 || c->slots > GUEST_MAX_REGIONS)
 		fault = "there can be 1 to 16 memory slots";
-	else if (c->memory_bytes / c->slots < LEAST_BYTES)
+	else if (c->memory_bytes / c->slots < MIN_BYTES)
 		fault = "every memory slot needs 8M at least";
 	else if (c->vcpus < 1 || c->vcpus > GUEST_MAX_VCPUS)
 		fault = "there can be 1 to 8 vCPUs";

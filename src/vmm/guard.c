@@ -58,12 +58,12 @@ int guard_start(struct guard *g, void (*deed)(int fd, const void *what),
 				      "no pipe: %s", strerror(errno));
 	g->pid = fork();
 	if (g->pid < 0) {
-		int rc = -errno;
+		int ret = -errno;
 
 		close(ends[0]);
 		close(ends[1]);
-		return tide_error_set(err, rc, "vmm", TIDE_NO_OFFSET,
-				      "no process: %s", strerror(-rc));
+		return tide_error_set(err, ret, "vmm", TIDE_NO_OFFSET,
+				      "no process: %s", strerror(-ret));
 	}
 	if (!g->pid) {
 		keep_only(ends[0], fd);

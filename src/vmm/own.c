@@ -28,9 +28,9 @@ struct own {
 	json_t *answer;			/* to "continue" */
 };
 
-static int fail(int rc, const char *what, struct tide_error *err)
+static int fail(int ret, const char *what, struct tide_error *err)
 {
-	return tide_error_set(err, rc, "vmm", TIDE_NO_OFFSET,
+	return tide_error_set(err, ret, "vmm", TIDE_NO_OFFSET,
 			      "the VM's control socket: %s", what);
 }
 
@@ -57,15 +57,15 @@ static int ask_memory(struct vmm *vmm, json_t **answer, struct tide_error *err)
 static int find_pid(struct vmm *vmm, struct tide_error *err)
 {
 	json_t *answer = NULL;
-	int rc = ask_memory(vmm, &answer, err);
+	int ret = ask_memory(vmm, &answer, err);
 
-	if (!rc)
+	if (!ret)
 		vmm->pid = (int)json_integer_value(json_object_get(answer,
 								   "pid"));
 	json_decref(answer);
-	if (!rc && vmm->pid <= 0)
-		rc = fail(-EPROTO, "it does not say whose it is", err);
-	return rc;
+	if (!ret && vmm->pid <= 0)
+		ret = fail(-EPROTO, "it does not say whose it is", err);
+	return ret;
 }
 
 static int open_it(struct vmm *vmm, const char *path, struct tide_error *err)
@@ -128,22 +128,22 @@ static int choose(struct vmm *vmm, struct tide__ram *ram,
 {
 	json_t *answer = NULL, *slots, *slot;
 	size_t i;
-	int rc = ask_memory(vmm, &answer, err);
+	int ret = ask_memory(vmm, &answer, err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	if (json_integer_value(json_object_get(answer, "pid")) != vmm->pid)
-		rc = fail(-EINVAL, "it is another process's", err);
+		ret = fail(-EINVAL, "it is another process's", err);
 	ram->count = 0;
 	ram->bytes = 0;
 	slots = json_object_get(answer, "slots");
 	json_array_foreach(slots, i, slot)
-		if (!rc)
-			rc = put_slot(ram, slot, err);
-	if (!rc && !ram->count)
-		rc = fail(-ENOENT, "the guest has no memory", err);
+		if (!ret)
+			ret = put_slot(ram, slot, err);
+	if (!ret && !ram->count)
+		ret = fail(-ENOENT, "the guest has no memory", err);
 	json_decref(answer);
-	return rc;
+	return ret;
 }
 
 /* An idle connection is given up there: one for each pause. */
@@ -168,62 +168,62 @@ static int hear(struct own *o, json_t **out, struct tide_error *err)
 {
 	json_t *got = NULL;
 	const char *why;
-	int rc = 0;
+	int ret = 0;
 
 	if (control_get(&o->lines, ANSWER_MS, &got) != CONTROL_GOT)
 		return fail(-ECONNRESET, "no answer", err);
 	why = json_string_value(json_object_get(got, "error"));
 	if (why)
-		rc = fail(-EREMOTEIO, why, err);
-	if (rc)
+		ret = fail(-EREMOTEIO, why, err);
+	if (ret)
 		json_decref(got);
 	else
 		*out = got;
-	return rc;
+	return ret;
 }
 
 static int say(struct own *o, const char *command, struct tide_error *err)
 {
 	json_t *j = json_pack("{s:s}", "command", command);
-	int rc = j ? control_put(&o->lines, j) : -ENOMEM;
+	int ret = j ? control_put(&o->lines, j) : -ENOMEM;
 
 	json_decref(j);
-	return rc ? fail(rc, strerror(-rc), err) : 0;
+	return ret ? fail(ret, strerror(-ret), err) : 0;
 }
 
 static int pause_it(struct vmm *vmm, struct tide_error *err)
 {
 	struct own *o = vmm->impl;
 	json_t *paused = NULL;
-	int rc = say(o, "pause", err);
+	int ret = say(o, "pause", err);
 
-	if (!rc)
-		rc = hear(o, &paused, err);
+	if (!ret)
+		ret = hear(o, &paused, err);
 	json_decref(paused);
-	o->standing = !rc;
-	return rc;
+	o->standing = !ret;
+	return ret;
 }
 
 /* Whoever does not know whether it stands hangs up: it goes on. */
 static int resume(struct vmm *vmm, struct tide_error *err)
 {
 	struct own *o = vmm->impl;
-	int rc;
+	int ret;
 
 	if (!o->standing) {
 		hang_up(vmm);
 		return 0;
 	}
 	o->standing = false;
-	rc = say(o, "continue", err);
+	ret = say(o, "continue", err);
 	vmm->resumed_ns = tide__now_ns();
-	if (!rc)
-		rc = hear(o, &o->answer, err);
-	if (!rc)
+	if (!ret)
+		ret = hear(o, &o->answer, err);
+	if (!ret)
 		vmm->stood_ns = (uint64_t)json_integer_value(
 		    json_object_get(o->answer, "stood_ns"));
 	hang_up(vmm);
-	return rc;
+	return ret;
 }
 
 static int digit(char c)

@@ -52,11 +52,11 @@ static void close_it(struct vmm *vmm)
 static int prepare(struct vmm *vmm, struct tide_error *err)
 {
 	struct tide__target now;
-	int rc = tide__target_look(&now, vmm->pid, vmm->pid, err);
+	int ret = tide__target_look(&now, vmm->pid, vmm->pid, err);
 
-	vmm->was_running = !rc && now.state != 'T';
-	if (rc || !vmm->was_running)
-		return rc;
+	vmm->was_running = !ret && now.state != 'T';
+	if (ret || !vmm->was_running)
+		return ret;
 	return guard_start(&vmm->guard, go_on, vmm->fd, NULL, err);
 }
 
@@ -88,31 +88,31 @@ static bool stands_still(int pid)
 
 static int stop(struct vmm *vmm, struct tide_error *err)
 {
-	int rc = vmm->was_running ? tell(vmm->fd, SIGSTOP) : 0;
+	int ret = vmm->was_running ? tell(vmm->fd, SIGSTOP) : 0;
 
-	if (!rc)
+	if (!ret)
 		return 0;
-	return tide_error_set(err, rc, "vmm", TIDE_NO_OFFSET,
+	return tide_error_set(err, ret, "vmm", TIDE_NO_OFFSET,
 			      "process %d cannot be stopped: %s", vmm->pid,
-			      strerror(-rc));
+			      strerror(-ret));
 }
 
 static int pause_it(struct vmm *vmm, struct tide_error *err)
 {
 	struct timespec nap = { 0, 50000 };
 	uint64_t end = tide__now_ns() + PATIENCE_NS;
-	int rc = stop(vmm, err);
+	int ret = stop(vmm, err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	while (!stands_still(vmm->pid)) {
 		/* Whoever had stopped it lets it go on just now. */
 		if (!vmm->was_running) {
-			rc = prepare(vmm, err);
-			if (!rc)
-				rc = stop(vmm, err);
-			if (rc)
-				return rc;
+			ret = prepare(vmm, err);
+			if (!ret)
+				ret = stop(vmm, err);
+			if (ret)
+				return ret;
 		}
 		if (tide__now_ns() > end)
 			return tide_error_set(err, -ETIMEDOUT, "vmm",
@@ -126,13 +126,13 @@ static int pause_it(struct vmm *vmm, struct tide_error *err)
 
 static int resume(struct vmm *vmm, struct tide_error *err)
 {
-	int rc = vmm->was_running ? tell(vmm->fd, SIGCONT) : 0;
+	int ret = vmm->was_running ? tell(vmm->fd, SIGCONT) : 0;
 
-	if (!rc)
+	if (!ret)
 		return 0;
-	return tide_error_set(err, rc, "vmm", TIDE_NO_OFFSET,
+	return tide_error_set(err, ret, "vmm", TIDE_NO_OFFSET,
 			      "process %d cannot go on: %s", vmm->pid,
-			      strerror(-rc));
+			      strerror(-ret));
 }
 
 const struct vmm_ops vmm_process = {

@@ -97,16 +97,16 @@ static int open_it(struct vmm *vmm, const char *path, struct tide_error *err)
 	struct qemu *q = calloc(1, sizeof(*q));
 	struct ucred peer;
 	socklen_t n = sizeof(peer);
-	int rc;
+	int ret;
 
 	if (!q)
 		return tide_error_set(err, -ENOMEM, "vmm", TIDE_NO_OFFSET,
 				      "no memory");
 	q->devices_fd = -1;
-	rc = qmp_open(&q->qmp, path, err);
-	if (rc) {
+	ret = qmp_open(&q->qmp, path, err);
+	if (ret) {
 		free(q);
-		return rc;
+		return ret;
 	}
 	q->qmp->event = on_event;
 	q->qmp->opaque = q;
@@ -181,8 +181,8 @@ static int look_at_capabilities(struct qemu *q, struct tide_error *err)
 {
 	json_t *list = NULL, *one;
 	size_t i;
-	int rc = qmp_ask(q->qmp, "query-migrate-capabilities", NULL, -1, &list,
-			 err);
+	int ret = qmp_ask(q->qmp, "query-migrate-capabilities", NULL, -1, &list,
+			  err);
 
 	json_array_foreach(list, i, one) {
 		const char *name = json_string_value(
@@ -195,12 +195,12 @@ static int look_at_capabilities(struct qemu *q, struct tide_error *err)
 			q->undo.no_events = !on;
 	}
 	json_decref(list);
-	return rc;
+	return ret;
 }
 
 static int give_file(struct qemu *q, struct tide_error *err)
 {
-	int rc;
+	int ret;
 
 	if (q->devices_fd >= 0)
 		close(q->devices_fd);
@@ -208,10 +208,10 @@ static int give_file(struct qemu *q, struct tide_error *err)
 	if (q->devices_fd < 0)
 		return tide_error_set(err, -errno, "vmm", TIDE_NO_OFFSET,
 				      "memfd: %s", strerror(errno));
-	rc = qmp_ask(q->qmp, "getfd", json_pack("{s:s}", "fdname", FD_NAME),
-		     q->devices_fd, NULL, err);
-	q->given = !rc;
-	return rc;
+	ret = qmp_ask(q->qmp, "getfd", json_pack("{s:s}", "fdname", FD_NAME),
+		      q->devices_fd, NULL, err);
+	q->given = !ret;
+	return ret;
 }
 
 /* The guard is there before anything is changed. */
@@ -220,7 +220,7 @@ static int prepare(struct vmm *vmm, struct tide_error *err)
 	struct qemu *q = vmm->impl;
 	bool stream = !vmm->private_memory && !vmm->memory_only;
 	json_t *status = NULL;
-	int rc = qmp_ask(q->qmp, "query-status", NULL, -1, &status, err);
+	int ret = qmp_ask(q->qmp, "query-status", NULL, -1, &status, err);
 	const char *name = json_string_value(json_object_get(status,
 							     "status"));
 
@@ -234,18 +234,18 @@ static int prepare(struct vmm *vmm, struct tide_error *err)
 	q->stopped_us = q->resumed_us = 0;
 	vmm->was_running = q->undo.was_running;
 	json_decref(status);
-	if (!rc && stream)
-		rc = look_at_capabilities(q, err);
-	if (!rc)
-		rc = guard_start(&vmm->guard, put_back, vmm->fd, &q->undo,
-				 err);
-	if (rc || !stream)
-		return rc;
+	if (!ret && stream)
+		ret = look_at_capabilities(q, err);
+	if (!ret)
+		ret = guard_start(&vmm->guard, put_back, vmm->fd, &q->undo,
+				  err);
+	if (ret || !stream)
+		return ret;
 	if (q->undo.no_ignore)
-		rc = qemu_set_capability(vmm, "x-ignore-shared", true, err);
-	if (!rc && q->undo.no_events)
-		rc = qemu_set_capability(vmm, "events", true, err);
-	return rc ? rc : give_file(q, err);
+		ret = qemu_set_capability(vmm, "x-ignore-shared", true, err);
+	if (!ret && q->undo.no_events)
+		ret = qemu_set_capability(vmm, "events", true, err);
+	return ret ? ret : give_file(q, err);
 }
 
 /* Whom its owner paused since we asked first stays so. */
@@ -254,12 +254,12 @@ static int await_stop(struct vmm *vmm, unsigned int asked, unsigned int stop,
 {
 	struct qemu *q = vmm->impl;
 	json_t *status = NULL;
-	int rc = qmp_await(q->qmp, asked, &status, err);
+	int ret = qmp_await(q->qmp, asked, &status, err);
 
-	if (!rc && !json_is_true(json_object_get(status, "running")))
+	if (!ret && !json_is_true(json_object_get(status, "running")))
 		q->stopping = vmm->was_running = false;
 	json_decref(status);
-	return rc ? rc : qmp_await(q->qmp, stop, NULL, err);
+	return ret ? ret : qmp_await(q->qmp, stop, NULL, err);
 }
 
 static int pause_it(struct vmm *vmm, struct tide_error *err)
@@ -267,35 +267,35 @@ static int pause_it(struct vmm *vmm, struct tide_error *err)
 	struct qemu *q = vmm->impl;
 	bool ran = vmm->was_running;
 	unsigned int asked = 0, stop = 0;
-	int rc = 0;
+	int ret = 0;
 
 	q->stopping = ran;
 	if (ran)
-		rc = qmp_send(q->qmp, "query-status", NULL, -1, &asked, err);
-	if (ran && !rc)
-		rc = qmp_send(q->qmp, "stop", NULL, -1, &stop, err);
-	if (!rc && q->given) {
+		ret = qmp_send(q->qmp, "query-status", NULL, -1, &asked, err);
+	if (ran && !ret)
+		ret = qmp_send(q->qmp, "stop", NULL, -1, &stop, err);
+	if (!ret && q->given) {
 		q->streaming = true;
 		q->given = false;
-		rc = qmp_send(q->qmp, "migrate",
-			      json_pack("{s:s}", "uri", "fd:" FD_NAME), -1,
-			      &q->asked, err);
+		ret = qmp_send(q->qmp, "migrate",
+			       json_pack("{s:s}", "uri", "fd:" FD_NAME), -1,
+			       &q->asked, err);
 	}
-	return rc || !ran ? rc : await_stop(vmm, asked, stop, err);
+	return ret || !ran ? ret : await_stop(vmm, asked, stop, err);
 }
 
 /* While a stream ends it may say "not yet". */
 static int go_on(struct qemu *q, struct tide_error *err)
 {
 	struct timespec nap = { 0, 1000000 };
-	int rc = -EREMOTEIO;
+	int ret = -EREMOTEIO;
 
-	for (int i = 0; rc == -EREMOTEIO && i < TRIES; i++) {
+	for (int i = 0; ret == -EREMOTEIO && i < TRIES; i++) {
 		if (i)
 			nanosleep(&nap, NULL);
-		rc = qmp_ask(q->qmp, "cont", NULL, -1, NULL, err);
+		ret = qmp_ask(q->qmp, "cont", NULL, -1, NULL, err);
 	}
-	return rc;
+	return ret;
 }
 
 static void switch_off(struct vmm *vmm, const char *capability)
@@ -313,12 +313,12 @@ static void switch_off(struct vmm *vmm, const char *capability)
 static int resume(struct vmm *vmm, struct tide_error *err)
 {
 	struct qemu *q = vmm->impl;
-	int rc = 0;
+	int ret = 0;
 
 	if (q->streaming && !q->over)
 		qmp_ask(q->qmp, "migrate_cancel", NULL, -1, NULL, NULL);
 	if (q->stopping)
-		rc = go_on(q, err);
+		ret = go_on(q, err);
 	vmm->resumed_ns = tide__now_ns();
 	if (q->stopped_us && q->resumed_us > q->stopped_us)
 		vmm->stood_ns = (q->resumed_us - q->stopped_us) * 1000;
@@ -331,7 +331,7 @@ static int resume(struct vmm *vmm, struct tide_error *err)
 	if (q->undo.no_events)
 		switch_off(vmm, "events");
 	q->given = q->stopping = q->streaming = false;
-	return rc;
+	return ret;
 }
 
 /* 1: go on waiting; 0 done; -errno. */
@@ -356,29 +356,29 @@ static int judge(json_t *info, struct tide_error *err)
 static int await_stream(struct qemu *q, struct tide_error *err)
 {
 	uint64_t end = tide__now_ns() + PATIENCE_NS;
-	int rc = 1;
+	int ret = 1;
 
-	while (rc == 1 && !(q->over && !q->failed)) {
+	while (ret == 1 && !(q->over && !q->failed)) {
 		json_t *info = NULL;
 
-		rc = qmp_await_event(q->qmp, 500, err);
-		if (!rc && !q->failed) {
-			rc = 1;
+		ret = qmp_await_event(q->qmp, 500, err);
+		if (!ret && !q->failed) {
+			ret = 1;
 			continue;
 		}
-		if (rc && rc != -ETIMEDOUT)
+		if (ret && ret != -ETIMEDOUT)
 			break;
-		rc = qmp_ask(q->qmp, "query-migrate", NULL, -1, &info, err);
-		if (!rc)
-			rc = judge(info, err);
+		ret = qmp_ask(q->qmp, "query-migrate", NULL, -1, &info, err);
+		if (!ret)
+			ret = judge(info, err);
 		json_decref(info);
-		if (rc == 1 && tide__now_ns() > end)
-			rc = tide_error_set(err, -ETIMEDOUT, "vmm",
-					    TIDE_NO_OFFSET, "QEMU's devices "
-					    "take longer than 30 s");
+		if (ret == 1 && tide__now_ns() > end)
+			ret = tide_error_set(err, -ETIMEDOUT, "vmm",
+					     TIDE_NO_OFFSET, "QEMU's devices "
+					     "take longer than 30 s");
 	}
-	q->over = rc >= 0;
-	return rc < 0 ? rc : 0;
+	q->over = ret >= 0;
+	return ret < 0 ? ret : 0;
 }
 
 /* If there is no memory for it, the next snapshot of this pause is refused. */
@@ -396,7 +396,7 @@ static int devices(struct vmm *vmm, void **bytes, size_t *n,
 {
 	struct qemu *q = vmm->impl;
 	off_t length;
-	int rc;
+	int ret;
 
 	if (vmm->private_memory)
 		return tide_error_set(err, -EOPNOTSUPP, "vmm", TIDE_NO_OFFSET,
@@ -413,13 +413,13 @@ static int devices(struct vmm *vmm, void **bytes, size_t *n,
 		*n = q->kept_bytes;
 		return 0;
 	}
-	rc = qmp_await(q->qmp, q->asked, NULL, err);
-	if (rc == -EREMOTEIO)
+	ret = qmp_await(q->qmp, q->asked, NULL, err);
+	if (ret == -EREMOTEIO)
 		q->streaming = false;	/* one that runs is not ours */
-	if (!rc)
-		rc = await_stream(q, err);
-	if (rc)
-		return rc;
+	if (!ret)
+		ret = await_stream(q, err);
+	if (ret)
+		return ret;
 	length = lseek(q->devices_fd, 0, SEEK_END);
 	*bytes = malloc(length > 0 ? (size_t)length : 1);
 	if (!*bytes || length < 0 ||

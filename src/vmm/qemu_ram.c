@@ -48,21 +48,21 @@ int qemu_choose(struct vmm *vmm, struct tide__ram *ram,
 {
 	json_t *list = NULL, *dev;
 	size_t taken = 0, i;
-	int rc = qmp_ask(qemu_monitor(vmm), "query-memdev", NULL, -1, &list, err);
+	int ret = qmp_ask(qemu_monitor(vmm), "query-memdev", NULL, -1, &list, err);
 
-	if (rc)
-		return rc;
+	if (ret)
+		return ret;
 	json_array_foreach(list, i, dev) {
 		json_int_t size = json_integer_value(json_object_get(dev,
 								     "size"));
 
 		if (!take_size(ram, taken, (uint64_t)size)) {
-			rc = tide_error_set(err, -ENOENT, "vmm",
-					    TIDE_NO_OFFSET, "process %d has "
-					    "no mapping as large as QEMU's "
-					    "memory device (%lld bytes): is "
-					    "it that QEMU?", vmm->pid,
-					    (long long)size);
+			ret = tide_error_set(err, -ENOENT, "vmm",
+					     TIDE_NO_OFFSET, "process %d has "
+					     "no mapping as large as QEMU's "
+					     "memory device (%lld bytes): is "
+					     "it that QEMU?", vmm->pid,
+					     (long long)size);
 			break;
 		}
 		vmm->private_memory |=
@@ -70,13 +70,13 @@ int qemu_choose(struct vmm *vmm, struct tide__ram *ram,
 		taken++;
 	}
 	json_decref(list);
-	if (!rc && !taken)
-		rc = tide_error_set(err, -ENOENT, "vmm", TIDE_NO_OFFSET,
-				    "this QEMU names no memory device");
+	if (!ret && !taken)
+		ret = tide_error_set(err, -ENOENT, "vmm", TIDE_NO_OFFSET,
+				     "this QEMU names no memory device");
 	ram->count = taken;
 	ram->bytes = 0;
 	for (i = 0; i < taken; i++)
 		ram->bytes += ram->area[i].len_bytes;
 	qsort(ram->area, taken, sizeof(*ram->area), by_address);
-	return rc;
+	return ret;
 }

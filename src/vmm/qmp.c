@@ -14,10 +14,10 @@
 
 static const char origin[] = "qmp";
 
-static int fail(int rc, const char *what, struct tide_error *err)
+static int fail(int ret, const char *what, struct tide_error *err)
 {
-	return tide_error_set(err, rc, origin, TIDE_NO_OFFSET, "QMP: %s: %s",
-			      what, strerror(-rc));
+	return tide_error_set(err, ret, origin, TIDE_NO_OFFSET, "QMP: %s: %s",
+			      what, strerror(-ret));
 }
 
 /* One line, as an object; what does not fit into the buffer is an error. */
@@ -109,10 +109,10 @@ int qmp_await(struct qmp *q, unsigned int id, json_t **answer,
 {
 	for (;;) {
 		json_t *line, *value;
-		int rc = read_line(q, PATIENCE_MS, &line, err);
+		int ret = read_line(q, PATIENCE_MS, &line, err);
 
-		if (rc)
-			return rc;
+		if (ret)
+			return ret;
 		if (take_event(q, line) ||
 		    json_integer_value(json_object_get(line, "id")) !=
 		    (json_int_t)id) {
@@ -124,29 +124,29 @@ int qmp_await(struct qmp *q, unsigned int id, json_t **answer,
 			const char *why = json_string_value(
 			    json_object_get(value, "desc"));
 
-			rc = tide_error_set(err, -EREMOTEIO, origin,
-					    TIDE_NO_OFFSET, "QEMU: %s",
-					    why ? why : "an error");
+			ret = tide_error_set(err, -EREMOTEIO, origin,
+					     TIDE_NO_OFFSET, "QEMU: %s",
+					     why ? why : "an error");
 		} else if (answer) {
 			*answer = json_incref(json_object_get(line, "return"));
 		}
 		json_decref(line);
-		return rc;
+		return ret;
 	}
 }
 
 int qmp_await_event(struct qmp *q, int ms, struct tide_error *err)
 {
 	json_t *line;
-	int rc;
+	int ret;
 
 	do {
-		rc = read_line(q, ms, &line, err);
-		if (rc)
-			return rc;
-		rc = take_event(q, line);
+		ret = read_line(q, ms, &line, err);
+		if (ret)
+			return ret;
+		ret = take_event(q, line);
 		json_decref(line);
-	} while (!rc);
+	} while (!ret);
 	return 0;
 }
 
@@ -156,7 +156,7 @@ int qmp_send(struct qmp *q, const char *command, json_t *arguments, int fd,
 	json_t *request = json_pack("{s:s, s:i}", "execute", command, "id",
 				    (int)++q->id);
 	char *text;
-	int rc;
+	int ret;
 
 	if (request && arguments)
 		json_object_set_new(request, "arguments", arguments);
@@ -167,18 +167,18 @@ int qmp_send(struct qmp *q, const char *command, json_t *arguments, int fd,
 	if (!text)
 		return fail(-ENOMEM, "no memory", err);
 	*id = q->id;
-	rc = send_text(q, text, fd, err);
+	ret = send_text(q, text, fd, err);
 	free(text);
-	return rc;
+	return ret;
 }
 
 int qmp_ask(struct qmp *q, const char *command, json_t *arguments, int fd,
 	    json_t **answer, struct tide_error *err)
 {
 	unsigned int id = 0;
-	int rc = qmp_send(q, command, arguments, fd, &id, err);
+	int ret = qmp_send(q, command, arguments, fd, &id, err);
 
-	return rc ? rc : qmp_await(q, id, answer, err);
+	return ret ? ret : qmp_await(q, id, answer, err);
 }
 
 int qmp_open(struct qmp **out, const char *path, struct tide_error *err)
@@ -186,31 +186,31 @@ int qmp_open(struct qmp **out, const char *path, struct tide_error *err)
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
 	struct qmp *q = calloc(1, sizeof(*q));
 	json_t *greeting = NULL;
-	int rc = 0;
+	int ret = 0;
 
 	if (!q)
 		return fail(-ENOMEM, "no memory", err);
 	q->fd = -1;
 	if (strlen(path) >= sizeof(to.sun_path))
-		rc = fail(-ENAMETOOLONG, path, err);
+		ret = fail(-ENAMETOOLONG, path, err);
 	strncpy(to.sun_path, path, sizeof(to.sun_path) - 1);
-	if (!rc)
+	if (!ret)
 		q->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (!rc && (q->fd < 0 ||
-		    connect(q->fd, (struct sockaddr *)&to, sizeof(to)) < 0))
-		rc = fail(-errno, path, err);
-	if (!rc)
-		rc = read_line(q, PATIENCE_MS, &greeting, err);
-	if (!rc && !json_object_get(greeting, "QMP"))
-		rc = fail(-EPROTO, "its greeting is not a QEMU's", err);
+	if (!ret && (q->fd < 0 ||
+		     connect(q->fd, (struct sockaddr *)&to, sizeof(to)) < 0))
+		ret = fail(-errno, path, err);
+	if (!ret)
+		ret = read_line(q, PATIENCE_MS, &greeting, err);
+	if (!ret && !json_object_get(greeting, "QMP"))
+		ret = fail(-EPROTO, "its greeting is not a QEMU's", err);
 	json_decref(greeting);
-	if (!rc)
-		rc = qmp_ask(q, "qmp_capabilities", NULL, -1, NULL, err);
-	if (rc)
+	if (!ret)
+		ret = qmp_ask(q, "qmp_capabilities", NULL, -1, NULL, err);
+	if (ret)
 		qmp_close(q);
 	else
 		*out = q;
-	return rc;
+	return ret;
 }
 
 void qmp_close(struct qmp *q)

@@ -24,34 +24,34 @@ void vmm_close(struct vmm *vmm)
 
 int vmm_prepare(struct vmm *vmm, struct tide_error *err)
 {
-	int rc;
+	int ret;
 
 	vmm->paused = true;	/* whatever comes of it, put it back */
 	vmm->stood_ns = 0;
-	rc = vmm->ops->prepare(vmm, err);
-	if (rc)
+	ret = vmm->ops->prepare(vmm, err);
+	if (ret)
 		vmm_resume(vmm, NULL);
-	return rc;
+	return ret;
 }
 
 int vmm_pause(struct vmm *vmm, struct tide_error *err)
 {
-	int rc = vmm->ops->pause(vmm, err);
+	int ret = vmm->ops->pause(vmm, err);
 
-	if (rc)
+	if (ret)
 		vmm_resume(vmm, NULL);
-	return rc;
+	return ret;
 }
 
 int vmm_resume(struct vmm *vmm, struct tide_error *err)
 {
-	int rc = vmm->ops->resume(vmm, err);
+	int ret = vmm->ops->resume(vmm, err);
 
 	vmm->paused = false;
 	/* Whoever did not say that it runs again is asked by somebody else. */
-	if (rc)
+	if (ret)
 		guard_let_act(&vmm->guard);
 	else
 		guard_dismiss(&vmm->guard);
-	return rc;
+	return ret;
 }

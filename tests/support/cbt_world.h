@@ -21,8 +21,8 @@
 #include "cbt/tracker.h"
 #include "disk/disk.h"
 
-#define MOST_BYTES (24u << 20)
-#define UNITS (MOST_BYTES / 512)
+#define MAX_BYTES (24u << 20)
+#define UNITS (MAX_BYTES / 512)
 #define SLACK (1u << 20) /* the coarsest granularity of the scripts */
 #define POINTS 12
 

@@ -146,7 +146,7 @@ static void cut_everywhere(uint64_t seed, uint32_t each)
 	size_t first, count;
 
 	world_rng = seed;
-	world_init(&w, MOST_BYTES);
+	world_init(&w, MAX_BYTES);
 	w.o.durability = CBT_POWER;
 	w.o.region_shift = 16 + below(4);
 	w.o.shift = 12 + below(5);

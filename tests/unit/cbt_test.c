@@ -115,7 +115,7 @@ static void test_store_fails(void **state)
 	struct world w;
 
 	(void)state;
-	world_init(&w, MOST_BYTES);
+	world_init(&w, MAX_BYTES);
 	world_open(&w);
 	assert_int_equal(cbt_checkpoint_create(&w.c, 1, "k", false, NULL), 0);
 	tide__store_seqcst(&world_fail_with, ENOSPC);
@@ -154,7 +154,7 @@ static void test_intents_fail(void **state)
 	struct world w;
 
 	(void)state;
-	world_init(&w, MOST_BYTES);
+	world_init(&w, MAX_BYTES);
 	w.o.durability = CBT_POWER;
 	world_open(&w);
 	assert_int_equal(cbt_checkpoint_create(&w.c, 1, "k", false, NULL), 0);
@@ -188,7 +188,7 @@ static void verbs_without_memory(struct world *w, int left)
 	ret[2] = cbt_bitmap_merge(w->c, b->name, w->c, k->name, NULL);
 	ret[3] = cbt_bitmap_enable(w->c, b->name, false, NULL);
 	ret[4] = cbt_rename(w->c, "new", "other", NULL);
-	ret[5] = tide_disk_resize(w->d, MOST_BYTES / 2 + left * 4096, NULL);
+	ret[5] = tide_disk_resize(w->d, MAX_BYTES / 2 + left * 4096, NULL);
 	tide__store_seqcst(&world_allocations_left, -1);
 	for (int i = 0; i < 6; i++)
 		assert_true(ret[i] == 0 || ret[i] == -ENOMEM ||
@@ -206,7 +206,7 @@ static void test_no_memory(void **state)
 	(void)state;
 	world_ran_out = true;
 	for (int left = 0; world_ran_out; left++) {
-		world_init(&w, MOST_BYTES / 2);
+		world_init(&w, MAX_BYTES / 2);
 		world_open(&w);
 		strcpy(w.points[0].name, "k");
 		strcpy(w.points[1].name, "b");
@@ -243,7 +243,7 @@ static void test_damaged_store(void **state)
 
 	(void)state;
 	world_rng = seed_of("cbt", 11) + 5;
-	world_init(&w, MOST_BYTES);
+	world_init(&w, MAX_BYTES);
 	world_open(&w);
 	for (int i = 0; i < 4; i++) {
 		char name[4] = { 'k', (char)('0' + i) };
@@ -311,7 +311,7 @@ static void test_wrong_catalog(void **state)
 	int fd, refusals = 0;
 
 	(void)state;
-	world_init(&w, MOST_BYTES);
+	world_init(&w, MAX_BYTES);
 	world_open(&w);
 	assert_int_equal(cbt_checkpoint_create(&w.c, 1, "k", false, NULL), 0);
 	assert_int_equal(cbt_bitmap_add(w.c, "b", 4096, true, NULL), 0);
@@ -386,8 +386,8 @@ static void test_several(void **state)
 	struct tide_error err;
 
 	(void)state;
-	world_init(&w, MOST_BYTES);
-	world_init(&v, MOST_BYTES);
+	world_init(&w, MAX_BYTES);
+	world_init(&v, MAX_BYTES);
 	world_open(&w);
 	world_open(&v);
 	both[0] = w.c;
@@ -436,7 +436,7 @@ static void test_give_away(void **state)
 	struct world w;
 
 	(void)state;
-	world_init(&w, MOST_BYTES);
+	world_init(&w, MAX_BYTES);
 	world_open(&w);
 	assert_int_equal(cbt_checkpoint_create(&w.c, 1, "k", false, NULL), 0);
 	assert_int_equal(cbt_hold(w.c, 1000000000, NULL), 0);

@@ -30,7 +30,7 @@ struct writer {
 };
 
 #define BLOCK 4096u
-#define BLOCKS (MOST_BYTES / BLOCK)
+#define BLOCKS (MAX_BYTES / BLOCK)
 
 /* Each writes its own blocks, and counts before. */
 static void *write_on(void *arg)
@@ -75,7 +75,7 @@ static void writers_and_cuts(enum cbt_durability durability)
 	struct world w;
 
 	memset(latest, 0, sizeof(latest));
-	world_init(&w, MOST_BYTES);
+	world_init(&w, MAX_BYTES);
 	w.o.durability = durability;
 	w.o.shift = 12;
 	w.o.region_shift = 18;
@@ -183,7 +183,7 @@ static void test_queue(void **state)
 		struct request ios[64];
 		uint32_t left = 20000;
 
-		world_init(&w, MOST_BYTES);
+		world_init(&w, MAX_BYTES);
 		w.o.durability = (enum cbt_durability)mode;
 		w.o.region_shift = 18;
 		w.o.bound_bytes = 16 << 18;
@@ -229,7 +229,7 @@ static void test_burst(void **state)
 	uint32_t done = 0;
 
 	(void)state;
-	world_init(&w, MOST_BYTES);
+	world_init(&w, MAX_BYTES);
 	w.o.durability = CBT_POWER;
 	w.o.shift = 12;
 	w.o.region_shift = 16;
@@ -295,7 +295,7 @@ static void test_reader_uses_it(void **state)
 	struct world w;
 
 	(void)state;
-	world_init(&w, MOST_BYTES);
+	world_init(&w, MAX_BYTES);
 	w.o.durability = CBT_POWER;
 	w.o.shift = 12;
 	w.o.region_shift = 16;
@@ -306,7 +306,7 @@ static void test_reader_uses_it(void **state)
 	for (uint64_t i = 0; i < 20; i++)
 		assert_int_equal(tide_disk_write(w.d, i << 20, buf, 512, NULL),
 				 0);
-	assert_int_equal(cbt_changes(w.c, "k", NULL, 0, MOST_BYTES, use_it, &b,
+	assert_int_equal(cbt_changes(w.c, "k", NULL, 0, MAX_BYTES, use_it, &b,
 				     NULL), 0);
 	assert_int_equal(b.calls, 8);
 	world_ask(&w, "n0", got);
@@ -337,14 +337,14 @@ static void test_replaced_meanwhile(void **state)
 	struct world w;
 
 	(void)state;
-	world_init(&w, MOST_BYTES);
+	world_init(&w, MAX_BYTES);
 	b.w = &w;
 	world_open(&w);
 	assert_int_equal(cbt_bitmap_add(w.c, "b", 512, true, NULL), 0);
-	assert_int_equal(cbt_changes(w.c, "b", NULL, 0, MOST_BYTES, replace_it,
+	assert_int_equal(cbt_changes(w.c, "b", NULL, 0, MAX_BYTES, replace_it,
 				     &b, NULL), -ESTALE);
 	assert_int_equal(b.calls, 1);
-	assert_int_equal(cbt_changes(w.c, "b", NULL, 0, MOST_BYTES, replace_it,
+	assert_int_equal(cbt_changes(w.c, "b", NULL, 0, MAX_BYTES, replace_it,
 				     &b, NULL), 0);
 	assert_int_equal(tide_disk_close(w.d, NULL), 0);
 	world_fini(&w);

@@ -218,12 +218,12 @@ static void searches(void **state)
 		memset(model, 0, pages);
 		assert_int_equal(tide__tree_init(&tree, pages, i % 2), 0);
 		for (int k = 0; k < 30; k++) {
-			uint64_t first = seed_below(&rng, pages), most = 70;
+			uint64_t first = seed_below(&rng, pages), max = 70;
 
-			if (most > pages - first)
-				most = pages - first;
+			if (max > pages - first)
+				max = pages - first;
 			set_in_both(&tree, model, first,
-				    1 + seed_below(&rng, most));
+				    1 + seed_below(&rng, max));
 			tide__tree_raise(&tree,
 					 seed_below(&rng, tree.words[0]));
 		}

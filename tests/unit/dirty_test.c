@@ -29,10 +29,10 @@ struct world {
 static void pick(struct world *w, uint64_t *first, uint64_t *count)
 {
 	static const uint64_t longest[] = { 1, 3, 64, 130, 5000 };
-	uint64_t most = longest[seed_below(&w->rng, 5)];
+	uint64_t max = longest[seed_below(&w->rng, 5)];
 
 	*first = seed_below(&w->rng, w->pages);
-	*count = seed_below(&w->rng, most + 1);
+	*count = seed_below(&w->rng, max + 1);
 	if (*count > w->pages - *first)
 		*count = w->pages - *first;
 }

@@ -22,7 +22,7 @@
 #include "seed.h"
 
 #define BYTES (1u << 20)
-#define MOST_BYTES 70000u
+#define MAX_BYTES 70000u
 
 /* Not in tmpfs alone: the build's folder is where tests run. */
 static char path[] = "disk_test.XXXXXX";
@@ -299,7 +299,7 @@ static void step(struct tide_disk *d, uint8_t *oracle, uint8_t *buf,
 		 uint64_t *seed)
 {
 	uint64_t at = pick(seed, BYTES - 3);
-	uint64_t length = pick(seed, MOST_BYTES) + 1;
+	uint64_t length = pick(seed, MAX_BYTES) + 1;
 	uint8_t *memory = buf + (seed_next(seed) & 1);
 
 	if (length > BYTES - 3 - at)
@@ -339,7 +339,7 @@ static void random_script(bool direct)
 	uint8_t *oracle = calloc(1, BYTES), *buf;
 	struct stat st;
 
-	buf = aligned_alloc(4096, 2 * (MOST_BYTES / 4096 + 1) * 4096);
+	buf = aligned_alloc(4096, 2 * (MAX_BYTES / 4096 + 1) * 4096);
 	/* The disk ends within a block. */
 	assert_int_equal(truncate(path, BYTES - 3), 0);
 	if (tide_disk_open(path, &o, &d, &err)) {
@@ -394,7 +394,7 @@ static void device_script(const char *device, bool direct)
 	struct tide_disk_options o = { .writable = true, .direct = direct };
 	uint64_t seed = seed_of("device", 11);
 	uint8_t *oracle = calloc(1, BYTES);
-	uint8_t *buf = aligned_alloc(4096, 2 * (MOST_BYTES / 4096 + 1) * 4096);
+	uint8_t *buf = aligned_alloc(4096, 2 * (MAX_BYTES / 4096 + 1) * 4096);
 	struct tide_disk_extent extent;
 	struct tide_disk *d = NULL;
 

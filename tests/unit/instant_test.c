@@ -113,18 +113,18 @@ static void change(uint64_t *rng)
 		memcpy(now + at, buf, length);
 }
 
-#define MOST 4
+#define MAX 4
 
 /* Instants come and go between changes; all that live say what was. */
 static void test_script(void **state)
 {
 	uint64_t seed = seed_of("instant", 1), rng = seed;
-	struct instant *all[MOST] = { NULL };
-	static uint8_t held[MOST][SIZE];
+	struct instant *all[MAX] = { NULL };
+	static uint8_t held[MAX][SIZE];
 
 	(void)state;
 	for (int step = 0; step < 3000; step++) {
-		uint64_t n = seed_below(&rng, MOST), at, length;
+		uint64_t n = seed_below(&rng, MAX), at, length;
 
 		if (seed_below(&rng, 40) == 0 && all[n]) {
 			must_be(all[n], held[n], 0, SIZE);
@@ -139,11 +139,11 @@ static void test_script(void **state)
 		change(&rng);
 		at = seed_below(&rng, SIZE);
 		length = 1 + seed_below(&rng, SIZE - at);
-		for (int i = 0; i < MOST; i++)
+		for (int i = 0; i < MAX; i++)
 			if (all[i])
 				must_be(all[i], held[i], at, length);
 	}
-	for (int i = 0; i < MOST; i++)
+	for (int i = 0; i < MAX; i++)
 		if (all[i])
 			tide_disk_close(instant_disk(all[i]), NULL);
 }
@@ -210,7 +210,7 @@ static void test_full(void **state)
 	assert_non_null(strstr(err.text, "scratch file is full"));
 	instant_state(small, &s);
 	assert_true(s.dead);
-	assert_int_equal(s.most_kept_bytes, 3 * BLOCK);
+	assert_int_equal(s.max_kept_bytes, 3 * BLOCK);
 	must_be(large, held, 0, SIZE);
 	tide_disk_close(instant_disk(small), NULL);
 	tide_disk_close(instant_disk(large), NULL);

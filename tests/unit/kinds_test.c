@@ -415,7 +415,7 @@ static void refusals(void **state)
 		{ TIDE_KIND_L1, TIDE_KINDS_END_BYTES - 1, 2, -EINVAL },
 		{ TIDE_KIND_L1, 512, UINT64_MAX, -EINVAL },
 		{ TIDE_KIND_L1, UINT64_MAX, 1, -EINVAL },
-		{ TIDE_KIND_L1, 0, TIDE_KINDS_MOST_BYTES + 1, -E2BIG },
+		{ TIDE_KIND_L1, 0, TIDE_KINDS_MAX_BYTES + 1, -E2BIG },
 	};
 	struct tide_error err;
 	struct tide_kinds *k;

@@ -151,7 +151,7 @@ static void step(struct world *w, struct follower *all, char names[][24])
 	else if (what < 79 && f->m)
 		end(f);
 	else if (!f->m)
-		begin(f, w, names[below(4)], CBT_LEAST_CHUNK << below(6));
+		begin(f, w, names[below(4)], CBT_MIN_CHUNK << below(6));
 	else
 		follow(f);
 }

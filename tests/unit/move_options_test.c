@@ -87,7 +87,7 @@ static void edges_hold(void **state)
 {
 	(void)state;
 	for (const struct cli_option *o = options; o->name; o++) {
-		uint64_t least, most, value;
+		uint64_t min, max, value;
 		struct tide_error err;
 		char text[32];
 		json_t *request;
@@ -95,23 +95,23 @@ static void edges_hold(void **state)
 
 		if (!is_number(o))
 			continue;
-		cli_range(o, &least, &most);
-		snprintf(text, sizeof(text), "%llu", (unsigned long long)most);
+		cli_range(o, &min, &max);
+		snprintf(text, sizeof(text), "%llu", (unsigned long long)max);
 		request = request_with(o, text);
 		assert_int_equal(vm_move_number(request, o->name, &value, &err),
 				 0);
-		assert_int_equal(value, most);
+		assert_int_equal(value, max);
 		name = member(o, request);
 		assert_non_null(name);
-		if (most < INT64_MAX) {
+		if (max < INT64_MAX) {
 			json_object_set_new(request, name,
-					    json_integer((json_int_t)most + 1));
+					    json_integer((json_int_t)max + 1));
 			assert_int_equal(vm_move_number(request, o->name,
 							&value, &err), -EINVAL);
 			assert_non_null(strstr(err.text, text));
 		}
 		json_object_set_new(request, name,
-				    json_integer((json_int_t)least - 1));
+				    json_integer((json_int_t)min - 1));
 		assert_int_equal(vm_move_number(request, o->name, &value, &err),
 				 -EINVAL);
 		json_object_set_new(request, name, json_string("1"));

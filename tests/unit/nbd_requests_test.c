@@ -150,7 +150,7 @@ static void test_holes(void **state)
 
 static void test_runs_are_bounded(void **state)
 {
-	struct nbd_run runs[NBD_MOST_RUNS];
+	struct nbd_run runs[NBD_MAX_RUNS];
 	uint8_t *bytes = calloc(1, NBD_LARGEST_PAYLOAD);
 	static const uint64_t lengths[] = { 1, 4095, 4097, 65536, 258049, MIB,
 					    MIB + 1, NBD_LARGEST_PAYLOAD };
@@ -167,7 +167,7 @@ static void test_runs_are_bounded(void **state)
 					bytes[i] = i / block & 1;
 				n = nbd_sparse_runs(bytes, offset * 4095,
 						    lengths[l], runs);
-				assert_true(n >= 1 && n <= NBD_MOST_RUNS);
+				assert_true(n >= 1 && n <= NBD_MAX_RUNS);
 				for (uint32_t i = 0; i < n; i++)
 					sum += runs[i].length_bytes;
 				assert_int_equal(sum, lengths[l]);

@@ -40,12 +40,12 @@ static void compare(const struct qcow2_census *c, const struct model *m)
 }
 
 static void step(struct qcow2_census *c, struct model *m, uint64_t *rng,
-		 uint64_t most_refs, uint64_t most_uses)
+		 uint64_t max_refs, uint64_t max_uses)
 {
 	/* The third page is left alone. */
 	uint64_t i = seed_below(rng, 2 * CENSUS_PAGE_CLUSTERS);
-	uint64_t refs = seed_below(rng, most_refs);
-	uint32_t use = (uint32_t)seed_below(rng, most_uses), before;
+	uint64_t refs = seed_below(rng, max_refs);
+	uint32_t use = (uint32_t)seed_below(rng, max_uses), before;
 
 	if (seed_below(rng, 8) == 0) {
 		assert_int_equal(qcow2_census_take(c, i), 0);
@@ -63,7 +63,7 @@ static void step(struct qcow2_census *c, struct model *m, uint64_t *rng,
 	}
 }
 
-static void play(uint64_t seed, uint64_t most_refs, uint64_t most_uses,
+static void play(uint64_t seed, uint64_t max_refs, uint64_t max_uses,
 		 bool wide)
 {
 	struct model *m = calloc(1, sizeof(*m));
@@ -73,7 +73,7 @@ static void play(uint64_t seed, uint64_t most_refs, uint64_t most_uses,
 	assert_non_null(m);
 	assert_int_equal(qcow2_census_init(&c, CLUSTERS), 0);
 	for (unsigned int n = 0; n < 60000; n++) {
-		step(&c, m, &rng, most_refs, most_uses);
+		step(&c, m, &rng, max_refs, max_uses);
 		if (n % 20000 == 0)
 			compare(&c, m);
 	}

@@ -33,7 +33,7 @@
 #include "tests/support/recorder.h"
 
 #define SIZE (1u << 20)
-#define MOST_FLUSHES 64
+#define MAX_FLUSHES 64
 
 static char folder[FOLDER_BYTES], image[128], crashed[128];
 static bool have_qemu_img;
@@ -71,7 +71,7 @@ struct script {
 	struct tide_disk *d;
 	uint64_t rng;
 	uint8_t want[SIZE];
-	struct promise *promise; /* [MOST_FLUSHES] */
+	struct promise *promise; /* [MAX_FLUSHES] */
 	int flushes;
 };
 
@@ -100,7 +100,7 @@ static int write_durably(struct script *s, uint64_t offset, uint64_t length,
 	struct promise *p;
 	int ret = tide_disk_writev(s->d, offset, parts, 2, TIDE_FUA, err);
 
-	if (ret || s->flushes == MOST_FLUSHES)
+	if (ret || s->flushes == MAX_FLUSHES)
 		return ret;
 	p = &s->promise[s->flushes];
 	promise(s);
@@ -122,7 +122,7 @@ static void one_step(struct script *s)
 	switch (seed_below(&s->rng, 13)) {
 	case 0:
 	case 1:
-		if (s->flushes == MOST_FLUSHES)
+		if (s->flushes == MAX_FLUSHES)
 			break;
 		ret = tide_disk_flush(s->d, &err);
 		if (ret == 0)
@@ -251,7 +251,7 @@ static void crash_shape(const char *name, const struct qcow2_create_options *o,
 	uint64_t events, step;
 	struct tide_error err;
 
-	s->promise = calloc(MOST_FLUSHES, sizeof(*s->promise));
+	s->promise = calloc(MAX_FLUSHES, sizeof(*s->promise));
 	s->rng = seed;
 	unlink(image);
 	if (qcow2_create(image, o, &err))

@@ -37,8 +37,8 @@
 #include "tests/support/recorder.h"
 
 #define IN_FLIGHT 24u
-#define MOST_UNITS 16384u
-#define MOST_THREADS 4u
+#define MAX_UNITS 16384u
+#define MAX_THREADS 4u
 #define UNKNOWN 256 /* after a discard: one value throughout, 0 or the old */
 
 static char folder[FOLDER_BYTES], image[128], crashed[128];
@@ -116,7 +116,7 @@ struct world {
 	uint64_t unit, units;
 	unsigned int threads;
 	uint64_t steps; /* for each thread */
-	int want[MOST_UNITS]; /* a byte, or UNKNOWN */
+	int want[MAX_UNITS]; /* a byte, or UNKNOWN */
 	const char *when;
 	unsigned int failed; /* atomic */
 };
@@ -258,8 +258,8 @@ static void *work(void *opaque)
 
 static void run_workers(struct world *w, uint64_t seed)
 {
-	static struct worker workers[MOST_THREADS];
-	pthread_t thread[MOST_THREADS];
+	static struct worker workers[MAX_THREADS];
+	pthread_t thread[MAX_THREADS];
 
 	memset(workers, 0, sizeof(workers));
 	for (unsigned int i = 0; i < w->threads; i++) {
@@ -357,10 +357,10 @@ static void one_run(const struct shape *shape, unsigned int threads,
 	w.steps = steps;
 	w.unit = 4096;
 	w.units = shape->size_bytes / w.unit;
-	if (w.units > MOST_UNITS) {
-		w.unit = shape->size_bytes / MOST_UNITS;
+	if (w.units > MAX_UNITS) {
+		w.unit = shape->size_bytes / MAX_UNITS;
 		w.unit = w.unit > 65536 ? 65536 : w.unit;
-		w.units = MOST_UNITS;
+		w.units = MAX_UNITS;
 	}
 	if (tide_disk_open(image, &o, &w.d, &err))
 		fail_msg("%s: %s", when, err.text);

@@ -174,7 +174,7 @@ static const char *const samples[] = {
 
 /* Ops before @cut, and of those since the sync before it only some. */
 static void crash(const struct qcow2_memory *start, const struct disk *whole,
-		  unsigned int cut, uint64_t *rng, uint64_t most)
+		  unsigned int cut, uint64_t *rng, uint64_t max)
 {
 	unsigned int epoch = cut ? whole->ops[cut - 1].epoch : 0;
 	struct disk d;
@@ -184,7 +184,7 @@ static void crash(const struct qcow2_memory *start, const struct disk *whole,
 	for (unsigned int i = 0; i < cut; i++)
 		if (!rng || whole->ops[i].epoch < epoch || seed_next(rng) & 1)
 			apply(&d, &whole->ops[i]);
-	assert_true(dangers(&d, false) <= most);
+	assert_true(dangers(&d, false) <= max);
 	assert_int_equal(repair(&d, &err), 0);
 	assert_int_equal(corruptions(&d), 0);
 	disk_fini(&d);
@@ -192,7 +192,7 @@ static void crash(const struct qcow2_memory *start, const struct disk *whole,
 
 static void crashes(void **state)
 {
-	uint64_t rng = seed_of("crashes", 3), most;
+	uint64_t rng = seed_of("crashes", 3), max;
 	struct qcow2_memory start;
 	static struct disk whole;
 	struct tide_error err;
@@ -201,16 +201,16 @@ static void crashes(void **state)
 	for (size_t s = 0; s < SAMPLES; s++) {
 		start = start_of(samples[s]);
 		disk_init(&whole, &start);
-		most = corruptions(&whole);
+		max = corruptions(&whole);
 		assert_int_equal(repair(&whole, &err), 0);
 		assert_int_equal(corruptions(&whole), 0);
 		print_message("# %s: %u writes, %u syncs\n", samples[s],
 			      whole.op_count, whole.syncs);
 		assert_true(whole.op_count > 0);
 		for (unsigned int cut = 0; cut <= whole.op_count; cut++) {
-			crash(&start, &whole, cut, NULL, most);
+			crash(&start, &whole, cut, NULL, max);
 			for (int k = 0; k < 4; k++)
-				crash(&start, &whole, cut, &rng, most);
+				crash(&start, &whole, cut, &rng, max);
 		}
 		disk_fini(&whole);
 		free((void *)start.bytes);
@@ -223,7 +223,7 @@ static void failing_writes(void **state)
 	struct qcow2_memory start;
 	static struct disk d;
 	struct tide_error err;
-	uint64_t most;
+	uint64_t max;
 	int ret;
 
 	(void)state;
@@ -231,12 +231,12 @@ static void failing_writes(void **state)
 		start = start_of(samples[s]);
 		for (int at = 0;; at++) {
 			disk_init(&d, &start);
-			most = corruptions(&d);
+			max = corruptions(&d);
 			d.fail_at = at;
 			ret = repair(&d, &err);
 			if (ret)
 				assert_int_equal(ret, -EIO);
-			assert_true(dangers(&d, false) <= most);
+			assert_true(dangers(&d, false) <= max);
 			disk_fini(&d);
 			if (!ret)
 				break;
@@ -287,7 +287,7 @@ static void nothing_to_do(void **state)
 /* Random damage of metadata: repair ends, and is no worse. */
 static void noise(void **state)
 {
-	uint64_t rng = seed_of("noise", 17), at, most;
+	uint64_t rng = seed_of("noise", 17), at, max;
 	struct qcow2_memory start;
 	static struct disk d;
 	struct qcow2_header h;
@@ -307,9 +307,9 @@ static void noise(void **state)
 		}
 		if (!qcow2_header_read(&d.r, 1, &h, &err)) {
 			qcow2_header_fini(&h);
-			most = corruptions(&d);
+			max = corruptions(&d);
 			if (!repair(&d, &err))
-				assert_true(corruptions(&d) <= most);
+				assert_true(corruptions(&d) <= max);
 			clean += corruptions(&d) == 0;
 		}
 		disk_fini(&d);

@@ -25,7 +25,7 @@
 #include "folder.h"
 #include "seed.h"
 
-#define MOST (6u << 20)
+#define MAX (6u << 20)
 
 static char folder[FOLDER_BYTES];
 static bool have_qemu_img;
@@ -132,10 +132,10 @@ static void ask_reference(struct twin *t)
 /* A range: small, large, aligned or not; usually where others were. */
 static void pick(struct twin *t, uint64_t *offset, uint64_t *length)
 {
-	uint64_t most = 1ull << seed_below(&t->rng, 19);
+	uint64_t max = 1ull << seed_below(&t->rng, 19);
 
 	*offset = seed_below(&t->rng, t->size);
-	*length = 1 + seed_below(&t->rng, most);
+	*length = 1 + seed_below(&t->rng, max);
 	if (seed_below(&t->rng, 2)) {
 		*offset &= ~4095ull;
 		*length = (*length + 4095) & ~4095ull;
@@ -157,7 +157,7 @@ static void fill(struct twin *t, uint8_t *bytes, uint64_t length)
 
 static void resize(struct twin *t, bool fixed)
 {
-	uint64_t size = (1 + seed_below(&t->rng, MOST / 512)) * 512;
+	uint64_t size = (1 + seed_below(&t->rng, MAX / 512)) * 512;
 	struct tide_error err;
 
 	if (fixed || seed_below(&t->rng, 4))
@@ -360,7 +360,7 @@ static void make(struct twin *t, const struct shape *s, uint64_t size)
 	/* Small enough for evictions in the midst of everything. */
 	t->options.cache_bytes = 1;
 	t->size = size;
-	t->want = calloc(1, MOST);
+	t->want = calloc(1, MAX);
 	path_of(t->path, s->name);
 	/* The reference tool looks for a relative one where it is run. */
 	if (o.data_file) {
@@ -375,7 +375,7 @@ static void make(struct twin *t, const struct shape *s, uint64_t size)
 static void scripts(void **state)
 {
 	uint64_t seed = seed_of("scripts", 71);
-	uint8_t *buf = malloc(MOST);
+	uint8_t *buf = malloc(MAX);
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++) {
@@ -401,7 +401,7 @@ static void scripts(void **state)
 static void over_backing(void **state)
 {
 	uint64_t seed = seed_of("over_backing", 73);
-	uint8_t *buf = malloc(MOST);
+	uint8_t *buf = malloc(MAX);
 	char raw[128];
 
 	(void)state;
@@ -438,7 +438,7 @@ static void beside_snapshots(void **state)
 {
 	static const int which[] = { 0, 1, 2, 6, 7, 9, 10 };
 	uint64_t seed = seed_of("beside_snapshots", 79);
-	uint8_t *buf = malloc(MOST);
+	uint8_t *buf = malloc(MAX);
 
 	(void)state;
 	if (!have_qemu_img) {
@@ -449,7 +449,7 @@ static void beside_snapshots(void **state)
 	for (size_t i = 0; i < sizeof(which) / sizeof(*which); i++) {
 		struct twin t = { .rng = seed + i };
 		struct shape s = shapes[which[i]];
-		uint8_t *old = malloc(MOST);
+		uint8_t *old = malloc(MAX);
 		char name[32];
 
 		snprintf(name, sizeof(name), "snap-%s", s.name);

@@ -28,7 +28,7 @@
 #define PIECE 65536u
 #define PIECES (BYTES / PIECE)
 #define DEPTH 32
-#define MOST_PARTS 2000 /* more than the kernel takes at once */
+#define MAX_PARTS 2000 /* more than the kernel takes at once */
 
 static char path[] = "queue_test.XXXXXX";
 
@@ -99,7 +99,7 @@ struct piece {
 	uint64_t base;
 	uint8_t oracle[PIECE];
 	uint8_t *buf;
-	struct iovec parts[MOST_PARTS];
+	struct iovec parts[MAX_PARTS];
 	bool busy;
 };
 
@@ -131,16 +131,16 @@ static void on_done(struct tide_io *io)
 static void cut(struct piece *p)
 {
 	uint64_t *seed = &p->script->seed, at = 0;
-	uint64_t most = seed_below(seed, 8) ? 1 + seed_below(seed, 6)
-					    : MOST_PARTS;
+	uint64_t max = seed_below(seed, 8) ? 1 + seed_below(seed, 6)
+					    : MAX_PARTS;
 	uint32_t n = 0;
 	bool blocks = seed_next(seed) & 1;
 
 	if (seed_next(seed) & 1)
 		return;
-	while (n < most - 1) {
+	while (n < max - 1) {
 		uint64_t left = p->io.length_bytes - at;
-		uint64_t step = seed_below(seed, 2 * left / (most - n) + 1);
+		uint64_t step = seed_below(seed, 2 * left / (max - n) + 1);
 
 		if (blocks)
 			step &= ~UINT64_C(511);

@@ -20,7 +20,7 @@
 #include "seed.h"
 #include "tidemark/scan.h"
 
-#define MOST_PAGES 40000u
+#define MAX_PAGES 40000u
 #define HOST_PAGE 4096u
 
 /* Memory for bitmaps between two forbidden pages. */
@@ -103,7 +103,7 @@ static size_t one_by_one(const struct tide_scan_options *o,
 	return n;
 }
 
-static struct tide_range expected[MOST_PAGES], found[MOST_PAGES + 1];
+static struct tide_range expected[MAX_PAGES], found[MAX_PAGES + 1];
 
 static size_t scan_part(const struct tide_scan_options *o, size_t max,
 			size_t at)
@@ -113,8 +113,8 @@ static size_t scan_part(const struct tide_scan_options *o, size_t max,
 
 	assert_int_equal(tide_scan_create(&scan, o, NULL), 0);
 	while ((n = tide_scan_next(scan, found + at,
-				   max < MOST_PAGES + 1 - at
-				       ? max : MOST_PAGES + 1 - at)))
+				   max < MAX_PAGES + 1 - at
+				       ? max : MAX_PAGES + 1 - at)))
 		at += n;
 	tide_scan_destroy(scan);
 	return at;
@@ -185,10 +185,10 @@ static void all_lengths(uint64_t seed)
 	for (uint64_t k = 1; k <= 9; k++)
 		for (int64_t off = -65; off <= 65; off++)
 			pair(k * 4096 + (uint64_t)off,
-			     seed_below(&seed, MOST_PAGES), &seed);
+			     seed_below(&seed, MAX_PAGES), &seed);
 	for (int i = 0; i < 150; i++)
-		pair(seed_below(&seed, MOST_PAGES),
-		     seed_below(&seed, MOST_PAGES), &seed);
+		pair(seed_below(&seed, MAX_PAGES),
+		     seed_below(&seed, MAX_PAGES), &seed);
 }
 
 /* The small kernels, at every length and alignment. */
@@ -272,8 +272,8 @@ static void every_kernel(void **state)
 	uint64_t seed = seed_of("every_kernel", 20261121);
 
 	(void)state;
-	mem_a = fenced_make(MOST_PAGES / 8 + 8);
-	mem_b = fenced_make(MOST_PAGES / 8 + 8);
+	mem_a = fenced_make(MAX_PAGES / 8 + 8);
+	mem_b = fenced_make(MAX_PAGES / 8 + 8);
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		const struct tide__kernels *k = tide__kernels_named(names[i]);
 

@@ -79,7 +79,7 @@ static void test_waiting(void **state)
 	json_t *empty = json_object(), *answer;
 
 	(void)state;
-	world_init(&w, MOST_BYTES);
+	world_init(&w, MAX_BYTES);
 	world_open(&w);
 	pthread_mutex_init(&d.lock, NULL);
 	d.cbt = w.c;
@@ -122,7 +122,7 @@ static void test_moved(void **state)
 	struct world w;
 
 	(void)state;
-	world_init(&w, MOST_BYTES);
+	world_init(&w, MAX_BYTES);
 	world_open(&w);
 	pthread_mutex_init(&d.lock, NULL);
 	d.cbt = w.c;

@@ -24,11 +24,11 @@
 
 #define PAGES 300
 #define BYTES (PAGES * SNAP_PAGE)
-#define MOST 12
+#define MAX 12
 
 static struct tide_error err;
 static char folder[FOLDER_BYTES];
-static unsigned char now[BYTES], was[MOST][BYTES], got[BYTES];
+static unsigned char now[BYTES], was[MAX][BYTES], got[BYTES];
 
 static void scribble(unsigned char *page, uint64_t *seed)
 {
@@ -145,21 +145,21 @@ static void chains_are_the_model(void **state)
 
 	(void)state;
 	for (int turn = 0; turn < 10; turn++) {
-		uint64_t keep = 1 + seed_below(&seed, MOST);
+		uint64_t keep = 1 + seed_below(&seed, MAX);
 
 		assert_int_equal(folder_make(folder, where()), 0);
 		memset(now, 0, sizeof(now));
-		for (int n = 0; n < MOST; n++)
+		for (int n = 0; n < MAX; n++)
 			make(n, n == 0 || seed_below(&seed, 8) == 0, &seed);
-		for (int n = 0; n < MOST; n++)
+		for (int n = 0; n < MAX; n++)
 			check(n);
 		assert_int_equal(snap_folder_fold(folder, "s6", &err), 0);
-		for (int n = 0; n < MOST; n++)
+		for (int n = 0; n < MAX; n++)
 			check(n);
 		if (snap_folder_prune(folder, keep, &removed, &err))
 			fail_msg("prune: %s", err.text);
-		assert_int_equal(removed, MOST - keep);
-		for (int n = MOST - (int)keep; n < MOST; n++)
+		assert_int_equal(removed, MAX - keep);
+		for (int n = MAX - (int)keep; n < MAX; n++)
 			check(n);
 		folder_remove(folder);
 	}

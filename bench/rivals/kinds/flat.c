@@ -6,7 +6,7 @@
 #include "maps/kinds.h"
 
 /* Beyond that nobody would want it. */
-#define MOST_BYTES (UINT64_C(1) << 30)
+#define MAX_BYTES (UINT64_C(1) << 30)
 
 struct flat {
 	uint32_t cluster_bits;
@@ -31,7 +31,7 @@ static void *flat_create(const struct kinds_image *im)
 {
 	struct flat *f;
 
-	if (im->clusters / 2 > MOST_BYTES)
+	if (im->clusters / 2 > MAX_BYTES)
 		return NULL;
 	f = calloc(1, sizeof(*f));
 	if (!f)

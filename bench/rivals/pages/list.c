@@ -14,7 +14,7 @@
 
 struct list {
 	uint64_t *page, *other;
-	uint64_t n, room, most;
+	uint64_t n, room, max;
 };
 
 static void *create(uint64_t pages)
@@ -22,7 +22,7 @@ static void *create(uint64_t pages)
 	struct list *l = calloc(1, sizeof(*l));
 
 	if (l)
-		l->most = pages;
+		l->max = pages;
 	return l;
 }
 
@@ -77,7 +77,7 @@ static struct bench_found compact(void *r)
 	struct list *l = r;
 	struct pages_run run = { .count = 0 };
 
-	for (unsigned int shift = 0; l->most >> shift; shift += RADIX_BITS) {
+	for (unsigned int shift = 0; l->max >> shift; shift += RADIX_BITS) {
 		uint64_t *swap = l->page;
 
 		sort_by(l->page, l->other, l->n, shift);

@@ -49,7 +49,7 @@ struct slotmap {
 	void (*insert)(void *map, const struct tide_slot *slot);
 	void (*remove)(void *map, uint64_t gpa);
 	size_t (*bytes)(const void *map);
-	uint32_t most; /* beyond so many slots it takes too long; 0: any */
+	uint32_t max; /* beyond so many slots it takes too long; 0: any */
 	bool afresh; /* written here to another's shape */
 };
 

@@ -18,7 +18,7 @@
  */
 #include "qcow2/check/repair_internal.h"
 
-#define MOST_TRIES 8u
+#define MAX_TRIES 8u
 
 int repair_fits(struct repair *x, const struct qcow2_header *h, bool *out)
 {
@@ -95,7 +95,7 @@ static int more_snapshots(struct repair *x)
 	if (ret || there <= x->h.snapshot_count)
 		return ret;
 	other.snapshot_count = there;
-	for (uint32_t i = 0; !ret && !fit && i < MOST_TRIES &&
+	for (uint32_t i = 0; !ret && !fit && i < MAX_TRIES &&
 			     other.snapshot_count > x->h.snapshot_count; i++) {
 		ret = repair_fits(x, &other, &fit);
 		if (!fit)

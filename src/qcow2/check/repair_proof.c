@@ -15,7 +15,7 @@
 #include "qcow2/format/entry.h"
 
 /* Looked at of one table; good ones must be this many times the others. */
-#define MOST_ENTRIES 512u
+#define MAX_ENTRIES 512u
 #define GOOD_PER_BAD 8u
 
 /* The count on disk; 1 if nobody can tell. */
@@ -86,7 +86,7 @@ int repair_proves_l2(struct repair *x, uint64_t offset, bool *out)
 	if (!table)
 		return repair_no_memory(x);
 	ret = qcow2_read_at(x->r, offset, table, x->cluster, x->err);
-	for (uint64_t i = 0; i < entries && seen < MOST_ENTRIES && !ret; i++) {
+	for (uint64_t i = 0; i < entries && seen < MAX_ENTRIES && !ret; i++) {
 		entry = qcow2_entry(&x->h, table, i, &sub);
 		if (!entry && !sub)
 			continue;
@@ -114,7 +114,7 @@ static int each_l1(void *opaque, uint64_t index, uint64_t value, uint64_t at)
 
 	(void)index;
 	(void)at;
-	if (p->seen >= MOST_ENTRIES)
+	if (p->seen >= MAX_ENTRIES)
 		return 0;
 	p->seen++;
 	qcow2_mend_l1(&x->h, x->r->size_bytes, value, &m);

@@ -12,7 +12,7 @@
 #include "qcow2/format/bitmaps.h"
 
 /* More is no bitmap that somebody could have meant. */
-#define MOST_BYTES (UINT64_C(1) << 33)
+#define MAX_BYTES (UINT64_C(1) << 33)
 
 struct loading {
 	struct qcow2 *q;
@@ -67,7 +67,7 @@ static int load_bits(struct qcow2 *q, const struct qcow2_bitmap *b,
 	count += !!(q->header.size_bytes &
 		    ((UINT64_C(1) << b->granularity_bits) - 1));
 	l.bytes = (count + 7) / 8;
-	if (l.bytes > MOST_BYTES)
+	if (l.bytes > MAX_BYTES)
 		return -EINVAL;
 	l.bits = calloc(1, l.bytes + 1);
 	if (!l.bits)

@@ -94,20 +94,20 @@ void qcow2_packer_destroy(struct qcow2_packer *p)
 /* The stream's length; 0: it would save nothing. */
 static uint64_t compress_one(struct qcow2_packer *p, const uint8_t *cluster)
 {
-	uint64_t whole = p->q->cluster_bytes, most = whole - SECTOR_BYTES;
+	uint64_t whole = p->q->cluster_bytes, max = whole - SECTOR_BYTES;
 	size_t got;
 
 	if (p->zstd) {
-		got = ZSTD_compress2(p->zstd, p->out, most, cluster, whole);
+		got = ZSTD_compress2(p->zstd, p->out, max, cluster, whole);
 		return ZSTD_isError(got) ? 0 : got;
 	}
 	deflateReset(&p->z);
 	p->z.next_in = (Bytef *)cluster;
 	p->z.avail_in = (uInt)whole;
 	p->z.next_out = p->out;
-	p->z.avail_out = (uInt)most;
+	p->z.avail_out = (uInt)max;
 	return deflate(&p->z, Z_FINISH) == Z_STREAM_END ?
-		       most - p->z.avail_out : 0;
+		       max - p->z.avail_out : 0;
 }
 
 /* May the cluster of packed_end be counted once more? */

@@ -22,7 +22,7 @@
 
 #include "qcow2/format/reader.h"
 
-#define MOST_LAYERS 200
+#define MAX_LAYERS 200
 
 bool qcow2_layer_identify(const char *path, const struct qcow2_layer *above,
 			  struct qcow2_layer *me)
@@ -54,10 +54,10 @@ int qcow2_layer_enter(const char *path, const struct qcow2_layer *above,
 	if (!qcow2_layer_identify(path, above, me))
 		return tide_error_set(err, -errno, "qcow2", TIDE_NO_OFFSET,
 				      "%s: %s", path, strerror(errno));
-	if (me->depth >= MOST_LAYERS)
+	if (me->depth >= MAX_LAYERS)
 		return tide_error_set(err, -ELOOP, "qcow2", TIDE_NO_OFFSET,
 				      "%s: more than %d layers of backing "
-				      "files", path, MOST_LAYERS);
+				      "files", path, MAX_LAYERS);
 	if (qcow2_layer_returns(me))
 		return tide_error_set(
 			err, -ELOOP, "qcow2", TIDE_NO_OFFSET,
@@ -178,7 +178,7 @@ static int look_below(const struct look *l, const char *path,
 				    "its backing file is the image itself");
 		return 0;
 	}
-	if (me.depth >= MOST_LAYERS) {
+	if (me.depth >= MAX_LAYERS) {
 		tell(l, h, 8, h->backing_name, "more layers than are followed");
 		return 0;
 	}

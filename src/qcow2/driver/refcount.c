@@ -87,7 +87,7 @@ int qcow2_refcount_add(struct qcow2 *q, uint64_t cluster, int delta,
 		       struct tide_error *err)
 {
 	uint32_t order = q->header.refcount_order;
-	uint64_t most = qcow2_count_most(order);
+	uint64_t max = qcow2_count_max(order);
 	QCOW2_PIN(pin);
 	uint64_t index = 0, count;
 	uint8_t *counts;
@@ -97,7 +97,7 @@ int qcow2_refcount_add(struct qcow2 *q, uint64_t cluster, int delta,
 		return ret;
 	count = counts ? qcow2_count_get(counts, index, order) : 0;
 	if (!counts || (delta < 0 && count == 0) ||
-	    (delta > 0 && count == most))
+	    (delta > 0 && count == max))
 		return qcow2_mark_corrupt(
 			q, err, cluster << q->cluster_bits,
 			"the refcount of the cluster at offset %llu is %llu "

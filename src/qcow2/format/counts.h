@@ -11,7 +11,7 @@
 
 #include "base/bytes.h"
 
-static inline uint64_t qcow2_count_most(uint32_t order)
+static inline uint64_t qcow2_count_max(uint32_t order)
 {
 	return order == 6 ? UINT64_MAX : (1ull << (1u << order)) - 1;
 }
@@ -23,7 +23,7 @@ static inline uint64_t qcow2_count_get(const uint8_t *block, uint64_t index,
 		return tide__get_be(block + (index << (order - 3)),
 				    1u << (order - 3));
 	return block[index >> (3 - order)] >> ((index << order) & 7) &
-	       qcow2_count_most(order);
+	       qcow2_count_max(order);
 }
 
 static inline void qcow2_count_set(uint8_t *block, uint64_t index,
@@ -37,7 +37,7 @@ static inline void qcow2_count_set(uint8_t *block, uint64_t index,
 			     1u << (order - 3));
 		return;
 	}
-	mask = (uint32_t)qcow2_count_most(order) << shift;
+	mask = (uint32_t)qcow2_count_max(order) << shift;
 	at = block + (index >> (3 - order));
 	*at = (uint8_t)((*at & ~mask) | ((uint32_t)count << shift & mask));
 }
