@@ -37,6 +37,7 @@ static json_t *ask_disk(const struct cli_parsed *p, const json_t *request,
 		.list = &d, .count = 1,
 		.instants_lock = PTHREAD_MUTEX_INITIALIZER,
 	};
+	const struct serve_client client = { .emit = take_part, .opaque = to };
 	struct tide_error err;
 	json_t *answer;
 
@@ -51,7 +52,7 @@ static json_t *ask_disk(const struct cli_parsed *p, const json_t *request,
 		fprintf(stderr, "tidemark: %s: %s\n", path, cbt_note(d.cbt));
 	if (*d.note)
 		fprintf(stderr, "tidemark: %s: %s\n", path, d.note);
-	answer = d.cbt ? serve_verb(&disks, request, take_part, to) : NULL;
+	answer = d.cbt ? serve_verb(&disks, request, &client) : NULL;
 	serve_disk_fini(&d);
 	if (tide_disk_close(d.disk, &err) && answer) {
 		*code = cli_fail(p->command, CLI_FAILED, "%s", err.text);

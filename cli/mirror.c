@@ -94,7 +94,7 @@ static int run(const struct cli_parsed *p)
 	struct mirror_options o = {
 		.source_control = cli_text(p, "control"),
 		.target_control = cli_text(p, "target-control"),
-		.jobs = (uint32_t)cli_number(p, "jobs"),
+		.jobs = backup_jobs(p),
 		.bytes_per_s = cli_number(p, "bandwidth"),
 		.downtime_ns = cli_number(p, "downtime") * 1000000,
 		.hold_ms = cli_number(p, "hold"),

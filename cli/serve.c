@@ -403,11 +403,19 @@ static bool send_part(void *opaque, const json_t *part)
 	return !control_put(opaque, part);
 }
 
+static void attach(void *opaque, int fd)
+{
+	control_attach(opaque, fd);
+}
+
 static json_t *on_request(const struct control_request *r)
 {
+	const struct serve_client client = { .emit = send_part,
+					     .attach = attach,
+					     .opaque = r->lines };
 	struct serve *s = r->opaque;
 
-	return serve_verb(&s->disks, r->object, send_part, r->lines);
+	return serve_verb(&s->disks, r->object, &client);
 }
 
 static bool is_over(void *opaque)

@@ -100,7 +100,8 @@ static void send_part(struct diff *d)
 	json_t *object = json_pack("{s:o}", "changed", d->part);
 
 	d->part = NULL;
-	if (!object || !d->c->emit(d->c->opaque, object))
+	if (!object || !d->c->client->emit(d->c->client->opaque,
+						    object))
 		d->failed = true;
 	json_decref(object);
 	if (!d->failed)

@@ -12,8 +12,7 @@
 struct serve_call {
 	struct serve_disks *disks;
 	const json_t *request;
-	serve_emit *emit;
-	void *opaque;
+	const struct serve_client *client;
 	struct serve_disk *d; /* the first of those that are named */
 	struct cbt *trackers[SERVE_MAX_DISKS];
 	struct serve_disk *named[SERVE_MAX_DISKS];

@@ -478,6 +478,25 @@ json_t *serve_instant_pass(struct serve_disks *disks, struct serve_disk *d,
 		   control_refuse(ENOENT, "there is no instant of that name");
 }
 
+json_t *serve_instant_descriptors(struct serve_disks *disks,
+				  struct serve_disk *d, const char *name,
+				  int fds[2])
+{
+	struct serve_instant *s;
+	int ret = -ENOENT;
+
+	pthread_mutex_lock(&disks->instants_lock);
+	s = find(d, name);
+	if (s)
+		ret = instant_offer(s->instant, &fds[0], &fds[1]);
+	pthread_mutex_unlock(&disks->instants_lock);
+	if (!ret)
+		return json_pack("{s:b}", "done", 1);
+	return s ? control_refuse(-ret, "the disk is not one file that could "
+				  "be read without the server") :
+		   control_refuse(ENOENT, "there is no instant of that name");
+}
+
 static json_t *instant_json(const struct serve_instant *s)
 {
 	struct instant_state state;

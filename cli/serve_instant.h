@@ -31,6 +31,10 @@ json_t *serve_instant_end(struct serve_disks *disks,
 			  const char *name, bool keep);
 json_t *serve_instant_pass(struct serve_disks *disks, struct serve_disk *d,
 			   const char *name, const json_t *below);
+/* What instant_offer says, in @fds, unless the answer is an error. */
+json_t *serve_instant_descriptors(struct serve_disks *disks,
+				  struct serve_disk *d, const char *name,
+				  int fds[2]);
 /* Of the disk's instants, for status: an array. */
 json_t *serve_instant_list(struct serve_disks *disks, struct serve_disk *d);
 /* At the end, when no client is left. */

@@ -65,12 +65,18 @@ int serve_track(struct serve_disk *d, const struct cbt_options *options);
 void serve_offer(struct serve_disk *d);
 void serve_disk_fini(struct serve_disk *d); /* contexts; not the disk */
 
-/* Several answers of one request: each before the last. False: give up. */
-typedef bool serve_emit(void *opaque, const json_t *part);
+/* Who asked, and what he gets besides the answer. */
+struct serve_client {
+	/* Several answers of one request: each before the last. False: stop. */
+	bool (*emit)(void *opaque, const json_t *part);
+	/* @fd (taken) goes with the answer. NULL: he can be sent none. */
+	void (*attach)(void *opaque, int fd);
+	void *opaque;
+};
 
 /* The answer to @request, or NULL: no memory. */
 json_t *serve_verb(struct serve_disks *disks, const json_t *request,
-		   serve_emit *emit, void *opaque);
+		   const struct serve_client *client);
 /* The name of each verb; NULL after the last. */
 const char *serve_verb_name(size_t i);
 

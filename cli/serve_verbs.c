@@ -204,6 +204,20 @@ static json_t *do_passed(struct serve_call *c)
 				  json_object_get(c->request, "below"));
 }
 
+static json_t *do_descriptors(struct serve_call *c)
+{
+	int fds[2];
+	json_t *answer;
+
+	if (!c->client->attach)
+		return control_refuse(EOPNOTSUPP,
+				      "descriptors need a socket");
+	answer = serve_instant_descriptors(c->disks, c->d, c->name, fds);
+	for (size_t i = 0; i < 2 && !json_object_get(answer, "error"); i++)
+		c->client->attach(c->client->opaque, fds[i]);
+	return answer;
+}
+
 /* ANY_DISK: one, tracked or not. */
 enum { NO_DISK, ANY_DISK, ONE_DISK, DISKS };
 
@@ -231,6 +245,7 @@ static const struct verb {
 	{ "checkpoint-commit", DISKS, true, do_commit },
 	{ "checkpoint-abort", DISKS, true, do_abort },
 	{ "checkpoint-passed", ONE_DISK, true, do_passed },
+	{ "checkpoint-descriptors", ONE_DISK, true, do_descriptors },
 	{ "checkpoint-delete", ONE_DISK, true, do_delete },
 	{ "checkpoint-list", ONE_DISK, false, serve_show_checkpoints },
 	{ "bitmap-add", ONE_DISK, true, do_add },
@@ -319,10 +334,10 @@ static json_t *run_verb(struct serve_call *c, const struct verb *v)
 }
 
 json_t *serve_verb(struct serve_disks *disks, const json_t *request,
-		   serve_emit *emit, void *opaque)
+		   const struct serve_client *client)
 {
 	struct serve_call c = { .disks = disks, .request = request,
-				.emit = emit, .opaque = opaque };
+				.client = client };
 	const char *command = serve_text(&c, "command");
 
 	for (size_t i = 0; command && i < VERBS; i++)

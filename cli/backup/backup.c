@@ -15,6 +15,8 @@ static const struct cli_option options[] = {
 	  "of another server: what changed is in its qemu:dirty-bitmap:NAME" },
 	OPT_BACKUP_COMPRESS,
 	OPT_BACKUP_JOBS,
+	{ "over-nbd", NULL, CLI_FLAG, NULL,
+	  "read all data over NBD, also where the server's own file can be read" },
 	{ "bandwidth", "SIZE", CLI_SIZE, NULL,
 	  "read no more than this in a second", 4096, 0 },
 	{ "pre", "COMMAND", CLI_TEXT, NULL,
@@ -70,6 +72,7 @@ static int print_json(const struct cli_parsed *p,
 		backup_point_json(&j, "point", &made[i].point);
 		cli_json_text(&j, "why_full", *made[i].why_full ?
 			      made[i].why_full : NULL);
+		cli_json_number(&j, "not_over_nbd_bytes", made[i].peeked_bytes);
 		cli_json_number(&j, "elapsed_ns", made[i].elapsed_ns);
 		cli_json_close(&j);
 	}
@@ -85,7 +88,8 @@ static int run(const struct cli_parsed *p)
 	struct backup_make_options o = {
 		.uris = p->argv, .control = cli_text(p, "control"),
 		.bitmap = cli_text(p, "bitmap"), .full = cli_flag(p, "full"),
-		.jobs = (uint32_t)cli_number(p, "jobs"),
+		.over_nbd = cli_flag(p, "over-nbd"),
+		.jobs = backup_jobs(p),
 		.bytes_per_s = cli_number(p, "bandwidth"),
 		.pre = cli_text(p, "pre"), .post = cli_text(p, "post"),
 		.hook_ms = cli_number(p, "hook-timeout"),

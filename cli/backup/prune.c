@@ -50,7 +50,7 @@ static int prune(const struct cli_parsed *p, struct backup_folder *f,
 {
 	struct backup_show show;
 	struct backup_prune_options o = {
-		.jobs = (uint32_t)cli_number(p, "jobs"),
+		.jobs = backup_jobs(p),
 		.progress = backup_show_progress, .opaque = &show,
 		.stop = backup_stop_flag(),
 	};

@@ -50,7 +50,7 @@ static int restore(const struct cli_parsed *p, const struct backup_folder *f)
 	struct backup_restore_options o = {
 		.to = cli_text(p, "to"), .format = cli_text(p, "format"),
 		.force = cli_flag(p, "force"), .verify = cli_flag(p, "verify"),
-		.jobs = (uint32_t)cli_number(p, "jobs"),
+		.jobs = backup_jobs(p),
 		.progress = backup_show_progress, .opaque = &show,
 		.stop = backup_stop_flag(),
 	};

@@ -131,6 +131,15 @@ const struct backup_point *backup_point_of(const struct cli_parsed *p,
 	return point;
 }
 
+uint32_t backup_jobs(const struct cli_parsed *p)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (cli_text(p, "jobs"))
+		return (uint32_t)cli_number(p, "jobs");
+	return cpus < 2 ? 2 : cpus > 16 ? 16 : (uint32_t)cpus;
+}
+
 bool backup_compression_of(const struct cli_parsed *p,
 			   struct backup_compression *out, int *code)
 {

@@ -43,8 +43,10 @@ const struct backup_point *backup_point_of(const struct cli_parsed *p,
 					   int *code);
 
 #define OPT_BACKUP_JOBS                                                       \
-	{ "jobs", "N", CLI_COUNT, "4", "requests and threads at work at once", \
+	{ "jobs", "N", CLI_COUNT, NULL,                                        \
+	  "threads at work at once; else as many as processors, 2 to 16",      \
 	  1, 64 }
+uint32_t backup_jobs(const struct cli_parsed *p);
 /* --compress; false: said why, *code. */
 bool backup_compression_of(const struct cli_parsed *p,
 			   struct backup_compression *out, int *code);

@@ -154,7 +154,7 @@ static int run(const struct cli_parsed *p)
 {
 	struct backup_show show;
 	struct backup_verify_options o = {
-		.jobs = (uint32_t)cli_number(p, "jobs"),
+		.jobs = backup_jobs(p),
 		.sample_ppm = parse_sample(cli_text(p, "sample")),
 		.seed = cli_text(p, "seed") ? cli_number(p, "seed") :
 					      (uint64_t)time(NULL),

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/atomic.h"
 #include "transfer/plan.h"
 
 struct copying {
@@ -51,9 +52,19 @@ static int fetch(void *opaque, uint32_t worker, struct piece *list,
 {
 	struct copying *k = opaque;
 
-	for (size_t i = 0; i < count; i++)
-		if (list[i].kind == PIECE_DATA)
-			rate_take(k->c->rate, list[i].length_bytes);
+	for (size_t i = 0; i < count; i++) {
+		struct piece *p = &list[i];
+
+		if (p->kind != PIECE_DATA)
+			continue;
+		rate_take(k->c->rate, p->length_bytes);
+		p->fetched = k->c->peek &&
+			     instant_peek_read(k->c->peek, p->offset_bytes,
+					       p->buf, p->length_bytes);
+		if (p->fetched)
+			tide__add_relaxed(k->c->peeked_bytes,
+					  p->length_bytes);
+	}
 	return nbd_client_fetch(k->c->source, worker, list, count, err);
 }
 
@@ -107,6 +118,13 @@ static int pump(struct copying *k, struct tide_error *err)
 	return pump_run(&pump, err);
 }
 
+/* What was read without the server is of the instant only if that lived. */
+static int check_server(const struct copying *k, struct tide_error *err)
+{
+	return tide__load_relaxed(k->c->peeked_bytes) ?
+		       nbd_client_ping(k->c->source, err) : 0;
+}
+
 static int copy_into(struct copying *k, struct backup_point *p,
 		     const char *image, const char *digests,
 		     struct tide_error *err)
@@ -120,6 +138,8 @@ static int copy_into(struct copying *k, struct backup_point *p,
 					  k->c->jobs, err);
 	if (!ret)
 		ret = pump(k, err);
+	if (!ret)
+		ret = check_server(k, err);
 	ret = backup_image_close(&k->image, ret, err);
 	if (ret)
 		digests_drop(&k->digests);

@@ -4,6 +4,7 @@
 #define TIDE_BACKUP_COPY_H
 
 #include "backup/image.h"
+#include "instant/peek.h"
 #include "transfer/rate.h"
 #include "transfer/nbd_client.h"
 
@@ -16,6 +17,9 @@ typedef void backup_progress(void *opaque, const char *disk,
 
 struct backup_copy {
 	struct nbd_client *source;
+	/* Read first, younger than @source; NULL: all is read from that. */
+	const struct instant_peek *peek;
+	uint64_t *peeked_bytes; /* atomic: how much was read so; 0 before */
 	struct backup_folder *folder;
 	const struct backup_point *parent; /* NULL: a full one */
 	const char *disk; /* for progress */

@@ -31,6 +31,7 @@ struct backup_make_options {
 	bool full;
 	struct backup_compression compression;
 	uint32_t jobs;
+	bool over_nbd; /* read everything from the server */
 	uint64_t bytes_per_s; /* 0: no limit */
 	const char *pre, *post; /* commands around the begin; NULL: none */
 	uint64_t hook_ms;
@@ -55,6 +56,7 @@ struct backup_made {
 	char disk[BACKUP_NAME], folder[512];
 	struct backup_point point;
 	char why_full[256]; /* "" if it is incremental */
+	uint64_t peeked_bytes; /* read from the server's own file */
 	uint64_t elapsed_ns;
 };
 

@@ -202,6 +202,11 @@ static int filter_real_size(struct tide_disk *d, uint64_t *size_bytes,
 	return tide_disk_real_size(filter_of(d)->below, size_bytes, err);
 }
 
+static int filter_reader_fd(struct tide_disk *d)
+{
+	return tide__disk_reader_fd(filter_of(d)->below);
+}
+
 static int filter_close(struct tide_disk *d, struct tide_error *err)
 {
 	struct filter *f = filter_of(d);
@@ -294,6 +299,7 @@ static const struct tide_disk_ops ops = {
 	.status = filter_status,
 	.resize = filter_resize,
 	.real_size = filter_real_size,
+	.reader_fd = filter_reader_fd,
 	.close = filter_close,
 	.start = filter_start,
 	.fua = true,

@@ -65,22 +65,41 @@ static int converse(struct control_lines *l, const char *path,
 	return 0;
 }
 
-int control_hear(const char *path, json_t *request, json_t **answer,
-		 struct tide_error *err)
+/* One request, one answer; *lines is the caller's to end, and to close. */
+static int ask(struct control_lines *lines, const char *path, json_t *request,
+	       json_t **answer, struct tide_error *err)
 {
-	struct control_lines lines;
 	int fd, ret;
 
 	if (!request)
 		return fail(path, ENOMEM, "asking", err);
 	fd = ret = dial(path, err);
 	if (fd >= 0) {
-		control_lines_init(&lines, fd);
-		ret = converse(&lines, path, request, answer, err);
-		control_lines_fini(&lines);
-		close(fd);
+		lines->fd = fd;
+		ret = converse(lines, path, request, answer, err);
 	}
 	json_decref(request);
+	return ret;
+}
+
+static void hang_up(struct control_lines *lines)
+{
+	int fd = lines->fd;
+
+	control_lines_fini(lines);
+	if (fd >= 0)
+		close(fd);
+}
+
+int control_hear(const char *path, json_t *request, json_t **answer,
+		 struct tide_error *err)
+{
+	struct control_lines lines;
+	int ret;
+
+	control_lines_init(&lines, -1);
+	ret = ask(&lines, path, request, answer, err);
+	hang_up(&lines);
 	return ret;
 }
 
@@ -96,5 +115,30 @@ int control_ask(const char *path, json_t *request, json_t **answer,
 		json_decref(got);
 	else
 		*answer = got;
+	return ret;
+}
+
+int control_ask_fds(const char *path, json_t *request, int fds[2],
+		    struct tide_error *err)
+{
+	struct control_lines lines;
+	json_t *got = NULL;
+	int ret;
+
+	control_lines_init(&lines, -1);
+	lines.wants_fds = true;
+	ret = ask(&lines, path, request, &got, err);
+	if (!ret)
+		ret = refused(got, err);
+	if (!ret && lines.fd_count != 2)
+		ret = tide_error_set(err, -EPROTO, "control", TIDE_NO_OFFSET,
+				     "the control socket %s: the answer has no "
+				     "descriptors", path);
+	if (!ret) {
+		memcpy(fds, lines.fds, sizeof(lines.fds));
+		lines.fd_count = 0;
+	}
+	json_decref(got);
+	hang_up(&lines);
 	return ret;
 }

@@ -24,4 +24,11 @@ int control_ask(const char *path, json_t *request, json_t **answer,
 int control_hear(const char *path, json_t *request, json_t **answer,
 		 struct tide_error *err);
 
+/*
+ * The same as control_ask, and the answer has two descriptors with it, which
+ * are the caller's to close; -EPROTO: it has not.
+ */
+int control_ask_fds(const char *path, json_t *request, int fds[2],
+		    struct tide_error *err);
+
 #endif

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define LINE_SECONDS 10
 #define PIECE_BYTES 4096u
@@ -17,8 +18,23 @@ void control_lines_init(struct control_lines *l, int fd)
 	l->fd = fd;
 }
 
+void control_drop_fds(struct control_lines *l)
+{
+	while (l->fd_count)
+		close(l->fds[--l->fd_count]);
+}
+
+void control_attach(struct control_lines *l, int fd)
+{
+	if (l->fd_count < CONTROL_MAX_FDS)
+		l->fds[l->fd_count++] = fd;
+	else
+		close(fd);
+}
+
 void control_lines_fini(struct control_lines *l)
 {
+	control_drop_fds(l);
 	free(l->buffer);
 	free(l->rest);
 	control_lines_init(l, -1);
@@ -70,6 +86,33 @@ static int send_all(int fd, const char *from, size_t bytes)
 			return -ETIMEDOUT;
 	}
 	return 0;
+}
+
+/* Descriptors go with a line's first byte. 0: it is sent; or -errno. */
+static int send_fds(struct control_lines *l, const char *line)
+{
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(l->fds))];
+	} u = { .room = { 0 } };
+	size_t bytes = l->fd_count * sizeof(*l->fds);
+	struct iovec one = { .iov_base = (char *)line, .iov_len = 1 };
+	struct msghdr m = { .msg_iov = &one, .msg_iovlen = 1,
+			    .msg_control = u.room,
+			    .msg_controllen = CMSG_SPACE(bytes) };
+	struct pollfd p = { .fd = l->fd, .events = POLLOUT };
+	ssize_t n;
+
+	u.head.cmsg_level = SOL_SOCKET;
+	u.head.cmsg_type = SCM_RIGHTS;
+	u.head.cmsg_len = CMSG_LEN(bytes);
+	memcpy(CMSG_DATA(&u.head), l->fds, bytes);
+	if (poll(&p, 1, LINE_SECONDS * 1000) == 0)
+		return -ETIMEDOUT;
+	do
+		n = sendmsg(l->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	return n == 1 ? 0 : -errno;
 }
 
 static void keep_rest(struct control_lines *l, char *line, size_t length,
@@ -134,8 +177,12 @@ int control_put(struct control_lines *l, const json_t *object)
 		l->rest = NULL;
 		l->rest_bytes = 0;
 	}
+	if (!ret && l->fd_count)
+		ret = send_fds(l, line);
 	if (!ret)
-		ret = send_all(l->fd, line, length);
+		ret = send_all(l->fd, line + !!l->fd_count,
+			       length - !!l->fd_count);
+	control_drop_fds(l);
 	free(line);
 	return ret;
 }
@@ -187,6 +234,43 @@ static int make_room(struct control_lines *l)
 	return 0;
 }
 
+static void take_fds(struct control_lines *l, struct msghdr *m)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < count; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+			control_attach(l, fd);
+		}
+	}
+}
+
+static ssize_t receive(struct control_lines *l)
+{
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(l->fds))];
+	} u;
+	struct iovec one = { .iov_base = l->buffer + l->used,
+			     .iov_len = l->room - l->used };
+	struct msghdr m = { .msg_iov = &one, .msg_iovlen = 1 };
+	ssize_t n;
+
+	if (l->wants_fds) {
+		m.msg_control = u.room;
+		m.msg_controllen = sizeof(u.room);
+	}
+	n = recvmsg(l->fd, &m, MSG_CMSG_CLOEXEC);
+	if (n > 0 && l->wants_fds)
+		take_fds(l, &m);
+	return n;
+}
+
 enum control_got control_get(struct control_lines *l, int timeout_ms,
 			     json_t **object)
 {
@@ -204,7 +288,7 @@ enum control_got control_get(struct control_lines *l, int timeout_ms,
 			continue;
 		if (ready <= 0)
 			return ready ? CONTROL_END : CONTROL_TIMEOUT;
-		n = recv(l->fd, l->buffer + l->used, l->room - l->used, 0);
+		n = receive(l);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #define CONTROL_LONGEST_LINE (4u << 20)
+#define CONTROL_MAX_FDS 2u
 
 struct control_lines {
 	int fd;
@@ -27,6 +28,10 @@ struct control_lines {
 	char *rest;
 	size_t rest_bytes;
 	uint64_t dropped; /* reports */
+	/* To go with the next answer, or came with the last; owned. */
+	int fds[CONTROL_MAX_FDS];
+	uint32_t fd_count;
+	bool wants_fds; /* else those that come are closed unseen */
 };
 
 enum control_got {
@@ -44,6 +49,13 @@ enum control_got control_get(struct control_lines *l, int timeout_ms,
 			     json_t **object);
 /* An answer. 0; -ETIMEDOUT, -EPIPE, ...: the client is gone, or might be. */
 int control_put(struct control_lines *l, const json_t *object);
+/*
+ * @fd (taken) goes with the next answer, as far as both sides are on one host;
+ * if there is none, control_lines_fini closes it. At most CONTROL_MAX_FDS.
+ */
+void control_attach(struct control_lines *l, int fd);
+/* Those that are attached, or came, are closed. */
+void control_drop_fds(struct control_lines *l);
 /* A report. Never waits. */
 void control_report(struct control_lines *l, const json_t *object);
 

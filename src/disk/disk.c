@@ -261,6 +261,11 @@ int tide_disk_resize(struct tide_disk *d, uint64_t size_bytes,
 	return d->ops->resize(d, size_bytes, err);
 }
 
+int tide__disk_reader_fd(struct tide_disk *d)
+{
+	return d->ops->reader_fd ? d->ops->reader_fd(d) : -ENOTSUP;
+}
+
 int tide_disk_real_size(struct tide_disk *d, uint64_t *size_bytes,
 			struct tide_error *err)
 {

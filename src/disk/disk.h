@@ -70,6 +70,11 @@ struct tide_disk_ops {
 	/* Optional: how large what lies below is by now. */
 	int (*real_size)(struct tide_disk *d, uint64_t *size_bytes,
 			 struct tide_error *err);
+	/*
+	 * Optional: a new descriptor, for reading only, in which each byte of
+	 * the disk has the offset that it has in the disk; a negative errno.
+	 */
+	int (*reader_fd)(struct tide_disk *d);
 	/* Flush, mark clean, free. The disk is gone even when it fails. */
 	int (*close)(struct tide_disk *d, struct tide_error *err);
 	/*
@@ -109,5 +114,8 @@ int tide__disk_readv(struct tide_disk *d, uint64_t offset_bytes,
 int tide__disk_writev(struct tide_disk *d, uint64_t offset_bytes,
 		      const struct tide_vec *from, uint32_t flags,
 		      struct tide_error *err);
+
+/* Of the disk's operation; -ENOTSUP where there is none. The caller closes. */
+int tide__disk_reader_fd(struct tide_disk *d);
 
 #endif

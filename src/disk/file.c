@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -116,6 +117,20 @@ static int file_close(struct tide_disk *d, struct tide_error *err)
 	return ret;
 }
 
+/* Around the page cache nobody else is to fill it. */
+static int file_reader_fd(struct tide_disk *d)
+{
+	const struct file *f = file_of(d);
+	char name[64];
+	int fd;
+
+	if (f->direct)
+		return -ENOTSUP;
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", f->fd);
+	fd = open(name, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 static const struct tide_disk_ops file_ops = {
 	.name = "file",
 	.readv = file__readv,
@@ -126,6 +141,7 @@ static const struct tide_disk_ops file_ops = {
 	.status = file__status,
 	.resize = file_resize,
 	.real_size = file_real_size,
+	.reader_fd = file_reader_fd,
 	.close = file_close,
 	.start = file__start,
 	.fua = true,

@@ -11,7 +11,7 @@ enum instant_block instant_get(const struct instant *i, uint64_t block)
 {
 	/* internal.h has what this pairs with. */
 	uint64_t word = tide__load_seqcst(
-		&i->states[block / INSTANT_BLOCKS_A_WORD]);
+		&i->shared->states[block / INSTANT_BLOCKS_A_WORD]);
 
 	return (enum instant_block)(word >> at(block) & 3);
 }
@@ -19,7 +19,7 @@ enum instant_block instant_get(const struct instant *i, uint64_t block)
 bool instant_set(struct instant *i, uint64_t block, enum instant_block from,
 		 enum instant_block to)
 {
-	uint64_t *word = &i->states[block / INSTANT_BLOCKS_A_WORD];
+	uint64_t *word = &i->shared->states[block / INSTANT_BLOCKS_A_WORD];
 	uint64_t old = tide__load_seqcst(word), new;
 
 	do {
@@ -29,24 +29,4 @@ bool instant_set(struct instant *i, uint64_t block, enum instant_block from,
 		      (uint64_t)to << at(block);
 	} while (!tide__cas_seqcst(word, old, new));
 	return true;
-}
-
-uint64_t instant_next_changed(const struct instant *i, uint64_t from,
-			      uint64_t end)
-{
-	while (from < end) {
-		uint64_t word = tide__load_seqcst(
-			&i->states[from / INSTANT_BLOCKS_A_WORD]);
-
-		word = (word & INSTANT_CHANGED) >> at(from) << at(from);
-		if (word) {
-			from = from / INSTANT_BLOCKS_A_WORD *
-				       INSTANT_BLOCKS_A_WORD +
-			       (uint64_t)__builtin_ctzll(word) / 2;
-			return from < end ? from : end;
-		}
-		from = (from / INSTANT_BLOCKS_A_WORD + 1) *
-		       INSTANT_BLOCKS_A_WORD;
-	}
-	return end;
 }

@@ -37,7 +37,7 @@ static void free_instant(struct instant *i)
 	for (uint32_t n = 0; n < INSTANT_LOCKS; n++)
 		pthread_mutex_destroy(&i->locks[n]);
 	pthread_mutex_destroy(&i->reason_lock);
-	free(i->states);
+	instant_shared_free(i->shared, i->shared_fd);
 	free(i->disk.path);
 	free(i);
 }
@@ -45,11 +45,11 @@ static void free_instant(struct instant *i)
 static int prepare(struct instant *i, struct tide_disk *layer,
 		   const struct instant_options *o, struct tide_error *err)
 {
-	uint64_t words;
+	uint64_t size = tide_disk_size(layer);
 
 	i->disk = (struct tide_disk){
 		.ops = &tide__instant_ops,
-		.size_bytes = tide_disk_size(layer),
+		.size_bytes = size,
 		.alignment_bytes = 1,
 		.fixed_size = true,
 		.path = strdup(layer->path),
@@ -57,11 +57,10 @@ static int prepare(struct instant *i, struct tide_disk *layer,
 	i->layer = layer_of(layer);
 	i->shift = o->shift ? o->shift : USUAL_SHIFT;
 	i->bound_bytes = o->bound_bytes;
-	i->blocks = (i->disk.size_bytes + (UINT64_C(1) << i->shift) - 1) >>
-		    i->shift;
-	words = i->blocks / INSTANT_BLOCKS_A_WORD + 1;
-	i->states = calloc(words, sizeof(*i->states)); /* all are needed */
-	if (!i->states || !i->disk.path)
+	i->blocks = (size + (UINT64_C(1) << i->shift) - 1) >> i->shift;
+	/* Zeroes: all are needed. */
+	i->shared = instant_shared_create(size, i->shift, &i->shared_fd);
+	if (!i->shared || !i->disk.path)
 		return tide_error_set(err, -ENOMEM, "instant", TIDE_NO_OFFSET,
 				      "%s: no memory for an instant",
 				      layer->path);
@@ -85,7 +84,7 @@ int instant_prepare(struct tide_disk *layer,
 		return tide_error_set(err, -ENOMEM, "instant", TIDE_NO_OFFSET,
 				      "%s: no memory for an instant",
 				      layer->path);
-	i->scratch = -1;
+	i->scratch = i->shared_fd = -1;
 	pthread_mutex_init(&i->reason_lock, NULL);
 	for (uint32_t n = 0; n < INSTANT_LOCKS; n++)
 		pthread_mutex_init(&i->locks[n], NULL);
@@ -122,6 +121,24 @@ struct tide_disk *instant_disk(struct instant *i)
 	return &i->disk;
 }
 
+int instant_offer(struct instant *i, int *disk_fd, int *states_fd)
+{
+	int disk;
+
+	if (i->shared_fd < 0)
+		return -ENOTSUP;
+	disk = tide__disk_reader_fd(i->layer->below);
+	if (disk < 0)
+		return disk;
+	*states_fd = fcntl(i->shared_fd, F_DUPFD_CLOEXEC, 0);
+	if (*states_fd < 0) {
+		close(disk);
+		return -errno;
+	}
+	*disk_fd = disk;
+	return 0;
+}
+
 void instant_end(struct instant *i, const char *reason)
 {
 	struct layer *l = i->layer;
@@ -145,7 +162,7 @@ void instant_end(struct instant *i, const char *reason)
 void instant_state(struct instant *i, struct instant_state *out)
 {
 	memset(out, 0, sizeof(*out));
-	out->dead = tide__load_seqcst(&i->dead);
+	out->dead = tide__load_seqcst(&i->shared->dead);
 	pthread_mutex_lock(&i->reason_lock);
 	if (out->dead)
 		memcpy(out->reason, i->reason, sizeof(out->reason));

@@ -71,6 +71,13 @@ void instant_pass(struct instant *i, uint64_t offset_bytes,
  */
 struct tide_disk *instant_disk(struct instant *i);
 
+/*
+ * For a reader in another process of this host (peek.h): a descriptor of the
+ * disk itself and one of the states, both the caller's to close. -ENOTSUP: the
+ * disk is not one file, or its memory cannot be shared.
+ */
+int instant_offer(struct instant *i, int *disk_fd, int *states_fd);
+
 /* Not needed any more: reads fail from now on, the scratch is given back. */
 void instant_end(struct instant *i, const char *reason);
 

@@ -2,7 +2,8 @@
 /*
  * An instant from the inside.
  *
- * Two bits a block in words, 32 blocks each; they change by compare and swap:
+ * Two bits a block in words, 32 blocks each (shared.h); they change by compare
+ * and swap:
  *
  *   needed -> kept   by a change, after the copy (block lock held)
  *   needed -> free   by a pass
@@ -26,11 +27,9 @@
 #include <pthread.h>
 
 #include "instant/instant.h"
+#include "instant/shared.h"
 
 #define INSTANT_LOCKS 64u
-#define INSTANT_BLOCKS_A_WORD 32u
-/* The upper bit of every block: it is not on the disk below any more. */
-#define INSTANT_CHANGED UINT64_C(0xaaaaaaaaaaaaaaaa)
 
 enum instant_block {
 	INSTANT_NEEDED = 0,
@@ -53,12 +52,12 @@ struct instant {
 	struct instant *next;
 	uint32_t shift;
 	uint64_t blocks;
-	uint64_t *states;
+	struct instant_shared *shared; /* states, and whether it is dead */
+	int shared_fd; /* -1: it cannot be shared */
 	int scratch;
 	uint64_t bound_bytes;
 	uint64_t kept_bytes, max_kept_bytes, copies; /* atomic */
 	bool started, ended;
-	bool dead; /* atomic */
 	pthread_mutex_t reason_lock;
 	char reason[200];
 	pthread_mutex_t locks[INSTANT_LOCKS];
@@ -74,9 +73,6 @@ enum instant_block instant_get(const struct instant *i, uint64_t block);
 /* False: it was not @from. */
 bool instant_set(struct instant *i, uint64_t block, enum instant_block from,
 		 enum instant_block to);
-/* The first block from @from on, before @end, that is not on the disk below. */
-uint64_t instant_next_changed(const struct instant *i, uint64_t from,
-			      uint64_t end);
 
 /* keep.c: the list lock is held for reading. */
 /* Nothing has to be copied for it, and that is noted; false: it has. */

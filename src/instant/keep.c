@@ -23,7 +23,7 @@ void instant_die(struct instant *i, const char *format, ...)
 	}
 	pthread_mutex_unlock(&i->reason_lock);
 	/* Before the change goes down: a reader looks after its read. */
-	tide__store_seqcst(&i->dead, true);
+	tide__store_seqcst(&i->shared->dead, 1);
 }
 
 /* The blocks of [offset, offset + length) that the instant has. */
@@ -40,7 +40,7 @@ bool instant_is_cheap(struct instant *i, uint64_t offset, uint64_t length)
 {
 	uint64_t first, end;
 
-	if (tide__load_seqcst(&i->dead))
+	if (tide__load_seqcst(&i->shared->dead))
 		return true;
 	blocks_of(i, offset, length, &first, &end);
 	for (; first < end; first++) {
@@ -160,7 +160,7 @@ void instant_keep(struct instant *i, uint64_t offset, uint64_t length)
 		return;
 	}
 	blocks_of(i, offset, length, &block, &end);
-	for (; block < end && !tide__load_seqcst(&i->dead); block++)
+	for (; block < end && !tide__load_seqcst(&i->shared->dead); block++)
 		keep_block(i, block, buf);
 	free(buf);
 }

@@ -62,7 +62,8 @@ static uint64_t untouched(const struct instant *i, uint64_t offset,
 {
 	uint64_t first = offset >> i->shift;
 	uint64_t end = ((offset + length - 1) >> i->shift) + 1;
-	uint64_t stop = instant_next_changed(i, first, end);
+	uint64_t stop = instant_shared_next_changed(i->shared, first,
+						     end);
 
 	if (stop == end)
 		return length;
@@ -107,7 +108,7 @@ static int instant_read(struct tide_disk *d, uint64_t offset, void *to,
 		step = step < length ? step : length;
 		ret = read_changed(i, offset, buf, step, err);
 	}
-	if (tide__load_seqcst(&i->dead))
+	if (tide__load_seqcst(&i->shared->dead))
 		return dead(i, offset, err);
 	return ret;
 }
@@ -131,7 +132,7 @@ static int instant_status(struct tide_disk *d, uint64_t offset,
 		/* Where it lies is nobody's business: it may move. */
 		extent->flags &= TIDE_EXTENT_HOLE | TIDE_EXTENT_ZERO;
 	}
-	if (tide__load_seqcst(&i->dead))
+	if (tide__load_seqcst(&i->shared->dead))
 		return dead(i, offset, err);
 	if (step)
 		return 0;

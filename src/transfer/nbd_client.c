@@ -57,7 +57,14 @@ static struct nbd_handle *greet(const char *uri)
 
 	if (!h)
 		return NULL;
-	/* A strange server's errors are to be heard, not guessed at. */
+	/*
+	 * Nobody looks at the memory of a read that failed, so that it need not
+	 * be zeroed before. A strange server's errors are to be heard, not
+	 * guessed at.
+	 */
+#if LIBNBD_HAVE_NBD_SET_PREAD_INITIALIZE
+	nbd_set_pread_initialize(h, false);
+#endif
 	if (nbd_set_uri_allow_local_file(h, true) < 0 ||
 	    nbd_set_opt_mode(h, true) < 0 || nbd_connect_uri(h, uri) < 0) {
 		nbd_close(h);
@@ -300,6 +307,23 @@ int nbd_client_at(struct nbd_client *s, uint64_t offset,
 	return 0;
 }
 
+int nbd_client_ping(struct nbd_client *s, struct tide_error *err)
+{
+	int ret = 0;
+
+	for (uint32_t i = 0; i < s->count && !ret; i++) {
+		uint8_t byte;
+
+		/* Any answer will do, an error of the disk's, too. */
+		if (nbd_pread(s->handles[i], &byte, 1, 0, 0) < 0 &&
+		    (nbd_aio_is_dead(s->handles[i]) ||
+		     nbd_aio_is_closed(s->handles[i])))
+			ret = failed(s->uri, "asking whether the server is "
+				     "still there", TIDE_NO_OFFSET, err);
+	}
+	return ret;
+}
+
 /* --- transfer ----------------------------------------------------------- */
 
 static struct nbd_handle *handle_of(struct nbd_client *s, uint32_t worker)
@@ -349,7 +373,7 @@ int nbd_client_fetch(struct nbd_client *s, uint32_t worker,
 	pthread_mutex_lock(&s->waits[worker % s->count]);
 	for (size_t i = 0; i < count; i++) {
 		cookies[i] = -1;
-		if (ret || list[i].kind != PIECE_DATA)
+		if (ret || list[i].kind != PIECE_DATA || list[i].fetched)
 			continue;
 		cookies[i] = nbd_aio_pread(h, list[i].buf,
 					   list[i].length_bytes,

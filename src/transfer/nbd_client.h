@@ -49,7 +49,10 @@ int nbd_client_at(struct nbd_client *s, uint64_t offset_bytes,
 int nbd_client_read(struct nbd_client *s, uint32_t worker,
 		    uint64_t offset_bytes, void *buf, uint64_t length_bytes,
 		    struct tide_error *err);
-/* Pieces of data, each into its buf, all at once; others are passed over. */
+/*
+ * Pieces of data, each into its buf, all at once; others, and those that are
+ * fetched already, are passed over.
+ */
 int nbd_client_fetch(struct nbd_client *s, uint32_t worker,
 		     const struct piece *list, size_t count,
 		     struct tide_error *err);
@@ -60,6 +63,8 @@ int nbd_client_write(struct nbd_client *s, uint32_t worker,
 int nbd_client_zero(struct nbd_client *s, uint32_t worker,
 		    uint64_t offset_bytes, uint64_t length_bytes,
 		    struct tide_error *err);
+/* Does the server still answer? Of each connection: it is the same process. */
+int nbd_client_ping(struct nbd_client *s, struct tide_error *err);
 int nbd_client_flush(struct nbd_client *s, struct tide_error *err);
 
 /*

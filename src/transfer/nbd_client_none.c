@@ -95,6 +95,12 @@ int nbd_client_flush(struct nbd_client *s, struct tide_error *err)
 	return none(err);
 }
 
+int nbd_client_ping(struct nbd_client *s, struct tide_error *err)
+{
+	(void)s;
+	return none(err);
+}
+
 int nbd_client_look(const char *uri, char **export, char **control,
 		    struct tide_error *err)
 {

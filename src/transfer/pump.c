@@ -78,6 +78,7 @@ static size_t take(struct worker *w)
 
 		p->max_bytes = PIECE_BYTES - used;
 		p->buf = w->buf + used;
+		p->fetched = false;
 		if (!take_one(w->run, p))
 			break;
 		n++;

@@ -15,7 +15,7 @@
 #include "tidemark/error.h"
 #include "transfer/chunk.h"
 
-#define PIECE_BYTES (UINT64_C(2) << 20)
+#define PIECE_BYTES (UINT64_C(1) << 20)
 #define PIECE_CHUNKS (PIECE_BYTES >> CHUNK_SHIFT)
 
 enum piece_kind {
@@ -32,6 +32,7 @@ struct piece {
 	uint64_t max_bytes; /* of data, when it is made: of PIECE_BYTES */
 	enum piece_kind kind;
 	uint8_t *buf; /* of data: its own part of the worker's */
+	bool fetched; /* the data is in buf */
 	uint64_t number;
 	uint32_t flags; /* of who made it */
 	/* Of each chunk of data: */

@@ -38,6 +38,19 @@ uri="nbd+unix:///d?socket=$dir/s"
 put "$uri" 1 20
 back_up first
 
+# A raw file of this host is read past the server, unless told not to.
+"$TIDEMARK" backup "$uri" dest.nbd --over-nbd --json >made.nbd 2>err || fail "over NBD: $(cat err)"
+python3 - <<'P' || fail "what was read past the server: $(cat made made.nbd)"
+import json
+def read(name):
+    d = json.load(open(name))["disks"][0]
+    return d["point"]["data_bytes"], d["not_over_nbd_bytes"]
+data, past = read("made")
+assert data and past >= data
+data, past = read("made.nbd")
+assert data and past == 0
+P
+
 # Shorter, then longer: what lay behind the old end is not what lies there now.
 "$TIDEMARK" ctl --control=c resize disk=d size_bytes=3000832 shrink=true >answer 2>&1 ||
 	fail "shrink: $(cat answer)"

@@ -3,7 +3,8 @@
  * Instants: random scripts of changes through the layer, instants that begin
  * and end between them, each held against a copy of the disk that was made when
  * it began; by blocking calls, by a queue, and by several threads at once with
- * readers beside them (which ThreadSanitizer may look at).
+ * readers beside them (which ThreadSanitizer may look at). Each is read as its
+ * disk, and past it, as another process does.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -25,6 +27,7 @@
 #include "disk/queue.h"
 #include "folder.h"
 #include "instant/instant.h"
+#include "instant/peek.h"
 #include "seed.h"
 
 enum { SHIFT = 12, BLOCK = 1 << SHIFT, BLOCKS = 97,
@@ -61,6 +64,60 @@ static int teardown(void **state)
 	return tide_disk_close(layer, NULL) || folder_remove(folder);
 }
 
+/* How another process reads an instant: by what it was offered. */
+static struct {
+	pthread_mutex_t lock;
+	struct {
+		struct instant *instant;
+		struct instant_peek *peek;
+	} list[8];
+	uint64_t reads; /* that said something */
+} peeks = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void add_peek(struct instant *i)
+{
+	int disk, states, n = 0;
+
+	assert_int_equal(instant_offer(i, &disk, &states), 0);
+	pthread_mutex_lock(&peeks.lock);
+	while (peeks.list[n].instant)
+		n++;
+	assert_true(n < 8);
+	assert_int_equal(instant_peek_open(disk, states, tide_disk_size(
+				instant_disk(i)), &peeks.list[n].peek, NULL),
+			 0);
+	peeks.list[n].instant = i;
+	pthread_mutex_unlock(&peeks.lock);
+}
+
+static struct instant_peek *peek_of(const struct instant *i)
+{
+	struct instant_peek *p = NULL;
+
+	pthread_mutex_lock(&peeks.lock);
+	for (int n = 0; n < 8 && !p; n++)
+		if (peeks.list[n].instant == i)
+			p = peeks.list[n].peek;
+	pthread_mutex_unlock(&peeks.lock);
+	return p;
+}
+
+/* It ends, and who still peeks is told nothing any more. */
+static void end(struct instant *i)
+{
+	struct instant_peek *p = peek_of(i);
+	uint8_t byte;
+
+	assert_int_equal(tide_disk_close(instant_disk(i), NULL), 0);
+	assert_false(instant_peek_read(p, 0, &byte, 1));
+	instant_peek_close(p);
+	pthread_mutex_lock(&peeks.lock);
+	for (int n = 0; n < 8; n++)
+		if (peeks.list[n].instant == i)
+			peeks.list[n].instant = NULL;
+	pthread_mutex_unlock(&peeks.lock);
+}
+
 static struct instant *begin(uint64_t bound)
 {
 	struct instant_options o = { .folder = folder, .bound_bytes = bound,
@@ -69,6 +126,7 @@ static struct instant *begin(uint64_t bound)
 
 	assert_int_equal(instant_prepare(layer, &o, &i, NULL), 0);
 	instant_start(i);
+	add_peek(i);
 	return i;
 }
 
@@ -85,6 +143,16 @@ static void must_be(struct instant *i, const uint8_t *want, uint64_t offset,
 		fail_msg("another content in [%llu, +%llu)",
 			 (unsigned long long)offset,
 			 (unsigned long long)length);
+	for (uint64_t end = offset + length, n; offset < end; offset += n) {
+		n = end - offset < BLOCK ? end - offset : BLOCK;
+		if (!instant_peek_read(peek_of(i), offset, got, n))
+			continue;
+		tide__add_relaxed(&peeks.reads, 1);
+		if (memcmp(got, want + offset, n))
+			fail_msg("another content past it in [%llu, +%llu)",
+				 (unsigned long long)offset,
+				 (unsigned long long)n);
+	}
 }
 
 /* A random change, to the disk and to `now`. */
@@ -129,8 +197,7 @@ static void test_script(void **state)
 		if (seed_below(&rng, 40) == 0 && all[n]) {
 			must_be(all[n], held[n], 0, SIZE);
 			instant_end(all[n], "enough");
-			assert_int_equal(tide_disk_close(instant_disk(all[n]),
-							 NULL), 0);
+			end(all[n]);
 			all[n] = NULL;
 		} else if (seed_below(&rng, 20) == 0 && !all[n]) {
 			memcpy(held[n], now, SIZE);
@@ -145,7 +212,8 @@ static void test_script(void **state)
 	}
 	for (int i = 0; i < MAX; i++)
 		if (all[i])
-			tide_disk_close(instant_disk(all[i]), NULL);
+			end(all[i]);
+	assert_true(peeks.reads > 1000);
 }
 
 static void test_passed(void **state)
@@ -186,7 +254,7 @@ static void test_passed(void **state)
 	must_be(i, held, 20 * BLOCK, 10 * BLOCK);
 	assert_int_equal(tide_disk_write(instant_disk(i), 0, buf, 1, NULL),
 			 -EROFS);
-	tide_disk_close(instant_disk(i), NULL);
+	end(i);
 }
 
 static void test_full(void **state)
@@ -212,8 +280,8 @@ static void test_full(void **state)
 	assert_true(s.dead);
 	assert_int_equal(s.max_kept_bytes, 3 * BLOCK);
 	must_be(large, held, 0, SIZE);
-	tide_disk_close(instant_disk(small), NULL);
-	tide_disk_close(instant_disk(large), NULL);
+	end(small);
+	end(large);
 }
 
 static void test_resize(void **state)
@@ -236,7 +304,7 @@ static void test_resize(void **state)
 	assert_int_equal(tide_disk_read(instant_disk(i), 0, &byte, 1, &err),
 			 -EIO);
 	assert_non_null(strstr(err.text, "made shorter"));
-	tide_disk_close(instant_disk(i), NULL);
+	end(i);
 }
 
 /* What lies there is what lay there: holes of the moment stay holes. */
@@ -260,7 +328,62 @@ static void test_status(void **state)
 					  8 * BLOCK - 1, &x, NULL), 0);
 	assert_int_equal(x.length_bytes, BLOCK - 1);
 	assert_int_equal(x.flags, 0);
-	tide_disk_close(instant_disk(i), NULL);
+	end(i);
+}
+
+static int open_peek(int disk, int states, uint64_t size)
+{
+	struct instant_peek *p = NULL;
+	int ret = instant_peek_open(disk, states, size, &p, NULL);
+
+	instant_peek_close(p);
+	return ret;
+}
+
+/* Memory as the server's, but sealed as @seals says, with a word changed. */
+static int forged(int states, int seals, uint32_t word, uint32_t value)
+{
+	uint32_t head[4096 / 4 + 64];
+	ssize_t n = pread(states, head, sizeof(head), 0);
+	int fd = memfd_create("forged", MFD_ALLOW_SEALING);
+
+	head[word] = value;
+	assert_int_equal(write(fd, head, (size_t)n), n);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, seals), 0);
+	return fd;
+}
+
+/* What a server offers is not believed. */
+static void test_offers(void **state)
+{
+	const int good = F_SEAL_SHRINK;
+	struct instant *i = begin(UINT64_MAX / 2);
+	int disk, states, ends[2];
+
+	(void)state;
+	assert_int_equal(instant_offer(i, &disk, &states), 0);
+	/* Nobody but the server writes to them, or makes them shorter. */
+	assert_true(write(states, "x", 1) < 0);
+	assert_true(ftruncate(states, 0) < 0);
+	assert_true(write(disk, "x", 1) < 0);
+	assert_int_equal(open_peek(dup(disk), forged(states, good, 8, 0),
+				   SIZE), 0);
+	assert_int_equal(open_peek(dup(disk), forged(states, 0, 8, 0), SIZE),
+			 -EPROTO);
+	assert_int_equal(open_peek(dup(disk), dup(states), SIZE + 1), -EPROTO);
+	for (uint32_t word = 0; word < 6; word++) /* each of the head */
+		assert_int_equal(open_peek(dup(disk), forged(states, good,
+							     word, 77), SIZE),
+				 -EPROTO);
+	/* Blocks so small that there are too few states. */
+	assert_int_equal(open_peek(dup(disk), forged(states, good, 3, 9),
+				   SIZE), -EPROTO);
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(open_peek(ends[0], dup(states), SIZE), -EPROTO);
+	assert_int_equal(open_peek(dup(disk), ends[1], SIZE), -EPROTO);
+	close(disk);
+	close(states);
+	end(i);
 }
 
 /* --- threads -------------------------------------------------------------- */
@@ -369,15 +492,51 @@ static void test_threads(void **state)
 		instant_state(second, &s);
 		assert_int_equal(s.kept_bytes, 0);
 		/* Gone while writers are at it. */
-		tide_disk_close(instant_disk(second), NULL);
+		end(second);
 		for (int n = 0; n < WRITERS; n++)
 			pthread_join(writers[n], NULL);
 		tide__store_release(&crowd.over, true);
 		for (int n = 0; n < READERS; n++)
 			pthread_join(readers[n], NULL);
 		must_be(crowd.i, crowd.held, 0, SIZE);
-		tide_disk_close(instant_disk(crowd.i), NULL);
+		end(crowd.i);
 		crowd.seed++;
+	}
+}
+
+/* Blocks are read past the instant again and again until they change. */
+static void *peek_on(void *opaque)
+{
+	const struct instant_peek *p = opaque;
+	static uint8_t got[16 * BLOCK];
+
+	while (instant_peek_read(p, 0, got, sizeof(got)))
+		if (memcmp(got, crowd.held, sizeof(got)))
+			return opaque;
+	return NULL;
+}
+
+static void test_second_look(void **state)
+{
+	static uint8_t buf[16 * BLOCK];
+	pthread_t reader;
+	void *wrong;
+
+	(void)state;
+	for (int round = 0; round < 100; round++) {
+		struct instant *i;
+
+		assert_int_equal(tide_disk_read(layer, 0, crowd.held, SIZE,
+						NULL), 0);
+		i = begin(UINT64_MAX / 2);
+		pthread_create(&reader, NULL, peek_on, peek_of(i));
+		usleep(100 * (round % 8));
+		memset(buf, round, sizeof(buf));
+		assert_int_equal(tide_disk_write(layer, 0, buf, sizeof(buf),
+						 NULL), 0);
+		pthread_join(reader, &wrong);
+		assert_null(wrong);
+		end(i);
 	}
 }
 
@@ -386,8 +545,9 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(offers),
 		TEST(script), TEST(passed), TEST(full), TEST(resize),
-		TEST(status), TEST(threads),
+		TEST(status), TEST(threads), TEST(second_look),
 	};
 
 	return cmocka_run_group_tests_name("instant", tests, NULL, NULL);
