@@ -63,9 +63,14 @@ static int run_restore(const struct cli_parsed *p)
 	struct cli_json j;
 	int ret;
 
+	if (cli_text(p, "cloud-hypervisor"))
+		return snapshot_restore_cloud(p);
 	if (p->argc != 2 || !memory == !cli_flag(p, "lazy"))
 		return cli_fail(p->command, CLI_USAGE, "it takes DIR NAME, and "
 				"--memory=FILE or --lazy");
+	if (cli_flag(p, "paused"))
+		return cli_fail(p->command, CLI_USAGE,
+				"--paused is of --cloud-hypervisor");
 	if (cli_flag(p, "lazy"))
 		return snapshot_restore_lazily(p);
 	ret = snap_chain_open(&c, p->argv[0], p->argv[1], &err);
@@ -141,6 +146,11 @@ static const struct cli_option restore_options[] = {
 	  "memory is there" },
 	{ "pid", "N", CLI_COUNT, NULL, "of --lazy: that QEMU", 1, 4194304 },
 	{ "qmp", "PATH", CLI_TEXT, NULL, "and its monitor's socket" },
+	{ "cloud-hypervisor", "PATH", CLI_TEXT, NULL,
+	  "into a Cloud Hypervisor that waits at this socket "
+	  "(receive-migration; of --lazy with memory_mode=postcopy)" },
+	{ "paused", NULL, CLI_FLAG, NULL,
+	  "of --cloud-hypervisor: it does not run yet" },
 	{ "order", "FILE", CLI_TEXT, NULL,
 	  "of --lazy: pages to bring in first, as an earlier run touched them; "
 	  "written if it is not there" },

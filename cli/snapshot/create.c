@@ -96,11 +96,16 @@ static bool sleep_until(uint64_t due_ns)
 	}
 }
 
-/* A run that goes on is not ended while a snapshot is under way. */
-static void hold_signals(void)
+/*
+ * A run that goes on is not ended while a snapshot is under way. One that waits
+ * to be asked is ended by any signal: whoever asked keeps its guest.
+ */
+static void hold_signals(const struct snap_capture_options *o)
 {
 	sigset_t ends;
 
+	if (o->cloud)
+		return;
 	sigemptyset(&ends);
 	sigaddset(&ends, SIGINT);
 	sigaddset(&ends, SIGTERM);
@@ -132,7 +137,8 @@ static bool is_over(const struct creating *r, uint64_t n,
 		    const struct tide_error *err)
 {
 	return !n || err->code == -ESRCH ||
-	       (kill(r->c.options.pid, 0) < 0 && errno == ESRCH);
+	       (r->c.options.pid > 0 && kill(r->c.options.pid, 0) < 0 &&
+		errno == ESRCH);
 }
 
 /* NAME-1, NAME-2: behind what is there already. */
@@ -144,7 +150,7 @@ static int series(struct creating *r, struct tide_error *err)
 
 	r->due_ns = tide__now_ns();
 	for (uint64_t n = 0; !r->count || n < r->count; n++) {
-		if (n && sleep_until(r->due_ns))
+		if (n && r->every_ns && sleep_until(r->due_ns))
 			break;
 		snprintf(name, sizeof(name), "%s-%06" PRIu64, r->name,
 			 r->c.sequence + 1);
@@ -158,9 +164,8 @@ static int series(struct creating *r, struct tide_error *err)
 				 name, err->text);
 		}
 		/* Who is late skips, and does not catch up. */
-		do
+		while (r->every_ns && r->due_ns < tide__now_ns())
 			r->due_ns += r->every_ns;
-		while (r->due_ns < tide__now_ns());
 	}
 	if (!failed)
 		return 0;
@@ -168,39 +173,40 @@ static int series(struct creating *r, struct tide_error *err)
 			      "%" PRIu64 " snapshots were not made", failed);
 }
 
-static int parse(struct creating *r, struct snap_capture_options *o)
+/* Which VM, and who says when. */
+static int parse_vm(struct creating *r, struct snap_capture_options *o)
 {
 	const struct cli_parsed *p = r->p;
 	const char *every = cli_text(p, "every");
 
-	if (p->argc != 1 || !snap_name_is_good(p->argv[0]))
+	o->pid = (int)cli_number(p, "pid");
+	o->qmp = cli_text(p, "qmp");
+	o->vm = cli_text(p, "vm");
+	o->cloud = cli_text(p, "cloud-hypervisor");
+	if ((!o->pid && !o->vm && !o->cloud) || !cli_text(p, "to"))
 		return cli_fail(p->command, CLI_USAGE,
-				"one name is needed, without a slash and not "
-				"starting with a dot");
-	if ((!cli_text(p, "pid") && !cli_text(p, "vm")) || !cli_text(p, "to"))
-		return cli_fail(p->command, CLI_USAGE,
-				"--pid=PID (or --vm=PATH) and --to=DIR are "
+				"--pid=PID (or --vm=PATH, or "
+				"--cloud-hypervisor=PATH) and --to=DIR are "
 				"needed");
-	if (cli_text(p, "qmp") && cli_text(p, "vm"))
+	if ((o->qmp != NULL) + (o->vm != NULL) + (o->cloud != NULL) > 1)
 		return cli_fail(p->command, CLI_USAGE,
-				"it is of --qmp=PATH or of --vm=PATH");
+				"it is of --qmp=PATH, of --vm=PATH or of "
+				"--cloud-hypervisor=PATH");
+	if (o->cloud && (o->pid || every || cli_flag(p, "memory-only")))
+		return cli_fail(p->command, CLI_USAGE,
+				"a Cloud Hypervisor says itself who and when "
+				"it is: no --pid, --every, --memory-only");
 	if (every && !snapshot_parse_time(every, &r->every_ns))
 		return cli_fail(p->command, CLI_USAGE,
 				"--every=%s: it takes a time as 10s, 500ms, 5m",
 				every);
-	r->name = p->argv[0];
-	r->keep = cli_number(p, "keep");
-	r->count = cli_number(p, "count");
-	r->json = cli_flag(p, "json");
-	*o = (struct snap_capture_options){
-		.pid = (int)cli_number(p, "pid"),
-		.qmp = cli_text(p, "qmp"),
-		.vm = cli_text(p, "vm"),
-		.folder = cli_text(p, "to"),
-		.min_bytes = cli_number(p, "least"),
-		.memory_only = cli_flag(p, "memory-only"),
-		.ignore_sharers = cli_flag(p, "ignore-sharers"),
-	};
+	return CLI_OK;
+}
+
+static int parse_disks(struct creating *r, struct snap_capture_options *o)
+{
+	const struct cli_parsed *p = r->p;
+
 	if (!cli_text(p, "disk") != !cli_text(p, "disks-to"))
 		return cli_fail(p->command, CLI_USAGE,
 				"--disk=URI and --disks-to=FOLDER go together");
@@ -218,6 +224,37 @@ static int parse(struct creating *r, struct snap_capture_options *o)
 	return CLI_OK;
 }
 
+static int parse(struct creating *r, struct snap_capture_options *o)
+{
+	const struct cli_parsed *p = r->p;
+	int code;
+
+	if (p->argc != 1 || !snap_name_is_good(p->argv[0]))
+		return cli_fail(p->command, CLI_USAGE,
+				"one name is needed, without a slash and not "
+				"starting with a dot");
+	r->name = p->argv[0];
+	r->keep = cli_number(p, "keep");
+	r->count = cli_number(p, "count");
+	r->json = cli_flag(p, "json");
+	*o = (struct snap_capture_options){
+		.folder = cli_text(p, "to"),
+		.min_bytes = cli_number(p, "least"),
+		.memory_only = cli_flag(p, "memory-only"),
+		.ignore_sharers = cli_flag(p, "ignore-sharers"),
+	};
+	code = parse_vm(r, o);
+	return code == CLI_OK ? parse_disks(r, o) : code;
+}
+
+/* What it takes longer for, if it does. */
+static void say_unwatched(const struct creating *r)
+{
+	if (r->c.unwatched.code)
+		fprintf(stderr, "tidemark: not tracked (%s): all memory is "
+			"read while it is paused\n", r->c.unwatched.text);
+}
+
 static int run(const struct cli_parsed *p)
 {
 	struct snap_capture_options options;
@@ -231,11 +268,13 @@ static int run(const struct cli_parsed *p)
 	if (mkdir(options.folder, 0700) < 0 && errno != EEXIST)
 		return cli_fail(p->command, CLI_FAILED, "%s: %s",
 				options.folder, strerror(errno));
-	hold_signals();
+	hold_signals(&options);
 	ret = snap_capture_open(&r.c, &options, &err);
 	if (ret)
 		return snapshot_failed(p->command, &err);
-	ret = r.every_ns ? series(&r, &err) : one(&r, r.name, &err);
+	say_unwatched(&r);
+	ret = r.every_ns || (options.cloud && r.count)
+		  ? series(&r, &err) : one(&r, r.name, &err);
 	snap_capture_close(&r.c);
 	free(r.disks.text);
 	return ret ? snapshot_failed(p->command, &err) : CLI_OK;
@@ -250,6 +289,9 @@ static const struct cli_option options_table[] = {
 	  "gives its devices" },
 	{ "vm", "PATH", CLI_TEXT, NULL,
 	  "it is a guest of tidemark vm run: its control socket" },
+	{ "cloud-hypervisor", "PATH", CLI_TEXT, NULL,
+	  "socket, made here, to which a Cloud Hypervisor migrates locally "
+	  "(send-migration with local=on)" },
 	{ "disk", "URI", CLI_TEXT, NULL,
 	  "disks of the VM that tidemark serves, as NBD URIs with commas "
 	  "between: they are of the same moment" },
@@ -267,7 +309,8 @@ static const struct cli_option options_table[] = {
 	{ "keep", "N", CLI_COUNT, "0",
 	  "after each one, only the newest N stay; 0: all" },
 	{ "count", "N", CLI_COUNT, "0",
-	  "with --every: end after so many; 0: when interrupted" },
+	  "with --every: end after so many; 0: when interrupted; with "
+	  "--cloud-hypervisor: so many, one a migration, named NAME-NUMBER" },
 	OPT_JSON,
 	OPT_END,
 };

@@ -18,5 +18,7 @@ int snapshot_write_order(const struct lazy *l, const char *path,
 			 struct tide_error *err);
 /* snapshot restore --lazy. */
 int snapshot_restore_lazily(const struct cli_parsed *p);
+/* snapshot restore --cloud-hypervisor. */
+int snapshot_restore_cloud(const struct cli_parsed *p);
 
 #endif

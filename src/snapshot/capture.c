@@ -13,8 +13,6 @@
  * A snapshot that fails has taken marks out of the set; so everything is
  * marked, and the next one compares with its parent what it cannot know.
  */
-#include "snapshot/capture.h"
-
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -24,9 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "attach/sharers.h"
-#include "attach/target.h"
 #include "base/clock.h"
+#include "snapshot/capture_parts.h"
 #include "snapshot/folder.h"
 
 #define PIECE 256u		/* pages at once */
@@ -45,6 +42,7 @@ struct taking {
 	const char *name;
 	void *devices;
 	size_t devices_n;
+	uint64_t paused_at_ns;
 	unsigned char now[PIECE * SNAP_PAGE], then[PIECE * SNAP_PAGE];
 	struct tide_error *err;
 };
@@ -53,193 +51,6 @@ static int no_memory(struct tide_error *err)
 {
 	return tide_error_set(err, -ENOMEM, "snapshot", TIDE_NO_OFFSET,
 			      "no memory");
-}
-
-static int make_slots(struct snap_capture *c, struct tide_error *err)
-{
-	int ret = tide_slots_create(&c->slots, err);
-
-	for (uint32_t i = 0; !ret && i < c->memory.areas; i++) {
-		const struct snap_area *a = &c->memory.area[i];
-		struct tide_slot slot = {
-			.id = i, .gpa_bytes = a->first_page * SNAP_PAGE,
-			.len_bytes = a->pages * SNAP_PAGE,
-			.host = (void *)(uintptr_t)a->address,
-		};
-
-		ret = tide_slots_insert(c->slots, &slot, err);
-	}
-	if (!ret)
-		ret = tide_set_create(&c->set, c->memory.pages, err);
-	return ret;
-}
-
-static int find_by_looks(const struct snap_capture *c, struct tide__ram *ram,
-			 struct tide_error *err)
-{
-	struct tide__maps maps;
-	int ret = tide__maps_read(&maps, c->options.pid, err);
-
-	if (ret)
-		return ret;
-	ret = tide__ram_find(ram, &maps, c->options.min_bytes, err);
-	tide__maps_free(&maps);
-	return ret;
-}
-
-static int find_memory(struct snap_capture *c, struct tide_error *err)
-{
-	struct tide__target target;
-	struct tide__ram ram = { .count = 0 };
-	int ret = tide__target_look(&target, c->options.pid, c->options.pid,
-				    err);
-
-	if (ret)
-		return ret;
-	memcpy(c->program, target.name, sizeof(c->program));
-	if (!c->vmm.ops->names_memory)
-		ret = find_by_looks(c, &ram, err);
-	if (!ret && c->vmm.ops->choose)
-		ret = c->vmm.ops->choose(&c->vmm, &ram, err);
-	if (!ret && !c->options.ignore_sharers)
-		ret = tide__ram_sharer(&ram, c->options.pid, err);
-	if (!ret)
-		snap_memory_open(&c->memory, c->options.pid, &ram);
-	return ret;
-}
-
-static bool fits(const struct snap_capture *c, const struct snap_chain *chain)
-{
-	const struct snap_header *h = snap_chain_header(chain);
-
-	if (h->areas != c->memory.areas || h->pages != c->memory.pages)
-		return false;
-	for (uint32_t i = 0; i < h->areas; i++)
-		if (snap_chain_areas(chain)[i].pages !=
-		    c->memory.area[i].pages)
-			return false;
-	return true;
-}
-
-/* The newest that is whole and of this shape; none is no error. */
-static int find_parent(struct snap_capture *c, struct tide_error *err)
-{
-	struct snap_folder f;
-	struct snap_chain chain;
-	int ret = snap_folder_read(&f, c->options.folder, err);
-
-	for (size_t i = ret ? 0 : f.count; i-- > 0;) {
-		if (c->sequence < f.entry[i].header.sequence)
-			c->sequence = f.entry[i].header.sequence;
-		if (!snap_id_is_zero(&c->parent) ||
-		    snap_chain_open(&chain, f.path, f.entry[i].name, NULL))
-			continue;
-		if (fits(c, &chain))
-			c->parent = f.entry[i].header.id;
-		snap_chain_close(&chain);
-	}
-	if (!ret)
-		snap_folder_free(&f);
-	return ret;
-}
-
-static bool same_memory(const struct snap_memory *a,
-			const struct snap_memory *b)
-{
-	if (a->areas != b->areas || a->pages != b->pages)
-		return false;
-	for (uint32_t i = 0; i < a->areas; i++)
-		if (a->area[i].address != b->area[i].address ||
-		    a->area[i].pages != b->area[i].pages)
-			return false;
-	return true;
-}
-
-/* Watch the memory that was found, as nobody knows it. */
-static int start(struct snap_capture *c, struct tide_error *err)
-{
-	int ret = make_slots(c, err);
-
-	c->everything = true;
-	return ret ? ret : tide_source_start(c->source, c->slots, err);
-}
-
-/*
- * Memory that was plugged in since, or mapped anew, is not watched: what was
- * known holds no more. Of another shape it is a new chain, too.
- */
-static int look_again(struct snap_capture *c, struct tide_error *err)
-{
-	struct snap_memory before = c->memory;
-	int ret;
-
-	c->memory = (struct snap_memory){ 0 };
-	ret = find_memory(c, err);
-	if (ret || same_memory(&before, &c->memory)) {
-		snap_memory_close(&c->memory);
-		c->memory = before;
-		return ret;
-	}
-	snap_memory_close(&before);
-	tide_source_stop(c->source, NULL);
-	tide_slots_destroy(c->slots);
-	tide_set_destroy(c->set);
-	c->slots = NULL;
-	c->set = NULL;
-	c->parent = (struct snap_id){ { 0 } };
-	ret = find_parent(c, err);
-	return ret ? ret : start(c, err);
-}
-
-int snap_capture_open(struct snap_capture *c,
-		      const struct snap_capture_options *options,
-		      struct tide_error *err)
-{
-	struct tide_source_vm vm = { .struct_size = sizeof(vm), .vm_fd = -1 };
-	struct tide_source_stats stats;
-	int ret;
-
-	*c = (struct snap_capture){ .options = *options, .everything = true };
-	c->lock = snap_folder_lock(options->folder, err);
-	if (c->lock < 0)
-		return c->lock;
-	ret = vmm_open(&c->vmm, options->pid, options->qmp, options->vm,
-		       err);
-	c->options.pid = vm.pid = c->vmm.pid;
-	c->vmm.memory_only = options->memory_only;
-	if (!ret)
-		ret = find_memory(c, err);
-	if (!ret && c->vmm.private_memory && !options->memory_only)
-		ret = c->vmm.ops->devices(&c->vmm, NULL, NULL, err);
-	if (!ret)
-		ret = find_parent(c, err);
-	if (!ret)
-		ret = tide_source_create(&c->source, TIDE_SOURCE_FOREIGN, &vm,
-					 err);
-	if (!ret)
-		ret = start(c, err);
-	if (ret) {
-		snap_capture_close(c);
-		return ret;
-	}
-	tide_source_get_stats(c->source, &stats);
-	c->stopped_ns = stats.stopped_ns;
-	return 0;
-}
-
-void snap_capture_close(struct snap_capture *c)
-{
-	vmm_close(&c->vmm);
-	tide_source_destroy(c->source);
-	tide_slots_destroy(c->slots);
-	tide_set_destroy(c->set);
-	snap_memory_close(&c->memory);
-	if (c->held)
-		munmap(c->held, c->held_room);
-	free(c->run);
-	if (c->lock >= 0)
-		close(c->lock);
-	*c = (struct snap_capture){ .lock = -1 };
 }
 
 /* Of a piece that was read, what its parent has not. */
@@ -290,30 +101,44 @@ static int put_run(struct taking *t, uint64_t page, uint64_t count)
 	return ret;
 }
 
-/* One round while it runs; *@left: what was written meanwhile. */
-static int live_round(struct taking *t, uint64_t *left)
+/* Without a watch everything is marked already. */
+static int harvest(struct taking *t)
 {
 	struct snap_capture *c = t->c;
+
+	return c->source ? tide_source_harvest(c->source, c->set, t->err) : 0;
+}
+
+/* What was written, read where it is; *@pages of it. */
+static int one_round(struct taking *t, uint64_t *pages)
+{
 	struct tide_range range[RUNS];
 	struct tide_epoch *epoch;
 	uint64_t cursor = 0;
 	size_t n;
-	int ret = tide_source_harvest(c->source, c->set, t->err);
+	int ret = harvest(t);
 
 	if (!ret)
-		ret = tide_set_cut(c->set, &epoch, t->err);
+		ret = tide_set_cut(t->c->set, &epoch, t->err);
 	if (ret)
 		return ret;
-	t->result->live_pages += tide_epoch_count(epoch);
+	*pages += tide_epoch_count(epoch);
 	while (!ret && (n = tide_epoch_next(epoch, &cursor, range, RUNS)))
 		for (size_t i = 0; !ret && i < n; i++)
 			ret = put_run(t, range[i].first, range[i].count);
 	tide_epoch_commit(epoch);
+	t->compare = false;
+	return ret ? ret : snap_writer_round(&t->w, t->err);
+}
+
+/* One round while it runs; *@left: what was written meanwhile. */
+static int live_round(struct taking *t, uint64_t *left)
+{
+	int ret = one_round(t, &t->result->live_pages);
+
 	if (!ret)
-		ret = snap_writer_round(&t->w, t->err);
-	if (!ret)
-		ret = tide_source_harvest(c->source, c->set, t->err);
-	*left = tide_set_count(c->set);
+		ret = harvest(t);
+	*left = tide_set_count(t->c->set);
 	return ret;
 }
 
@@ -364,7 +189,7 @@ static int hold_rest(struct taking *t)
 	struct tide_epoch *epoch;
 	uint64_t cursor = 0, held = 0;
 	size_t n;
-	int ret = tide_source_harvest(c->source, c->set, t->err);
+	int ret = harvest(t);
 
 	if (!ret)
 		ret = tide_set_cut(c->set, &epoch, t->err);
@@ -378,30 +203,6 @@ static int hold_rest(struct taking *t)
 		for (size_t i = 0; !ret && i < n; i++)
 			ret = hold_run(c, &held, &range[i], t->err);
 	tide_epoch_commit(epoch);
-	return ret;
-}
-
-/*
- * It stands: is its memory what is watched? A process maps what it likes; a
- * VMM that names its memory has it plugged by somebody who can wait.
- */
-static int is_all_watched(const struct snap_capture *c, struct tide_error *err)
-{
-	struct snap_memory now = { 0 };
-	struct tide__ram ram;
-	int ret;
-
-	if (c->vmm.ops->choose)
-		return 0;
-	ret = find_by_looks(c, &ram, err);
-	if (ret)
-		return ret;
-	snap_memory_open(&now, c->options.pid, &ram);
-	if (!same_memory(&c->memory, &now))
-		ret = tide_error_set(err, -ESTALE, "snapshot", TIDE_NO_OFFSET,
-				     "memory was mapped or given back while the "
-				     "snapshot was taken");
-	snap_memory_close(&now);
 	return ret;
 }
 
@@ -425,7 +226,7 @@ static int stand_still(void *taking,
 	int ret = vmm_prepare(&c->vmm, err), rc2;
 
 	/* To prepare takes the longer the more the VMM has to be asked. */
-	if (!ret) {
+	if (!ret && c->source) {
 		ret = live_round(t, &left);
 		if (ret)
 			vmm_resume(&c->vmm, NULL);
@@ -436,7 +237,7 @@ static int stand_still(void *taking,
 	}
 	if (ret)
 		return ret;
-	ret = is_all_watched(c, err);
+	ret = snap_capture_judge(c, err);
 	at = tide__now_ns();
 	if (!ret && begin)
 		ret = begin(opaque, err);
@@ -446,9 +247,14 @@ static int stand_still(void *taking,
 		ret = take_devices(t, err);
 	t->result->devices_ns = tide__now_ns() - at;
 	at = tide__now_ns();
-	if (!ret)
+	if (!ret && c->vmm.ops->until_durable)
+		ret = one_round(t, &t->result->final_pages);
+	else if (!ret)
 		ret = hold_rest(t);
 	t->result->copy_ns = tide__now_ns() - at;
+	t->paused_at_ns = start;
+	if (c->vmm.ops->until_durable)
+		return ret;
 	rc2 = vmm_resume(&c->vmm, ret ? NULL : err);
 	t->result->paused_ns = (c->vmm.resumed_ns ? c->vmm.resumed_ns
 						 : tide__now_ns()) - start;
@@ -479,14 +285,14 @@ static int rounds(struct taking *t)
 	uint64_t left = 0, before = UINT64_MAX;
 	int ret = 0;
 
-	for (int i = 0; !ret && i < LIVE_ROUNDS; i++) {
+	for (int i = 0; c->source && !ret && i < LIVE_ROUNDS; i++) {
 		ret = live_round(t, &left);
-		t->compare = false;
 		if (left < LITTLE || left > before / 2)
 			break;
 		before = left;
 	}
-	if (!ret)
+	c->runs = 0;
+	if (!ret && !c->vmm.ops->until_durable)
 		ret = make_room(c, 2 * left + ROOM, t->err);
 	if (!ret && c->options.disks)
 		ret = c->options.disks(c->options.opaque, t->name,
@@ -535,6 +341,18 @@ static int open_parent(struct taking *t)
 	if (c->everything)
 		tide_set_mark_range(c->set, 0, c->memory.pages);
 	return 0;
+}
+
+/* Of a VMM that stays paused so long: now it knows how it ended. */
+static void let_go(struct taking *t, int ret)
+{
+	struct vmm *vmm = &t->c->vmm;
+
+	vmm->durable = !ret;
+	vmm_resume(vmm, NULL);
+	if (t->paused_at_ns)
+		t->result->paused_ns = vmm->resumed_ns - t->paused_at_ns;
+	t->result->stood_ns = vmm->stood_ns;
 }
 
 static int take(struct taking *t, const char *name)
@@ -586,15 +404,17 @@ static int take_once(struct snap_capture *c, const char *name,
 	t->result = result;
 	t->name = name;
 	t->err = err;
-	ret = c->set ? look_again(c, err)
-		    : tide_error_set(err, -EIO, "snapshot", TIDE_NO_OFFSET,
+	ret = c->set ? snap_capture_look(c, err)
+		     : tide_error_set(err, -EIO, "snapshot", TIDE_NO_OFFSET,
 				     "its memory changed and could not be "
 				     "followed");
 	if (!ret)
 		ret = take(t, name);
+	if (c->vmm.ops->until_durable)
+		let_go(t, ret);
 	snap_chain_close(&t->parent);
 	free(t);
-	c->everything = ret != 0;
+	c->everything = ret || !c->source;
 	/* A process gave memory back that was about to be read. */
 	return ret == -EFAULT && !c->vmm.ops->choose ? -ESTALE : ret;
 }
@@ -602,9 +422,13 @@ static int take_once(struct snap_capture *c, const char *name,
 int snap_capture_take(struct snap_capture *c, const char *name,
 		      struct snap_result *result, struct tide_error *err)
 {
-	uint64_t start = tide__now_ns();
-	int ret = -ESTALE;
+	uint64_t start;
+	int ret = c->vmm.ops->await ? c->vmm.ops->await(&c->vmm, err) : 0;
 
+	if (ret)
+		return ret;
+	start = tide__now_ns();
+	ret = -ESTALE;
 	for (int i = 0; i < TRIES && ret == -ESTALE; i++)
 		ret = take_once(c, name, result, err);
 	result->all_ns = tide__now_ns() - start;

@@ -20,8 +20,9 @@ typedef int snap_moment(void *taking,
 			void *begin_opaque, struct tide_error *err);
 
 struct snap_capture_options {
-	int pid;		/* 0: @vm says it */
-	const char *qmp, *vm;	/* see vmm_open */
+	int pid;		/* 0: @vm or @cloud say it */
+	/* One at most, see vmm_open: a QEMU's, our own VMM's, a Cloud's. */
+	const char *qmp, *vm, *cloud;
 	const char *folder;
 	uint64_t min_bytes;	/* see ram.h */
 	bool memory_only;
@@ -67,6 +68,7 @@ struct snap_capture {
 	size_t runs, run_room;
 	int lock;
 	uint64_t stopped_ns;	/* by attaching */
+	struct tide_error unwatched;	/* code 0: it is watched */
 };
 
 int snap_capture_open(struct snap_capture *c,

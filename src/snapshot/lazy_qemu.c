@@ -122,7 +122,7 @@ static int open_all(struct lazy_qemu *q, int pid, const char *qmp,
 		    struct tide_error *err)
 {
 	struct tide__ram ram;
-	int ret = vmm_open(&q->vmm, pid, qmp, NULL, err);
+	int ret = vmm_open(&q->vmm, &vmm_qemu, pid, qmp, err);
 
 	if (!ret)
 		ret = vmm_qemu_is_incoming(&q->vmm, err);

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "vmm/vmm.h"
 
-int vmm_open(struct vmm *vmm, int pid, const char *qmp, const char *own,
-	     struct tide_error *err)
+int vmm_open(struct vmm *vmm, const struct vmm_ops *ops, int pid,
+	     const char *path, struct tide_error *err)
 {
-	*vmm = (struct vmm){ .ops = qmp ? &vmm_qemu :
-				    own ? &vmm_own : &vmm_process,
-			     .pid = pid, .fd = -1, .guard = GUARD_NONE };
-	return vmm->ops->open ? vmm->ops->open(vmm, qmp ? qmp : own, err) : 0;
+	*vmm = (struct vmm){ .ops = ops, .pid = pid, .fd = -1,
+			     .guard = GUARD_NONE };
+	return ops->open ? ops->open(vmm, path, err) : 0;
 }
 
 void vmm_close(struct vmm *vmm)
@@ -28,6 +27,7 @@ int vmm_prepare(struct vmm *vmm, struct tide_error *err)
 
 	vmm->paused = true;	/* whatever comes of it, put it back */
 	vmm->stood_ns = 0;
+	vmm->durable = false;
 	ret = vmm->ops->prepare(vmm, err);
 	if (ret)
 		vmm_resume(vmm, NULL);

@@ -18,11 +18,17 @@ struct vmm;
 struct vmm_ops {
 	const char *name;
 	bool devices_later, names_memory;	/* whole, not out of looks */
+	/* It stays paused until the snapshot is durable (vmm.durable). */
+	bool until_durable;
 	int (*open)(struct vmm *vmm, const char *path, struct tide_error *err);
 	void (*close)(struct vmm *vmm);
+	/* Before each snapshot, of a VMM that asks for them itself. */
+	int (*await)(struct vmm *vmm, struct tide_error *err);
 	/* Of what looks like memory, only what is the guest's. */
 	int (*choose)(struct vmm *vmm, struct tide__ram *ram,
 		      struct tide_error *err);
+	/* The file of an area that was chosen: the caller's to close. */
+	int (*memory)(struct vmm *vmm, size_t area);
 	/* All that can be done before the pause. */
 	int (*prepare)(struct vmm *vmm, struct tide_error *err);
 	int (*pause)(struct vmm *vmm, struct tide_error *err);
@@ -43,15 +49,19 @@ struct vmm {
 	uint64_t stood_ns;	/* how long it stood by its own clock; 0: ? */
 	bool was_running, paused, private_memory;
 	bool memory_only;	/* nobody will ask for its devices */
+	bool durable;		/* what it is paused for is on the disk */
 	struct guard guard;
 	void *impl;
 };
 
-extern const struct vmm_ops vmm_process, vmm_qemu, vmm_own;
+extern const struct vmm_ops vmm_process, vmm_qemu, vmm_own, vmm_cloud;
 
-/* Both NULL: any process. @qmp: QEMU's monitor; @own: a control socket. */
-int vmm_open(struct vmm *vmm, int pid, const char *qmp, const char *own,
-	     struct tide_error *err);
+/*
+ * @path: vmm_qemu's monitor, vmm_own's control socket, the socket to which
+ * vmm_cloud's process will connect.
+ */
+int vmm_open(struct vmm *vmm, const struct vmm_ops *ops, int pid,
+	     const char *path, struct tide_error *err);
 /* It runs again, whatever happened. */
 void vmm_close(struct vmm *vmm);
 /* Before each pause, which may be after a while or never. */
