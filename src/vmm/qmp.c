@@ -181,26 +181,38 @@ int qmp_ask(struct qmp *q, const char *command, json_t *arguments, int fd,
 	return ret ? ret : qmp_await(q, id, answer, err);
 }
 
-int qmp_open(struct qmp **out, const char *path, struct tide_error *err)
+/* A connected socket, or -errno. */
+static int dial(const char *path)
 {
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	size_t length = strlen(path);
+	int fd, ret;
+
+	if (length >= sizeof(to.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(to.sun_path, path, length);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0) {
+		ret = -errno;
+		close(fd);
+		return ret;
+	}
+	return fd;
+}
+
+int qmp_open(struct qmp **out, const char *path, struct tide_error *err)
+{
 	struct qmp *q = calloc(1, sizeof(*q));
 	json_t *greeting = NULL;
-	int ret = 0;
+	int ret;
 
 	if (!q)
 		return fail(-ENOMEM, "no memory", err);
-	q->fd = -1;
-	if (strlen(path) >= sizeof(to.sun_path))
-		ret = fail(-ENAMETOOLONG, path, err);
-	strncpy(to.sun_path, path, sizeof(to.sun_path) - 1);
-	if (!ret)
-		q->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (!ret && (q->fd < 0 ||
-		     connect(q->fd, (struct sockaddr *)&to, sizeof(to)) < 0))
-		ret = fail(-errno, path, err);
-	if (!ret)
-		ret = read_line(q, PATIENCE_MS, &greeting, err);
+	q->fd = dial(path);
+	ret = q->fd < 0 ? fail(q->fd, path, err) :
+			  read_line(q, PATIENCE_MS, &greeting, err);
 	if (!ret && !json_object_get(greeting, "QMP"))
 		ret = fail(-EPROTO, "its greeting is not a QEMU's", err);
 	json_decref(greeting);
