@@ -93,7 +93,7 @@ campaign: deps
 			bash tests/sh/$$test.sh || exit 1; \
 	done
 
-	@CASES=1000 SRC=$(CURDIR) TIDEMARK=$(CURDIR)/$(BUILD)/tidemark \
+	@CAMPAIGN=1 SRC=$(CURDIR) TIDEMARK=$(CURDIR)/$(BUILD)/tidemark \
 		bash tests/sh/qcow2-damage.sh
 	@scripts/mutate --list=tests/data/mutants.txt
 	@scripts/mutate

@@ -6,7 +6,8 @@ What the reference tool can read of the disk, and of each snapshot, before a
 repair can be read after it; after one with --accept-loss, too, but for what
 that listed. usage: qcow2_damage.py TIDEMARK, in an empty folder; SEED, CASES
 and ONLY (a case's number) choose the script. A base image of each shape is made
-once, and copied.
+once, and copied. With COMPARE set each image is repaired by the reference tool,
+too, and the last line has its figures beside ours.
 """
 import hashlib
 import json
@@ -19,6 +20,7 @@ TOOL = sys.argv[1]
 SEED = int(os.environ.get("SEED", "5"))
 CASES = int(os.environ.get("CASES", "100"))
 ONLY = int(os.environ.get("ONLY", "-1"))
+COMPARE = bool(os.environ.get("COMPARE"))
 SECRET = "secret,id=s,data=word"
 MASK = 0xfffffffffffe00
 
@@ -278,12 +280,29 @@ def repair(name, option):
         return r, []
 
 
-def missing(base, before, old, name, losses):
-    lost = {b for b in before - readable(base, name)
+def missing(base, before, old, now, name, losses):
+    lost = {b for b in before - now
             if not any(x["active"] and x["offset"] < b + UNIT and b < x["offset"] + x["length"] for x in losses)}
-    now = snapshots(base, name, old)
+    disks = snapshots(base, name, old)
     listed = {x.get("snapshot") for x in losses if not x["active"]}
-    return sorted(lost) + [s for s in old if not kept(old[s], now.get(s, {})) and s not in listed and None not in listed]
+    return sorted(lost) + [s for s in old if not kept(old[s], disks.get(s, {})) and s not in listed and None not in listed]
+
+
+def clean_for(name):
+    """For the reference tool, for us."""
+    return (run("qemu-img", "check", "-f", "qcow2", name).returncode == 0, run(TOOL, "qcow2", "check", name).returncode == 0)
+
+
+def rival(base, before, sum_):
+    """What the reference tool's repair of a.q keeps; whether it ends clean."""
+    copy("a.q", "c.q")
+    run("qemu-img", "check", "-f", "qcow2", "-r", "all", "c.q")
+    theirs, ours = clean_for("c.q")
+    if COMPARE:
+        sum_["kept by theirs"] += len(before & readable(base, "c.q"))
+        sum_["clean by theirs"] += theirs and ours
+        sum_["clean for both"] += all(clean_for("b.q"))
+    return theirs
 
 
 def one_case(case, base, rng, sum_):
@@ -301,18 +320,18 @@ def one_case(case, base, rng, sum_):
         r, losses = repair("b.q", option)
         # What did not change since it was looked at needs no look.
         same, last = digest("b.q") == last, digest("b.q")
-        lost = [] if same else missing(base, before, old, "b.q", losses)
+        now = before if same else readable(base, "b.q")
+        lost = [] if same else missing(base, before, old, now, "b.q", losses)
+        sum_["kept with loss" if option else "kept"] += len(before & now)
         sum_["listed"] += bool(losses)
         if lost or not 0 <= r.returncode <= 3 or "Sanitizer" in r.stderr:
             sum_["bad"] += 1
             print("not ok -", case, base["shape"], *option, "lost", lost, "exit", r.returncode, r.stderr[:200], "\n#  ",
                   "\n#   ".join(done), flush=True)
-    if r.returncode == 0:
-        sum_["clean"] += 1
+    sum_["clean"] += r.returncode == 0
+    if r.returncode == 0 and not COMPARE:
         return
-    copy("a.q", "c.q")
-    run("qemu-img", "check", "-f", "qcow2", "-r", "all", "c.q")
-    if run("qemu-img", "check", "-f", "qcow2", "c.q").returncode == 0:
+    if rival(base, before, sum_) and r.returncode:
         sum_["theirs"] += 1
         print(f"# {case} {base['shape']}: clean only after the reference tool:", "; ".join(done), "|",
               r.stderr.strip()[:200], "|", r.stdout[-600:].replace("\n", " "), flush=True)
@@ -321,7 +340,8 @@ def one_case(case, base, rng, sum_):
 def main():
     print(f"# SEED={SEED} CASES={CASES}", flush=True)
     bases, names = {}, sorted(SHAPES)
-    sum_ = dict.fromkeys(("blocks", "snapshots", "bad", "clean", "theirs", "whole", "listed"), 0)
+    sum_ = dict.fromkeys(("blocks", "snapshots", "bad", "clean", "theirs", "whole", "listed", "kept", "kept with loss",
+                          "kept by theirs", "clean by theirs", "clean for both"), 0)
     for case in range(CASES):
         shape = names[case % len(names)]
         if shape not in bases:
@@ -333,6 +353,9 @@ def main():
           f"before, of {sum_['whole']} images all; lost without a word: {sum_['bad']}; losses listed in "
           f"{sum_['listed']} repairs; clean after --accept-loss: {sum_['clean']}, only after the reference tool's "
           f"repair: {sum_['theirs']}")
+    print(f"# blocks that can be read after repair: {sum_['kept']}, after --accept-loss: {sum_['kept with loss']}" +
+          (f", after the reference tool's: {sum_['kept by theirs']}; clean for both tools after ours: "
+           f"{sum_['clean for both']} images, after theirs: {sum_['clean by theirs']}" if COMPARE else ""))
     sys.exit(sum_["bad"] != 0)
 
 
