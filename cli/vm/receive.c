@@ -57,7 +57,10 @@ static int receive_once(struct receiving *r, struct tide_error *err)
 	tide_error_clear(err);
 	r->greeted = false;
 	ret = vm_receive(&r->migration, &r->options, &result, err);
-	tide__door_done(r->door);
+	if (ret)
+		tide__door_done(r->door);
+	else
+		tide__door_shut(r->door);
 	pthread_mutex_lock(&d->lock);
 	d->hash = r->migration.hash;
 	d->hash_ns = r->migration.hash_ns;

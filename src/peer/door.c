@@ -186,13 +186,23 @@ int tide__door_join(struct tide__door *d, uint64_t timeout_ns,
 						"did not connect");
 }
 
-void tide__door_done(struct tide__door *d)
+static void end_source(struct tide__door *d, bool shut)
 {
 	pthread_mutex_lock(&d->lock);
-	d->busy = false;
+	d->busy = d->shut = shut;
 	while (d->joins)
 		tide__door_hang_up(d, d->join[--d->joins]);
 	pthread_mutex_unlock(&d->lock);
+}
+
+void tide__door_done(struct tide__door *d)
+{
+	end_source(d, false);
+}
+
+void tide__door_shut(struct tide__door *d)
+{
+	end_source(d, true);
 }
 
 void tide__door_stop(struct tide__door *d)

@@ -12,7 +12,12 @@
 #include "base/clock.h"
 #include "peer/channel.h"
 
-#define PATIENCE_NS 5000000000ull
+/*
+ * Before a source says HELLO it connects all of its channels, one handshake
+ * after the other, and has writes tracked: seconds on a slow wire or a loaded
+ * host. Strangers cost a place meanwhile, and make way for the next.
+ */
+#define PATIENCE_NS 30000000000ull
 /* A source's further channels come early, and speak once it is welcome. */
 #define BUSY_PATIENCE_NS 60000000000ull
 #define LINGER_NS 1000000000ull
@@ -83,9 +88,16 @@ static void refuse(struct tide__door *d, struct tide__guest *g,
 
 static void refuse_busy(struct tide__door *d, struct tide__guest *g)
 {
-	refuse(d, g, "busy: another source is being received here");
+	bool shut;
+
+	pthread_mutex_lock(&d->lock);
+	shut = d->shut;
+	pthread_mutex_unlock(&d->lock);
+	refuse(d, g, shut ? "busy: a guest runs here already" :
+			    "busy: another source is being received here");
 	count(d, &d->refused);
-	say(d, "a second source was told that this receiver is busy");
+	say(d, shut ? "another source was told that a guest runs here already" :
+		      "a second source was told that this receiver is busy");
 }
 
 static void refuse_stranger(struct tide__door *d, struct tide__guest *g,

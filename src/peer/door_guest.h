@@ -35,6 +35,7 @@ struct tide__door {
 	pthread_mutex_t lock; /* what follows */
 	pthread_cond_t came;
 	bool stop, busy;
+	bool shut; /* busy for good: a guest runs here */
 	int source; /* -1: none waits to be taken */
 	int join[TIDE__DOOR_JOINS];
 	unsigned int joins;

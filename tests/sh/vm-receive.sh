@@ -67,6 +67,9 @@ timeout 60 "$TIDEMARK" vm migrate --control=other unix:wire >moved 2>&1 || fail 
 until_true 5 sh -c "'$TIDEMARK' vm status --control=far --json | grep -q '\"running\": true'" ||
 	fail "the second guest does not run"
 "$TIDEMARK" vm verify --control=far >/dev/null || fail "not verified"
+# And who comes after it, though nobody is received any more.
+timeout 60 "$TIDEMARK" vm migrate --control=near unix:wire >busy 2>&1 && fail "two guests in one"
+grep -q 'busy: a guest runs here already' busy || fail "the third source is told: $(cat busy)"
 "$TIDEMARK" vm stop --control=far
 wait "$far" || fail "the receiver ended with $?"
 echo "ok - strangers, a second source, a failed attempt"
@@ -83,6 +86,38 @@ grep -q '33554432 bytes of memory or more, and --max-memory is 16777216' out || 
 wait "$far"
 [ $? = 1 ] || fail "--once did not end it"
 echo "ok - a guest that is too large is refused with both numbers"
+
+# --- a source that has much to do before it speaks ---
+cat >late.py <<'P'
+# Connects at once, passes on what the source says 7 s later.
+import socket, threading, time
+l = socket.socket(socket.AF_UNIX); l.bind('late'); l.listen()
+a, _ = l.accept()
+b = socket.socket(socket.AF_UNIX); b.connect('wire')
+time.sleep(7)
+def pump(f, t):
+    while d := f.recv(65536): t.sendall(d)
+    t.shutdown(socket.SHUT_WR)
+threading.Thread(target=pump, args=(b, a), daemon=True).start()
+pump(a, b)
+time.sleep(60)
+P
+rm far.out
+"$TIDEMARK" vm run --control=idle --serial=/dev/null --memory=8M --slots=1 --pattern=idle &
+pids+=($!)
+until_true 30 "$TIDEMARK" vm status --control=idle || fail "no idle guest"
+"$TIDEMARK" vm receive --control=far --listen=unix:wire --once >far.out 2>far.err &
+far=$!
+pids+=("$far")
+until_true 10 grep -q listening far.out || fail "no receiver"
+python3 late.py &
+pids+=($!)
+until_true 10 test -S late || fail "no proxy"
+timeout 100 "$TIDEMARK" vm migrate --control=idle unix:late >out 2>&1 ||
+	fail "a source that is late: $(cat out far.err)"
+"$TIDEMARK" vm stop --control=far
+wait "$far" || fail "the receiver ended with $?"
+echo "ok - a source that is late is no stranger"
 
 # --- slow channels are not silent ones ---
 rm far.out

@@ -35,7 +35,7 @@ static uint8_t byte_of(const struct cbt_image *m, uint64_t at)
 	size_t page = (size_t)(at * 8 / CBT_PAGE_BITS);
 	uint64_t word = at * 8 % CBT_PAGE_BITS / 64;
 	uint64_t left = m->bits - at * 8;
-	uint8_t mask = left < 8 ? (uint8_t)((1u << left) - 1) : 0xff;
+	uint8_t mask = (uint8_t)(left < 8 ? (1u << left) - 1 : 0xff);
 
 	if (page >= m->page_count || !m->pages[page])
 		return 0;
