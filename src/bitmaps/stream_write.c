@@ -125,8 +125,8 @@ static void put_sections(struct out *o, const struct stream_bitmaps *bitmaps)
 	end_section(o);
 }
 
-static int check_names(const struct stream_bitmaps *bitmaps,
-		       struct tide_error *err)
+static int check_list(const struct stream_bitmaps *bitmaps,
+		      struct tide_error *err)
 {
 	for (size_t i = 0; i < bitmaps->count; i++) {
 		const struct stream_bitmap *b = &bitmaps->list[i];
@@ -137,6 +137,11 @@ static int check_names(const struct stream_bitmaps *bitmaps,
 				TIDE_NO_OFFSET, "the bitmap '%s' of '%s' is "
 				"named twice, or without a name", b->name,
 				b->node);
+		if (b->bits.shift < STREAM_SECTOR_BITS || b->bits.shift > 31)
+			return tide_error_set(err, -EINVAL, "bitmap",
+				TIDE_NO_OFFSET, "a bit of the bitmap '%s' is "
+				"2^%u bytes; QEMU takes 512 bytes to 2 GiB",
+				b->name, b->bits.shift);
 	}
 	return 0;
 }
@@ -145,7 +150,7 @@ int stream_write(FILE *to, const char *machine,
 		 const struct stream_bitmaps *bitmaps, struct tide_error *err)
 {
 	struct out o = { .to = to };
-	int ret = check_names(bitmaps, err);
+	int ret = check_list(bitmaps, err);
 
 	if (ret)
 		return ret;

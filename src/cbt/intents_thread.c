@@ -128,7 +128,8 @@ static void write_block(struct cbt_intents *in, const uint64_t *wanted,
 	int ret;
 
 	memcpy(regions, in->active, n * sizeof(*regions));
-	memcpy(regions + n, wanted, count * sizeof(*regions));
+	if (count)
+		memcpy(regions + n, wanted, count * sizeof(*regions));
 	in->sequence++;
 	in->dropped = false;
 	pthread_mutex_unlock(&in->lock);

@@ -2,8 +2,8 @@
 /*
  * The door of a receiver: who of those that connect is a source.
  *
- * One thread owns the listening socket. Whoever connects has half a minute to
- * come through three steps, of which the first two are there only if they are asked
+ * One thread owns the listening socket. Whoever connects has half a minute for
+ * three steps, of which the first two are there only if they are asked
  * for (struct tide__door_options):
  *
  *	SHAKING --handshake--> a stream (TLS, say)
@@ -20,8 +20,8 @@
  * At most PENDING of them are looked at at a time; the oldest makes place, and
  * of those with the right token none before the others.
  *
- * Threads: source, join, done and shut are the receiver's one thread's; stop and
- * the counters any thread's. Streams' calls come from the door's thread.
+ * Threads: source, join, done and shut are the receiver's one thread's; stop
+ * and the counters any thread's. Streams' calls come from the door's thread.
  */
 #ifndef TIDE_PEER_DOOR_H
 #define TIDE_PEER_DOOR_H

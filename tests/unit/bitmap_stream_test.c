@@ -256,6 +256,13 @@ static void test_names(void **state)
 	*list[0].name = 0;
 	assert_int_equal(stream_write(full, "none", &all, &err), -EINVAL);
 	*list[0].name = 'b';
+	for (uint32_t shift = 8; shift <= 32; shift += 24) {
+		list[0].bits.shift = shift;
+		assert_int_equal(stream_write(full, "none", &all, &err),
+				 -EINVAL);
+		assert_non_null(strstr(err.text, "512 bytes to 2 GiB"));
+	}
+	list[0].bits.shift = 16;
 	setvbuf(full, NULL, _IONBF, 0);
 	assert_int_equal(stream_write(full, "none", &all, &err), -EIO);
 	fclose(full);
