@@ -89,6 +89,11 @@ static int layer_real_size(struct tide_disk *d, uint64_t *size_bytes,
 	return tide_disk_real_size(layer_of(d)->below, size_bytes, err);
 }
 
+static int layer_reader_fd(struct tide_disk *d)
+{
+	return tide__disk_reader_fd(layer_of(d)->below);
+}
+
 static int layer_close(struct tide_disk *d, struct tide_error *err)
 {
 	struct layer *l = layer_of(d);
@@ -141,6 +146,7 @@ static const struct tide_disk_ops ops = {
 	.status = layer_status,
 	.resize = layer_resize,
 	.real_size = layer_real_size,
+	.reader_fd = layer_reader_fd,
 	.close = layer_close,
 	.start = layer_start,
 	.fua = true,

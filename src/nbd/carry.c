@@ -13,6 +13,7 @@
 #include "disk/disk.h"
 #include "nbd/conn.h"
 #include "nbd/loop.h"
+#include "nbd/pages.h"
 
 static struct nbd_request *request_of(struct tide_io *io)
 {
@@ -105,7 +106,10 @@ void nbd_request_carry(struct nbd_request *r)
 	r->io.length_bytes = r->length;
 	switch (r->command) {
 	case NBD_CMD_READ:
-		submit(r, TIDE_IO_READ, on_read);
+		if (nbd_pages_can(r))
+			nbd_reply_read_file(r);
+		else
+			submit(r, TIDE_IO_READ, on_read);
 		break;
 	case NBD_CMD_WRITE:
 		submit(r, TIDE_IO_WRITE, on_changed);

@@ -59,9 +59,12 @@ struct nbd_selected {
 	uint32_t id;
 };
 
-/* A message on its way to the client, in parts. */
+/* A message on its way to the client, in parts, then a part of a file. */
 struct nbd_out {
 	struct nbd_out *next;
+	int file;
+	off_t file_at;
+	uint64_t file_bytes; /* still to be sent of it; 0: none */
 	struct iovec *parts;
 	uint32_t at, count; /* parts before `at` are sent */
 	void (*sent)(struct nbd_out *out); /* also when it never will be */
@@ -233,6 +236,8 @@ uint64_t nbd_status_charge(const struct nbd_conn *c, uint16_t flags);
 void nbd_reply_done(struct nbd_request *r);
 void nbd_reply_error(struct nbd_request *r, uint32_t error, const char *text);
 void nbd_reply_read(struct nbd_request *r);
+/* A read whose data is to be had from the export's reader_fd. */
+void nbd_reply_read_file(struct nbd_request *r);
 /* @chunks payloads of @type, each of its iovec in @payloads. */
 void nbd_reply_chunks(struct nbd_request *r, uint16_t type,
 		      const struct iovec *payloads, uint32_t chunks);

@@ -26,6 +26,7 @@ void nbd_conn_put(struct nbd_conn *c, struct nbd_out *out)
 	}
 	for (uint32_t i = 0; i < out->count; i++)
 		c->out_bytes += out->parts[i].iov_len;
+	c->out_bytes += out->file_bytes;
 	if (c->out_last)
 		c->out_last->next = out;
 	else
@@ -41,12 +42,15 @@ static int gather(const struct nbd_conn *c, struct iovec *parts)
 {
 	uint32_t n = 0;
 
-	for (const struct nbd_out *o = c->out_first; o; o = o->next)
+	for (const struct nbd_out *o = c->out_first; o; o = o->next) {
 		for (uint32_t i = o->at; i < o->count; i++) {
 			if (n == PARTS_AT_ONCE)
 				return (int)n;
 			parts[n++] = o->parts[i];
 		}
+		if (o->file_bytes)
+			break; /* that is next */
+	}
 	return (int)n;
 }
 
@@ -75,8 +79,41 @@ static void advance(struct nbd_conn *c, size_t n)
 			part->iov_len -= n;
 			return;
 		}
+		if (o->file_bytes)
+			return;
 		nbd_conn_pop(c);
 	}
+}
+
+static ssize_t send_file(struct nbd_conn *c, struct nbd_out *o)
+{
+	ssize_t n = c->stream.ops->send_file(&c->stream, o->file, &o->file_at,
+					     o->file_bytes);
+
+	if (!n)
+		return -ENODATA; /* what was promised cannot be had */
+	if (n < 0)
+		return n;
+	c->out_bytes -= (uint64_t)n;
+	o->file_bytes -= (uint64_t)n;
+	if (!o->file_bytes)
+		nbd_conn_pop(c);
+	return n;
+}
+
+/* What is next: bytes > 0, or -errno. */
+static ssize_t send_some(struct nbd_conn *c)
+{
+	struct nbd_out *o = c->out_first;
+	struct iovec parts[PARTS_AT_ONCE];
+	ssize_t n;
+
+	if (o->at == o->count && o->file_bytes)
+		return send_file(c, o);
+	n = c->stream.ops->send(&c->stream, parts, gather(c, parts));
+	if (n > 0)
+		advance(c, (size_t)n);
+	return n;
 }
 
 /* ENDING: all is answered and sent? Then we shut our half. */
@@ -95,27 +132,29 @@ static void go_on_ending(struct nbd_conn *c)
 	nbd_conn_set_deadline(c, LINGER_NS);
 }
 
+/* For the log; NULL: the client left, which needs no words. */
+static const char *why(ssize_t code)
+{
+	return code == -EPIPE || code == -ECONNRESET ? NULL :
+	       code == -ENODATA ? "the disk's file was made shorter under a read" :
+				  strerror((int)-code);
+}
+
 void nbd_conn_flush(struct nbd_conn *c)
 {
-	struct iovec parts[PARTS_AT_ONCE];
-
 	c->blocked = false;
 	while (c->out_first) {
-		ssize_t n = c->stream.ops->send(&c->stream, parts,
-						gather(c, parts));
+		ssize_t n = send_some(c);
 
 		if (n == -EAGAIN) {
 			c->blocked = true;
 			return;
 		}
 		if (n < 0) {
-			nbd_conn_close(c, n == -EPIPE || n == -ECONNRESET
-						  ? NULL
-						  : strerror((int)-n));
+			nbd_conn_close(c, why(n));
 			return;
 		}
 		c->out_moved_ns = c->loop->now_ns;
-		advance(c, (size_t)n);
 	}
 	if (c->phase == NBD_PHASE_TLS && !c->tls_started)
 		nbd_conn_put_on_tls(c);

@@ -81,6 +81,12 @@ void nbd_count_answer(const struct nbd_request *r, uint32_t error)
 			bump(&k->errors[i], 1);
 }
 
+void nbd_count_uncopied(const struct nbd_request *r)
+{
+	if (r->conn->counts)
+		bump(&r->conn->counts->uncopied, r->length);
+}
+
 void nbd_counts_add(struct nbd_counts *into, const struct nbd_counts *from)
 {
 	uint64_t *to = (uint64_t *)into;

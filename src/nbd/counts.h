@@ -52,6 +52,7 @@ struct nbd_counts {
 	uint64_t request_ns[NBD_COUNTED_COMMANDS];
 	uint64_t bytes[NBD_COUNTED_COMMANDS]; /* of those that ended well */
 	uint64_t errors[NBD_COUNTED_ERRORS];
+	uint64_t uncopied; /* bytes of reads: pages.c */
 };
 
 /* Of a server. */
@@ -72,6 +73,8 @@ void nbd_count_opened(struct nbd_conn *c);
 void nbd_count_denied(struct nbd_conn *c, const struct nbd_export *e);
 /* @error: NBD_E*, 0: it went well. */
 void nbd_count_answer(const struct nbd_request *r, uint32_t error);
+/* An answer by pages.c. */
+void nbd_count_uncopied(const struct nbd_request *r);
 /* *into += *from, which its owner goes on with. */
 void nbd_counts_add(struct nbd_counts *into, const struct nbd_counts *from);
 

@@ -28,6 +28,8 @@ static void destroy(struct nbd_export *e)
 	if (e->gone)
 		e->gone(e->opaque);
 	pthread_mutex_destroy(&e->lock);
+	if (e->reader_fd >= 0)
+		close(e->reader_fd);
 	free(e->name);
 	free(e->description);
 	free(e->uids);
@@ -78,6 +80,7 @@ static struct nbd_export *create(const char *name, struct tide_disk *disk,
 		return NULL;
 	pthread_mutex_init(&e->lock, NULL);
 	e->disk = disk;
+	e->reader_fd = tide__disk_reader_fd(disk);
 	e->refs = 1; /* the list's */
 	e->index = NBD_UNCOUNTED;
 	e->read_only = read_only || !disk->writable;

@@ -52,6 +52,7 @@ struct nbd_export {
 	void *opaque;
 	char *description; /* NULL: none */
 	struct tide_disk *disk; /* the caller's: closed after the server */
+	int reader_fd; /* its bytes, for reads of a raw file; -1: none */
 	bool read_only;
 	/* Who may see it, if anybody is named: see nbd_export_is_for. */
 	uint32_t *uids;

@@ -224,6 +224,23 @@ void nbd_reply_read(struct nbd_request *r)
 	reply_runs(r, runs, count);
 }
 
+void nbd_reply_read_file(struct nbd_request *r)
+{
+	const struct nbd_run all = { r->length, false };
+
+	nbd_count_answer(r, 0);
+	nbd_count_uncopied(r);
+	if (r->conn->headers == NBD_SIMPLE)
+		r->few[0] = (struct iovec){ r->heads,
+					    put_simple_head(r, r->heads, 0) };
+	else
+		put_run(r, &all, 0, true, r->heads, r->few);
+	r->out.file = r->conn->export->reader_fd;
+	r->out.file_at = (off_t)r->offset;
+	r->out.file_bytes = r->length;
+	put(r, r->few, 1);
+}
+
 void nbd_reply_chunks(struct nbd_request *r, uint16_t type,
 		      const struct iovec *payloads, uint32_t chunks)
 {

@@ -202,6 +202,7 @@ static struct nbd_request *create(struct nbd_conn *c, const struct head *h)
 	r->buf_bytes = h->buffer;
 	r->buf = NULL;
 	r->many = NULL;
+	r->out.file_bytes = 0;
 	r->status = NULL;
 	if (h->buffer) {
 		r->buf = nbd_buffers_get(&c->loop->buffers, h->buffer);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -33,6 +34,17 @@ static ssize_t socket_send(struct nbd_stream *s, const struct iovec *parts,
 	return n < 0 ? -errno : n;
 }
 
+static ssize_t socket_send_file(struct nbd_stream *s, int fd, off_t *at,
+				size_t length)
+{
+	ssize_t n;
+
+	do
+		n = sendfile(s->fd, fd, at, length);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
 static void socket_end(struct nbd_stream *s)
 {
 	shutdown(s->fd, SHUT_WR);
@@ -47,7 +59,8 @@ static void socket_close(struct nbd_stream *s)
 void nbd_stream_socket(struct nbd_stream *s, int fd)
 {
 	static const struct nbd_stream_ops ops = {
-		.recv = socket_recv, .send = socket_send, .end = socket_end,
+		.recv = socket_recv, .send = socket_send,
+		.send_file = socket_send_file, .end = socket_end,
 		.close = socket_close,
 	};
 	int flags = fcntl(fd, F_GETFL);

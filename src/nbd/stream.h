@@ -35,6 +35,12 @@ struct nbd_stream_ops {
 	ssize_t (*send)(struct nbd_stream *s, const struct iovec *parts,
 			int count);
 	/*
+	 * The same with @length bytes of a file, from *@at on, which moves; 0:
+	 * the file ends there. Optional.
+	 */
+	ssize_t (*send_file)(struct nbd_stream *s, int fd, off_t *at,
+			     size_t length);
+	/*
 	 * Only where something is put on a stream: 0: done; -EAGAIN: again when
 	 * the descriptor is readable, or writable if wants_write; other -errno:
 	 * failed, and *why says it in words (NULL: as strerror).
