@@ -35,10 +35,13 @@ void tide__pool_fini(struct tide__pool *pool)
 	while (pool->blocks) {
 		struct tide__block *older = pool->blocks->older;
 
-		if (pool->blocks->bytes < BIG_PAGE_BYTES)
+		if (pool->blocks->bytes < BIG_PAGE_BYTES) {
 			free(pool->blocks);
-		else
+		} else {
+			/* Its addresses may be anybody's next. */
+			SHOW(pool->blocks, pool->blocks->bytes);
 			munmap(pool->blocks, pool->blocks->bytes);
+		}
 		pool->blocks = older;
 	}
 }
