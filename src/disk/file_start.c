@@ -4,10 +4,11 @@
  *
  *  - The ring: what does not wait (reads of cached pages), what O_DIRECT takes
  *    as it is, flushes, and large writes.
- *  - A lane of the pool: small writes into the page cache, where the file
- *    system cannot do them without waiting (ext4): the ring would hand each to
- *    a kernel thread, one wakeup a write, where a lane does them in a row. Not
- *    those that are to be durable: the lane would stand still for each.
+ *  - The queue's own thread: small writes into the page cache, where the file
+ *    system cannot promise not to wait (ext4), if the owner allows it.
+ *  - A lane of the pool: the same, if not: the ring would hand each to a kernel
+ *    thread, one wakeup a write, where a lane does them in a row. Not those
+ *    that are to be durable: the lane would stand still for each.
  *  - A worker: large reads of cached pages, whose cost is a copy that several
  *    threads share; zeroing and discarding, which wait in any case and have a
  *    way out when refused; parts of blocks under O_DIRECT.
@@ -18,12 +19,15 @@
 #include <sys/uio.h>
 
 #include "base/atomic.h"
+#include "base/clock.h"
 #include "disk/file.h"
 #include "disk/queue_internal.h"
 
 #define PARTS 64u
 #define SMALL_BYTES 65536u
 #define LARGE_BYTES 131072u
+#define SLOW_NS UINT64_C(10000000)
+#define PAUSE_NS UINT64_C(500000000)
 
 /*
  * The first small write asks the file system, by being one that must not
@@ -48,6 +52,30 @@ static bool ask_nowait(struct file *f, struct tide_io *io)
 	return true;
 }
 
+/*
+ * At once, here: no wakeup of anybody. What took long was held up by the
+ * kernel (too much is dirty) or by other threads, and the next ones would be,
+ * too: for a while the lanes have them.
+ */
+static bool write_in_place(struct file *f, struct tide_io *io)
+{
+	struct tide_queue *q = io->queue;
+	uint64_t start = tide__now_ns(), took;
+	struct tide_error err;
+	struct tide_vec v;
+	int ret;
+
+	if (start < q->in_place_from_ns)
+		return false;
+	v = tide__io_vec(io);
+	ret = file__writev(&f->disk, io->offset_bytes, &v, io->flags, &err);
+	took = tide__now_ns() - start;
+	if (took > SLOW_NS)
+		q->in_place_from_ns = start + took + PAUSE_NS;
+	tide_io_complete(io, ret);
+	return true;
+}
+
 static bool start_small_write(struct file *f, struct tide_io *io)
 {
 	if (tide__load_relaxed(&f->nowait) == NOWAIT_UNKNOWN &&
@@ -55,6 +83,8 @@ static bool start_small_write(struct file *f, struct tide_io *io)
 		return true;
 	if (tide__load_relaxed(&f->nowait) == NOWAIT_KNOWN &&
 	    tide__uring_start(io, f->fd))
+		return true;
+	if (io->queue->in_place && write_in_place(f, io))
 		return true;
 	tide__pool_give_in_order(io);
 	return true;

@@ -105,6 +105,11 @@ int tide_queue_fd(const struct tide_queue *queue)
 	return queue->uring ? queue->ring.ring_fd : queue->event_fd;
 }
 
+void tide__queue_in_place(struct tide_queue *queue, bool allowed)
+{
+	queue->in_place = allowed;
+}
+
 uint32_t tide_queue_pending(const struct tide_queue *queue)
 {
 	return queue->pending;

@@ -23,6 +23,12 @@ void tide_io_put(struct tide_queue *queue, struct tide_io *child);
 /* Submit a child. Not counted as a request of the caller's. */
 void tide_io_start_child(struct tide_queue *queue, struct tide_disk *below,
 			 struct tide_io *child);
+/*
+ * Whether small writes into the page cache may be carried out by the queue's
+ * own thread, where they seldom wait and then for as long as the kernel holds
+ * up who writes too much. For an owner that has nobody else to serve meanwhile.
+ */
+void tide__queue_in_place(struct tide_queue *queue, bool allowed);
 /* Carry out @io's blocking operation on a worker; completes by itself. */
 void tide_io_to_worker(struct tide_io *io);
 

@@ -51,6 +51,8 @@ struct tide_queue {
 	uint32_t begun; /* the caller's, under way */
 	uint32_t completed; /* the caller's, in this poll */
 	bool draining;
+	bool in_place; /* small cached writes may be done at once */
+	uint64_t in_place_from_ns; /* not before: they were slow */
 	struct io_list waiting; /* over the depth */
 	struct io_list finished; /* done is to be called */
 

@@ -121,6 +121,19 @@ static bool take_place(struct nbd_common *common)
 	return false;
 }
 
+void nbd_loop_share(struct nbd_loop *loop)
+{
+	const struct nbd_export *first = NULL;
+	bool several = false;
+
+	for (const struct nbd_conn *c = loop->conns; c; c = c->next) {
+		if (!first)
+			first = c->export;
+		several |= c->export && c->export != first;
+	}
+	tide__queue_in_place(loop->queue, !several);
+}
+
 static void link_conn(struct nbd_loop *loop, struct nbd_conn *c)
 {
 	c->next = loop->conns;
@@ -162,6 +175,7 @@ static void remove_conn(struct nbd_loop *loop, struct nbd_conn *c)
 	if (c->next)
 		c->next->previous = c->previous;
 	tide__add_relaxed(&loop->conn_count, -1);
+	nbd_loop_share(loop);
 	tide__add_relaxed(&loop->common->connections, -1);
 	nbd_conn_destroy(c);
 }

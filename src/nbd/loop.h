@@ -119,6 +119,12 @@ bool nbd_loop_turn(struct nbd_loop *loop);
 /* End all connections, as they get done. */
 void nbd_loop_drain(struct nbd_loop *loop);
 
+/*
+ * Who uses which export has changed. Clients of one disk may wait for its
+ * writes on the loop's thread; where there are others they must not.
+ */
+void nbd_loop_share(struct nbd_loop *loop);
+
 /* budget.c. resume: those who wait try once; true: somebody goes on. */
 bool nbd_budget_resume(struct nbd_loop *loop);
 void nbd_budget_let_one_go(struct nbd_loop *loop);

@@ -68,6 +68,7 @@ static void expect_request(struct nbd_conn *c)
 
 void nbd_requests_begin(struct nbd_conn *c)
 {
+	nbd_loop_share(c->loop);
 	expect_request(c);
 }
 

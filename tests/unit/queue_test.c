@@ -74,6 +74,17 @@ static int setup_direct(void **state)
 	return setup(state, false, true);
 }
 
+/* Small writes are done by the queue's own thread. */
+static int setup_in_place(void **state)
+{
+	int ret = setup(state, false, false);
+	const struct world *w = *state;
+
+	if (!ret)
+		tide__queue_in_place(w->q, true);
+	return ret;
+}
+
 static int teardown(void **state)
 {
 	struct world *w = *state;
@@ -718,6 +729,8 @@ static void test_shared_blocks(void **state)
 
 #define DIRECT(name)                                                         \
 	{ #name " (O_DIRECT)", name, setup_direct, teardown, NULL }
+#define IN_PLACE(name)                                                       \
+	{ #name " (in place)", name, setup_in_place, teardown, NULL }
 #define BOTH(name)                                                           \
 	{ #name " (io_uring)", name, setup_uring, teardown, NULL },          \
 	{ #name " (threads)", name, setup_threads, teardown, NULL }
@@ -730,6 +743,8 @@ int main(void)
 		BOTH(test_no_room), BOTH(test_failing_disk),
 		BOTH(test_fd), BOTH(test_fd_slept_upon), BOTH(test_children),
 		BOTH(test_parked),
+		IN_PLACE(test_random), IN_PLACE(test_no_deep_stack),
+		IN_PLACE(test_no_room), IN_PLACE(test_children),
 		DIRECT(test_random), DIRECT(test_short_file),
 		DIRECT(test_children), DIRECT(test_shared_blocks),
 	};
