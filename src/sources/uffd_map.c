@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -11,6 +12,7 @@
 #include "sources/uffd_abi.h"
 
 #define REGIONS 512
+#define NEAR (2u << 20)	/* bytes between what is asked for at once */
 
 static const char origin[] = "uffd";
 
@@ -115,43 +117,101 @@ int tide__uffd_disarm(int uffd, void *host, uint64_t len)
 	return ioctl(uffd, TIDE__UFFDIO_UNREGISTER, &range) < 0 ? -errno : 0;
 }
 
-int tide__uffd_scan(int pagemap, void *host, uint64_t len,
-		    void (*report)(void *opaque, uint64_t offset_bytes,
-				   uint64_t len_bytes),
-		    void *opaque, struct tide_error *err)
+struct scanning {
+	int pagemap;
+	uint64_t base;
+	void (*report)(void *opaque, uint64_t offset_bytes, uint64_t len_bytes);
+	void *opaque;
+	struct tide_error *err;
+};
+
+/* One step from @scan->start on: how many regions, or -errno. */
+static int scan_some(const struct scanning *s, struct tide__pm_scan *scan)
 {
-	struct tide__page_region regions[REGIONS];
-	uint64_t base = (uintptr_t)host;
-	struct tide__pm_scan scan = {
-		.size = sizeof(scan),
-		.flags = TIDE__PM_SCAN_WP_MATCHING |
-			 TIDE__PM_SCAN_CHECK_WPASYNC,
-		.start = base,
-		.end = base + len,
+	int n;
+
+	do
+		n = ioctl(s->pagemap, TIDE__PAGEMAP_SCAN, scan);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return tide_error_set(s->err, -errno, origin, scan->start,
+				      "PAGEMAP_SCAN: %s%s", strerror(errno),
+				      errno == EPERM ? "; guest memory was "
+				      "mapped anew behind the tracker's back" :
+				      "");
+	if (scan->walk_end <= scan->start)
+		return tide_error_set(s->err, -EILSEQ, origin, scan->start,
+				      "PAGEMAP_SCAN does not advance");
+	return n;
+}
+
+static struct tide__pm_scan scan_of(uint64_t start, uint64_t end, bool protect,
+				    struct tide__page_region regions[REGIONS])
+{
+	return (struct tide__pm_scan){
+		.size = sizeof(struct tide__pm_scan),
+		.flags = TIDE__PM_SCAN_CHECK_WPASYNC |
+			 (protect ? TIDE__PM_SCAN_WP_MATCHING : 0),
+		.start = start,
+		.end = end,
 		.vec = (uintptr_t)regions,
 		.vec_len = REGIONS,
 		.category_mask = TIDE__PAGE_IS_WRITTEN,
 		.return_mask = TIDE__PAGE_IS_WRITTEN,
 	};
+}
+
+/* What was written of [@start, @end) is reported, and protected again. */
+static int take(const struct scanning *s, uint64_t start, uint64_t end)
+{
+	struct tide__page_region regions[REGIONS];
+	struct tide__pm_scan scan = scan_of(start, end, true, regions);
 
 	while (scan.start < scan.end) {
-		int n = ioctl(pagemap, TIDE__PAGEMAP_SCAN, &scan);
+		int n = scan_some(s, &scan);
 
-		if (n < 0 && errno == EINTR)
-			continue;
 		if (n < 0)
-			return tide_error_set(err, -errno, origin, scan.start,
-					      "PAGEMAP_SCAN: %s%s",
-					      strerror(errno), errno == EPERM ?
-					      "; guest memory was mapped anew "
-					      "behind the tracker's back" : "");
+			return n;
 		for (int i = 0; i < n; i++)
-			report(opaque, regions[i].start - base,
-			       regions[i].end - regions[i].start);
-		if (scan.walk_end <= scan.start)
-			return tide_error_set(err, -EILSEQ, origin, scan.start,
-					      "PAGEMAP_SCAN does not advance");
+			s->report(s->opaque, regions[i].start - s->base,
+				  regions[i].end - regions[i].start);
 		scan.start = scan.walk_end;
 	}
 	return 0;
+}
+
+/*
+ * To protect is not asked of all of it. The kernel would have to tell all who
+ * keep tables of their own beside these: KVM then forgets where the whole guest
+ * is, and the guest waits for each of its pages once more. So a first look only
+ * finds what was written, and the second one goes there. What is written in
+ * between is found there, too, or it is found the next time.
+ */
+int tide__uffd_scan(int pagemap, void *host, uint64_t len,
+		    void (*report)(void *opaque, uint64_t offset_bytes,
+				   uint64_t len_bytes),
+		    void *opaque, struct tide_error *err)
+{
+	const struct scanning s = { pagemap, (uintptr_t)host, report, opaque,
+				    err };
+	struct tide__page_region regions[REGIONS];
+	struct tide__pm_scan scan = scan_of(s.base, s.base + len, false,
+					    regions);
+	int ret = 0;
+
+	while (!ret && scan.start < scan.end) {
+		int n = scan_some(&s, &scan);
+
+		if (n < 0)
+			return n;
+		for (int i = 0, next; !ret && i < n; i = next) {
+			next = i + 1;
+			while (next < n && regions[next].start -
+					       regions[next - 1].end <= NEAR)
+				next++;
+			ret = take(&s, regions[i].start, regions[next - 1].end);
+		}
+		scan.start = scan.walk_end;
+	}
+	return ret;
 }
