@@ -110,6 +110,43 @@ timeout 60 "$tm" trace record --pid="$w" --rounds=5 --interval=200 rec >out 2>er
 "$tm" trace record --pid="$w" --control=x rec 2>err && fail "both"
 echo "ok - recorded"
 
+# --- beside a debugger: who came first has it, and watching is no hindrance to one ---
+held() { ! grep -q '^TracerPid:.0$' "/proc/$w/status"; }
+beside() { # NAME COMMAND...: it holds the writer until it is ended
+	local other
+	"${@:2}" >debugger.out 2>&1 </dev/null &
+	other=$!
+	pids+=("$other")
+	if ! until_true 30 held; then
+		echo "# $1 does not attach here: $(tail -1 debugger.out)"
+		return
+	fi
+	timeout 60 "$tm" top --json --interval=100 "$w" >out 2>&1
+	[ $? = 4 ] && grep -q 'is traced by' out || fail "under $1: $(cat out)"
+	kill -TERM "$other"
+	wait "$other" 2>/dev/null
+	until_true 30 eval '! held' || fail "$1 does not let go"
+	until_true 60 one_look || fail "after $1: $(cat look out)"
+	# The other way round.
+	"$tm" top --json --interval=100 --count=0 "$w" >watching 2>&1 &
+	other=$!
+	pids+=("$other")
+	until_true 30 grep -q attach_us watching || fail "it does not watch: $(cat watching)"
+	"${@:2}" >debugger.out 2>&1 </dev/null &
+	pids+=($!)
+	until_true 30 held || fail "$1 is kept out: $(cat debugger.out)"
+	kill -0 "$other" || fail "it ended under $1: $(cat watching)"
+	kill -TERM $!
+	wait $! 2>/dev/null
+	kill -INT "$other"
+	wait "$other" 2>/dev/null
+	until_true 30 eval '! held' || fail "$1 does not let go"
+	until_true 60 one_look || fail "after $1: $(cat look out)"
+	echo "ok - beside $1"
+}
+command -v strace >/dev/null && beside strace strace -qq -e trace=none -p "$w"
+command -v gdb >/dev/null && beside gdb gdb -nx -batch -p "$w" -ex 'shell sleep 600'
+
 # --- who cannot be watched ---
 kill -STOP "$w"
 until_true 30 grep -q '^State:.T' "/proc/$w/status" || fail "it does not stop"

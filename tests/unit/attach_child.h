@@ -39,9 +39,13 @@ enum child_kind {
 	CHILD_CALLS = 2,	/* threads inside of several calls */
 	CHILD_ALARMS = 4,	/* a signal a millisecond, with a handler */
 	CHILD_CROWD = 8,	/* 200 threads */
+	CHILD_FORKS = 16,	/* one thread forks all the time */
 };
 
 static volatile unsigned int child_faults, child_alarms, child_turns;
+static volatile unsigned int child_births;
+/* Shared: those that got a descriptor of ours. */
+static unsigned int *child_heirs;
 
 /* All registers hold what was put there, for a while. */
 static inline bool child_registers_hold(void)
@@ -132,6 +136,47 @@ static inline void *child_wait(void *opaque)
 	return NULL;
 }
 
+/* Of a child's child: what has it of whoever is attached to its parent? */
+static inline bool child_has_uffd(void)
+{
+	char path[32], name[32];
+
+	for (int fd = 3; fd < 64; fd++) {
+		ssize_t n;
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		n = readlink(path, name, sizeof(name) - 1);
+		if (n > 0 && !strncmp(name, "anon_inode:[userfaultfd]",
+				      (size_t)n))
+			return true;
+	}
+	return false;
+}
+
+static inline void *child_fork(void *opaque)
+{
+	char *memory = opaque;
+
+	for (;;) {
+		pid_t pid = fork();
+		int status = 0;
+
+		if (!pid) {
+			/* Its own copy; nobody holds it up. */
+			for (size_t i = 0; i < CHILD_BYTES; i += 16 * 4096)
+				memory[i]++;
+			if (child_has_uffd())
+				__atomic_fetch_add(child_heirs, 1,
+						   __ATOMIC_SEQ_CST);
+			_exit(child_registers_hold() ? 0 : 1);
+		}
+		if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
+			__atomic_fetch_add(&child_faults, 1, __ATOMIC_SEQ_CST);
+		__atomic_fetch_add(&child_births, 1, __ATOMIC_SEQ_CST);
+	}
+	return NULL;
+}
+
 static inline void child_alarm(int signal)
 {
 	(void)signal;
@@ -146,7 +191,7 @@ static inline void child_start(void *(*run)(void *), void *opaque)
 		child_faults++;
 }
 
-static inline void child_prepare(int kind)
+static inline void child_prepare(int kind, char *memory)
 {
 	static char alternate[65536];
 	static int never[2]; /* made here: who counts files waits for us */
@@ -162,6 +207,8 @@ static inline void child_prepare(int kind)
 	}
 	for (int i = 0; kind & CHILD_CROWD && i < 200; i++)
 		child_start(child_wait, NULL);
+	if (kind & CHILD_FORKS)
+		child_start(child_fork, memory);
 	if (kind & CHILD_ALARMS) {
 		struct itimerval every = { { 0, 1000 }, { 0, 1000 } };
 		struct sigaction act = { .sa_handler = child_alarm,
@@ -188,7 +235,7 @@ static inline void child_check_own(void)
 }
 
 /* 'w' page: write it; 'd' page: give it back; 'f': faults; 'a': alarms;
- * 't': turns; 'p': just answer. */
+ * 't': turns; 'b': births; 'x': become another program; 'p': just answer. */
 static inline void child_serve(const struct child *c, int ask, int answer)
 {
 	uint32_t in[2], out;
@@ -207,6 +254,10 @@ static inline void child_serve(const struct child *c, int ask, int answer)
 			out = child_alarms;
 		else if (in[0] == 't')
 			out = child_turns;
+		else if (in[0] == 'b')
+			out = child_births;
+		else if (in[0] == 'x')
+			execl("/bin/sleep", "sleep", "600", NULL);
 		if (write(answer, &out, sizeof(out)) != (ssize_t)sizeof(out))
 			break;
 	}
@@ -248,7 +299,7 @@ static inline bool child_make(struct child *c, int kind, char *memory,
 		sigemptyset(&mask);
 		sigaddset(&mask, SIGUSR1);
 		sigprocmask(SIG_SETMASK, &mask, NULL);
-		child_prepare(kind);
+		child_prepare(kind, c->memory);
 		if (first)
 			first();
 		if (kind & CHILD_SPINS) {

@@ -229,6 +229,80 @@ static void nobody_notices(void **state)
 	unnoticed(CHILD_CALLS | CHILD_CROWD, 50);
 }
 
+/*
+ * It forks all the time: its children have a copy of its memory that is
+ * nobody's to track, and go their way. One that is born while the descriptor is
+ * in its parent has it, too, for as long as it lives.
+ */
+static void one_that_forks(void **state)
+{
+	struct tide__attach a;
+	struct child c = { 0 };
+	uint32_t births;
+
+	(void)state;
+	child_heirs = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(child_make(&c, CHILD_FORKS, NULL, NULL));
+	for (int i = 0; i < 30; i++) {
+		attach_and_arm(&a, &c);
+		births = child_ask(&c, 'b', 0);
+		scan(&a, &c);
+		assert_int_equal(child_ask(&c, 'w', 8), 0);
+		assert_true(scan(&a, &c) >= 1 && seen[8]);
+		for (int n = 0; n < 30000 && child_ask(&c, 'b', 0) < births + 2;
+		     n++)
+			usleep(1000);
+		assert_true(child_ask(&c, 'b', 0) >= births + 2);
+		tide__attach_close(&a);
+	}
+	assert_int_equal(child_ask(&c, 'f', 0), 0);
+	assert_int_equal(child_lines(c.pid, "smaps", " uw"), 0);
+	print_message("# of %u children %u had a descriptor of ours\n",
+		      child_ask(&c, 'b', 0), *child_heirs);
+	child_end(&c);
+	munmap(child_heirs, 4096);
+}
+
+/* It becomes another program, whose memory is another one, and lives. */
+static void one_that_execs(void **state)
+{
+	struct tide_source_vm vm = { .struct_size = sizeof(vm), .vm_fd = -1 };
+	struct tide_slot slot = { .len_bytes = CHILD_BYTES };
+	struct tide_source *source;
+	struct tide_slots *slots;
+	struct tide_set *set;
+	struct child c = { 0 };
+	uint32_t in[2] = { 'x', 0 };
+
+	(void)state;
+	assert_true(child_make(&c, CHILD_CALLS, NULL, NULL));
+	assert_int_equal(child_ask(&c, 'p', 0), 0);
+	vm.pid = c.pid;
+	slot.host = c.memory;
+	assert_int_equal(tide_slots_create(&slots, &err), 0);
+	assert_int_equal(tide_slots_insert(slots, &slot, &err), 0);
+	assert_int_equal(tide_set_create(&set, CHILD_PAGES, &err), 0);
+	assert_int_equal(tide_source_create(&source, TIDE_SOURCE_FOREIGN, &vm,
+					    &err), 0);
+	assert_int_equal(tide_source_start(source, slots, &err), 0);
+	assert_int_equal(tide_source_harvest(source, set, &err), 0);
+	assert_int_equal(write(c.ask, in, sizeof(in)), (int)sizeof(in));
+	for (int n = 0; n < 30000 &&
+	     !child_lines(c.pid, "comm", "sleep"); n++)
+		usleep(1000);
+	/* It says so, rather than that nothing was written. */
+	assert_true(tide_source_harvest(source, set, &err) < 0);
+	assert_true(err.text[0]);
+	tide_source_stop(source, NULL);
+	tide_source_destroy(source);
+	tide_slots_destroy(slots);
+	tide_set_destroy(set);
+	assert_int_equal(child_lines(c.pid, "comm", "sleep"), 1);
+	assert_int_equal(child_lines(c.pid, "status", "TracerPid:\t0"), 1);
+	child_end(&c);
+}
+
 /* A thread that never enters the kernel, seen through its own counter. */
 static void a_spinner_keeps_its_registers(void **state)
 {
@@ -482,6 +556,8 @@ int main(void)
 		cmocka_unit_test(writes_are_seen),
 		cmocka_unit_test(every_kind_of_memory),
 		cmocka_unit_test(nobody_notices),
+		cmocka_unit_test(one_that_forks),
+		cmocka_unit_test(one_that_execs),
 		cmocka_unit_test(a_spinner_keeps_its_registers),
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(another_users),
