@@ -140,6 +140,22 @@ static int code_for(const json_t *result)
 	return !strcmp(outcome, "unknown") ? CLI_UNKNOWN : CLI_FAILED;
 }
 
+/* A VM that lives has hung up on us, and may have moved the guest. */
+static int no_answer(const struct cli_parsed *p)
+{
+	struct tide_error err;
+	int fd = open_control(p, &err);
+
+	if (fd < 0)
+		return cli_fail(p->command, CLI_FAILED,
+				"the VM ended during the migration");
+	close(fd);
+	return cli_fail(p->command, CLI_UNKNOWN,
+			"the VM hung up before it answered, as it does on who "
+			"does not read its reports: 'tidemark vm status' says "
+			"whether the guest has moved");
+}
+
 static int run_migrate(const struct cli_parsed *p)
 {
 	const char *to = p->argc == 1 ? p->argv[0] : NULL;
@@ -166,8 +182,7 @@ static int run_migrate(const struct cli_parsed *p)
 	migrating_fd = -1;
 	close(fd);
 	if (!result)
-		return cli_fail(p->command, CLI_FAILED,
-				"the VM ended during the migration");
+		return no_answer(p);
 	progress_end();
 	code = code_for(result);
 	if (cli_flag(p, "json")) {

@@ -28,12 +28,12 @@
 	{ "allow-folder", "FOLDER", CLI_TEXT, NULL,                            \
 	  "where backing and data files may lie, besides an image's own" }
 #define OPT_GUEST                                                              \
-	{ "memory", "SIZE", CLI_SIZE, "256M", "guest RAM", 4u << 20,           \
-	  16ull << 40 },                                                       \
+	{ "memory", "SIZE", CLI_SIZE, "256M", "guest RAM, in steps of 2M",     \
+	  VM_MIN_MEMORY_BYTES, VM_MAX_MEMORY_BYTES },                          \
 	{ "slots", "N", CLI_COUNT, "2", "memory slots that RAM is cut into",   \
-	  1, 512 },                                                            \
+	  1, VM_MAX_SLOTS },                                                   \
 	{ "hole", NULL, CLI_FLAG, NULL, "leave a gap between the slots" },     \
-	{ "vcpus", "N", CLI_COUNT, "2", "virtual CPUs", 1, 8 },                \
+	{ "vcpus", "N", CLI_COUNT, "2", "virtual CPUs", 1, VM_MAX_VCPUS },     \
 	{ "pattern", "NAME", CLI_TEXT, "hotset",                               \
 	  "idle, sequential, uniform, hotset, zipf or mixed" },                \
 	{ "rate", "N", CLI_COUNT, "20000",                                     \

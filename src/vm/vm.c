@@ -15,7 +15,10 @@
 #include "vm/kvm_state.h"
 
 #define MIB (1ull << 20)
-#define MIN_BYTES (8 * MIB)
+
+_Static_assert(VM_MAX_MEMORY_BYTES + (2ull << 30) <= GUEST_MAX_BYTES &&
+	       VM_MAX_SLOTS <= GUEST_MAX_REGIONS &&
+	       VM_MAX_VCPUS <= GUEST_MAX_VCPUS, "the control page has room");
 
 static const char *const patterns[GUEST_PATTERNS] = {
 	[GUEST_IDLE] = "idle",	     [GUEST_SEQUENTIAL] = "sequential",
@@ -67,15 +70,15 @@ static int check_config(const struct vm_config *c, struct tide_error *err)
 {
 	const char *fault = NULL;
 
-	if (c->memory_bytes < MIN_BYTES ||
-	    c->memory_bytes > GUEST_MAX_BYTES - (2ull << 30) ||
-	    c->memory_bytes % (2 * MIB))
+	if (c->memory_bytes < VM_MIN_MEMORY_BYTES ||
+	    c->memory_bytes > VM_MAX_MEMORY_BYTES ||
+	    c->memory_bytes % VM_MEMORY_STEP_BYTES)
 		fault = "memory must be 8M to 62G in steps of 2M";
-	else if (c->slots < 1 || c->slots > GUEST_MAX_REGIONS)
+	else if (c->slots < 1 || c->slots > VM_MAX_SLOTS)
 		fault = "there can be 1 to 16 memory slots";
-	else if (c->memory_bytes / c->slots < MIN_BYTES)
+	else if (c->memory_bytes / c->slots < VM_MIN_MEMORY_BYTES)
 		fault = "every memory slot needs 8M at least";
-	else if (c->vcpus < 1 || c->vcpus > GUEST_MAX_VCPUS)
+	else if (c->vcpus < 1 || c->vcpus > VM_MAX_VCPUS)
 		fault = "there can be 1 to 8 vCPUs";
 	else if (c->pattern >= GUEST_PATTERNS)
 		fault = "there is no such pattern";

@@ -25,15 +25,21 @@
 
 struct vm;
 
+#define VM_MIN_MEMORY_BYTES (UINT64_C(8) << 20)
+#define VM_MAX_MEMORY_BYTES (UINT64_C(62) << 30) /* and a gap of 2 GiB */
+#define VM_MEMORY_STEP_BYTES (UINT64_C(2) << 20)
+#define VM_MAX_SLOTS 16
+#define VM_MAX_VCPUS 8
+
 enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_PROCESS };
 
 struct vm_config {
 	enum vm_accel accel;
 	enum tide_source_kind source;
-	uint64_t memory_bytes;		/* 8 MiB to 64 GiB, 2 MiB steps */
-	unsigned int slots;		/* RAM is cut into so many; 1 to 16 */
+	uint64_t memory_bytes;
+	unsigned int slots;		/* RAM is cut into so many */
 	bool hole;			/* leave a gap between the slots */
-	unsigned int vcpus;		/* 1 to 8 */
+	unsigned int vcpus;
 	unsigned int pattern;		/* enum guest_pattern */
 	uint64_t rate_pages_per_s; /* over all vCPUs; 0: as fast as it goes */
 	uint64_t footprint_bytes;	/* that the pattern works on; 0: all */

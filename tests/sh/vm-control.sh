@@ -101,3 +101,20 @@ kill -CONT "$client"
 wait "$client" || fail "the client, awake again: $(tail -3 migrate.out)"
 "$TIDEMARK" vm verify --control="$dir/far" >out || fail "not verified: $(cat out)"
 echo "ok - a guest moves while its observer sleeps"
+
+# --- a client that is hung up on knows nothing: the guest may have moved ---
+cat >"$dir/hangs-up.py" <<'P'
+import socket, sys
+l = socket.socket(socket.AF_UNIX); l.bind(sys.argv[1]); l.listen()
+while True:
+    s, _ = l.accept()
+    s.recv(65536)
+    s.close()
+P
+python3 "$dir/hangs-up.py" "$dir/deaf" &
+pids+=($!)
+until_true 10 test -S "$dir/deaf" || fail "no socket"
+timeout 60 "$TIDEMARK" vm migrate --control="$dir/deaf" unix:/nowhere 2>"$dir/err"
+[ $? = 6 ] || fail "hung up on: the exit code; $(cat "$dir/err")"
+grep -q 'vm status' "$dir/err" || fail "hung up on: $(cat "$dir/err")"
+echo "ok - hung up on is unknown"
