@@ -70,6 +70,7 @@ static int run(const struct cli_command *command, int argc, char **argv)
 
 	if (cli_parse(command, argc, argv, &parsed, &code))
 		code = command->run(&parsed);
+	cli_parsed_fini(&parsed);
 	return finish(command->name, code);
 }
 

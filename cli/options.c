@@ -175,9 +175,10 @@ static bool take_value(struct cli_parsed *p, int i, const char *value)
 	char *joined;
 
 	if (p->command->options[i].kind == CLI_TEXTS && before) {
-		/* Kept until the process ends, as its arguments are. */
 		if (asprintf(&joined, "%s\n%s", before, value) < 0)
 			return false;
+		free(p->joined[i]);
+		p->joined[i] = joined;
 		value = joined;
 	}
 	p->value[i] = value;
@@ -236,6 +237,12 @@ bool cli_parse(const struct cli_command *command, int argc, char **argv,
 		return false;
 	}
 	return true;
+}
+
+void cli_parsed_fini(struct cli_parsed *parsed)
+{
+	for (unsigned int i = 0; i < CLI_MAX_OPTIONS; i++)
+		free(parsed->joined[i]);
 }
 
 static unsigned int index_of(const struct cli_parsed *p, const char *name)

@@ -34,6 +34,7 @@ struct cli_option {
 struct cli_parsed {
 	const struct cli_command *command;
 	const char *value[CLI_MAX_OPTIONS];	/* NULL: not given */
+	char *joined[CLI_MAX_OPTIONS];	/* the value, if it is not argv's */
 	int argc;				/* words that are no options */
 	char **argv;
 };
@@ -44,6 +45,8 @@ struct cli_parsed {
  */
 bool cli_parse(const struct cli_command *command, int argc, char **argv,
 	       struct cli_parsed *parsed, int *exit_code);
+/* After cli_parse, whatever it said, and after the command has run. */
+void cli_parsed_fini(struct cli_parsed *parsed);
 void cli_usage(const struct cli_command *command);
 
 /* Values, or their defaults; the name must be in the table. */

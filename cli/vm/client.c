@@ -143,17 +143,26 @@ static int code_for(const json_t *result)
 /* A VM that lives has hung up on us, and may have moved the guest. */
 static int no_answer(const struct cli_parsed *p)
 {
+	json_t *request = json_pack("{s:s}", "command", "status");
+	json_t *reply = NULL;
 	struct tide_error err;
-	int fd = open_control(p, &err);
+	int fd = open_control(p, &err), code;
 
-	if (fd < 0)
+	if (fd < 0) {
+		json_decref(request);
+	} else {
+		reply = client_ask(fd, request, -1);
+		close(fd);
+	}
+	if (!reply)
 		return cli_fail(p->command, CLI_FAILED,
 				"the VM ended during the migration");
-	close(fd);
-	return cli_fail(p->command, CLI_UNKNOWN,
-			"the VM hung up before it answered, as it does on who "
-			"does not read its reports: 'tidemark vm status' says "
-			"whether the guest has moved");
+	code = cli_fail(p->command, CLI_UNKNOWN,
+			"the VM hung up before it answered, as it does on a "
+			"client that does not read its reports; it is '%s' "
+			"now", client_text(reply, "state"));
+	json_decref(reply);
+	return code;
 }
 
 static int run_migrate(const struct cli_parsed *p)

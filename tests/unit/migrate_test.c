@@ -102,7 +102,9 @@ static void run_one(enum vm_accel accel, enum tide_source_kind source,
 	}
 	tide_precopy_defaults(&options);
 	options.zstd_level = zstd;
+	/* That all arrives is asked here; a loaded host may take longer. */
 	options.downtime_target_ns = 30000000;
+	options.auto_stop_over_target = true;
 	far.options = options;
 	far.m.accept = next_socket;
 	far.m.opaque = &far;
