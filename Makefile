@@ -87,7 +87,7 @@ campaign: deps
 			TIDEMARK=$(CURDIR)/$(BUILD)/tidemark \
 			bash tests/sh/cbt-serve.sh || exit 1; \
 	done
-	@for test in live-kills snapshot-shadow snapshot-linux; do \
+	@for test in live-kills snapshot-shadow snapshot-linux backup-power; do \
 		CAMPAIGN=1 SRC=$(CURDIR) BUILD=$(CURDIR)/$(BUILD) \
 			TIDEMARK=$(CURDIR)/$(BUILD)/tidemark \
 			bash tests/sh/$$test.sh || exit 1; \
