@@ -304,7 +304,7 @@ static int clear_one(struct beginning *b, struct serve_disk *d,
 	if (cbt_info(d->cbt, b->name, CBT_UNCOUNTED, &info, NULL) ||
 	    !info.pending)
 		return 0;
-	return cbt_checkpoint_settle(d->cbt, b->name, false, err);
+	return cbt_checkpoint_finish(d->cbt, b->name, false, err);
 }
 
 static int make_all(struct beginning *b, struct tide_error *err)
@@ -339,7 +339,7 @@ static void unmake_all(struct beginning *b, bool begun)
 			free(b->made[i]);
 		}
 		if (begun)
-			cbt_checkpoint_settle(d->cbt, b->name, false, NULL);
+			cbt_checkpoint_finish(d->cbt, b->name, false, NULL);
 	}
 }
 
@@ -453,7 +453,7 @@ json_t *serve_instant_end(struct serve_disks *disks,
 		/*
 		 * The store first: a kill in between leaves it to be repeated.
 		 */
-		ret = cbt_checkpoint_settle(named[i]->cbt, name, keep, &err);
+		ret = cbt_checkpoint_finish(named[i]->cbt, name, keep, &err);
 		if (!ret && s)
 			let_go(disks, named[i], s,
 			       keep ? "it was committed" : "it was aborted");

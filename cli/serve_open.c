@@ -212,7 +212,7 @@ void serve_offer_all(struct serve_disks *disks)
 	for (int i = 0; i < disks->count; i++)
 		if (disks->list[i].cbt)
 			tracked[count++] = disks->list[i].cbt;
-	cbt_settle_groups(tracked, count);
+	cbt_finish_groups(tracked, count);
 	for (int i = 0; i < disks->count; i++)
 		serve_offer(&disks->list[i]);
 }

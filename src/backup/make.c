@@ -452,7 +452,7 @@ static int commit(struct making *m, struct tide_error *err)
 
 		ret = folder_pending(f, &pending, &why);
 		if (!ret && m->control)
-			ret = recover_settle(pending, m->control, &why);
+			ret = recover_finish(pending, m->control, &why);
 		if (!ret)
 			ret = folder_set_pending(f, NULL, &why);
 		json_decref(pending);

@@ -39,7 +39,7 @@ const char *recover_text(const json_t *o, const char *key)
 	return t ? t : "";
 }
 
-int recover_settle(const json_t *pending, const char *control,
+int recover_finish(const json_t *pending, const char *control,
 		   struct tide_error *err)
 {
 	const char *disk = recover_text(pending, "disk");
@@ -78,7 +78,7 @@ int backup_recover(struct backup_folder *f, const char *control,
 	name = recover_text(pending, "checkpoint");
 	if (pending && *name && control && *control) {
 		if (has_point_of(f, pending))
-			ret = recover_settle(pending, control, err);
+			ret = recover_finish(pending, control, err);
 		else
 			ret = recover_call_off(control, recover_text(pending, "disk"), name,
 				       err);

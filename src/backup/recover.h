@@ -14,7 +14,7 @@ const char *recover_text(const json_t *o, const char *key);
 int recover_call_off(const char *control, const char *disk,
 		     const char *checkpoint, struct tide_error *err);
 /* The checkpoint is the one to ask from, and those before it are not needed. */
-int recover_settle(const json_t *pending, const char *control,
+int recover_finish(const json_t *pending, const char *control,
 		   struct tide_error *err);
 
 /*

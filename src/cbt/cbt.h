@@ -117,7 +117,7 @@ int cbt_checkpoint_create(struct cbt *const *disks, size_t count,
  * After cbt_open, for all disks that belong together: a checkpoint of several
  * that a killed process was making is kept on all, or dropped on all.
  */
-void cbt_settle_groups(struct cbt *const *disks, size_t count);
+void cbt_finish_groups(struct cbt *const *disks, size_t count);
 /*
  * A pending one, and @at_moment is called at the instant: no write of any of
  * them is under way, and all wait for it. It may have been called although
@@ -129,7 +129,7 @@ int cbt_checkpoint_begin(struct cbt *const *disks, size_t count,
 int cbt_checkpoint_delete(struct cbt *c, const char *name,
 			  struct tide_error *err);
 /* Pending no more: kept, or gone. Both may be repeated. */
-int cbt_checkpoint_settle(struct cbt *c, const char *name, bool keep,
+int cbt_checkpoint_finish(struct cbt *c, const char *name, bool keep,
 			  struct tide_error *err);
 
 int cbt_bitmap_add(struct cbt *c, const char *name,

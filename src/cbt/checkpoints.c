@@ -205,7 +205,7 @@ static struct cbt_point *next_making(struct cbt *c)
 	return NULL;
 }
 
-void cbt_settle_groups(struct cbt *const *disks, size_t count)
+void cbt_finish_groups(struct cbt *const *disks, size_t count)
 {
 	struct cbt_point *p;
 

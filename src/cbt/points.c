@@ -155,7 +155,7 @@ int cbt_bitmap_remove(struct cbt *c, const char *name, struct tide_error *err)
 	return remove_named(c, name, CBT_BITMAP, err);
 }
 
-int cbt_checkpoint_settle(struct cbt *c, const char *name, bool keep,
+int cbt_checkpoint_finish(struct cbt *c, const char *name, bool keep,
 			  struct tide_error *err)
 {
 	struct cbt_point *p;

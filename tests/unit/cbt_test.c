@@ -353,7 +353,7 @@ static void set_making(struct world *w, bool making)
 }
 
 /* Killed while the stores heard of one checkpoint: on both, or on none. */
-static void settle_both(struct world *w, struct world *v, bool one_made)
+static void finish_both(struct world *w, struct world *v, bool one_made)
 {
 	struct cbt *both[2] = { w->c, v->c };
 	struct cbt_info info;
@@ -367,7 +367,7 @@ static void settle_both(struct world *w, struct world *v, bool one_made)
 	world_open(v);
 	both[0] = w->c;
 	both[1] = v->c;
-	cbt_settle_groups(both, 2);
+	cbt_finish_groups(both, 2);
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(cbt_info(both[i], "g", CBT_COUNTED, &info,
 					  NULL),
@@ -411,15 +411,15 @@ static void test_several(void **state)
 	world_open(&w);
 	assert_int_equal(cbt_info(w.c, "p", CBT_COUNTED, &info, NULL), 0);
 	assert_true(info.pending);
-	assert_int_equal(cbt_checkpoint_settle(w.c, "p", true, NULL), 0);
-	assert_int_equal(cbt_checkpoint_settle(w.c, "p", true, NULL), 0);
-	assert_int_equal(cbt_checkpoint_settle(w.c, "p", false, &err),
+	assert_int_equal(cbt_checkpoint_finish(w.c, "p", true, NULL), 0);
+	assert_int_equal(cbt_checkpoint_finish(w.c, "p", true, NULL), 0);
+	assert_int_equal(cbt_checkpoint_finish(w.c, "p", false, &err),
 			 -EINVAL);
-	assert_int_equal(cbt_checkpoint_settle(w.c, "q", false, NULL), 0);
+	assert_int_equal(cbt_checkpoint_finish(w.c, "q", false, NULL), 0);
 	assert_int_equal(cbt_bitmap_add(w.c, "b", 1000, true, &err), -EINVAL);
 	assert_int_equal(cbt_bitmap_clear(w.c, "k", &err), -EINVAL);
-	settle_both(&w, &v, false);
-	settle_both(&w, &v, true);
+	finish_both(&w, &v, false);
+	finish_both(&w, &v, true);
 	assert_int_equal(tide_disk_close(w.d, NULL), 0);
 	assert_int_equal(tide_disk_close(v.d, NULL), 0);
 	world_fini(&v);

@@ -131,10 +131,10 @@ static void do_verb(struct world *w, char names[][24], int count)
 		cbt_checkpoint_create(&w->c, 1, "passing", true, NULL);
 		break;
 	case 5:
-		cbt_checkpoint_settle(w->c, "passing", false, NULL);
+		cbt_checkpoint_finish(w->c, "passing", false, NULL);
 		break;
 	default:
-		cbt_checkpoint_settle(w->c, "passing", true, NULL);
+		cbt_checkpoint_finish(w->c, "passing", true, NULL);
 		cbt_checkpoint_delete(w->c, "passing", NULL);
 	}
 }

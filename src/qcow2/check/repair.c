@@ -3,7 +3,7 @@
  * The order of a repair:
  *
  *  0. what one field of the header may have put in doubt (repair_doubts.c):
- *     settled by proof, or nothing is freed in all that follows;
+ *     resolved by proof, or nothing is freed in all that follows;
  *  1. snapshot table: lengths of its entries in place, and its count in the
  *     header, each of them one write;
  *  2. bitmaps: a new directory behind the end of the file, then the switch in
@@ -13,7 +13,7 @@
  *     table becomes zeroes, if that loss is accepted (repair_l1.c);
  *  4. entries that are wrong by themselves (repair_mend.c); if loss is
  *     accepted, those that cannot be followed become zero, and clusters that
- *     two claim are settled (repair_claims.c);
+ *     two claim are resolved (repair_claims.c);
  *     Then snapshots that lack what the format demands get it, in a new table
  *     behind the end of the file, and one write switches over;
  *  5. refcounts, from the references that there are now. In place where each
@@ -188,7 +188,7 @@ static bool accepted(const struct repair *x)
 	return x->options->accept_loss && !x->doubtful;
 }
 
-static int settle_references(struct repair *x)
+static int resolve_references(struct repair *x)
 {
 	int ret = 0;
 
@@ -212,7 +212,7 @@ int repair_run(struct repair *x)
 	    (ret = repair_snapshots(x)) ||
 	    (ret = repair_bitmaps(x)) || (ret = repair_end(x)) ||
 	    (ret = repair_l1(x)) ||
-	    (ret = settle_references(x)) || (ret = repair_snapshot_table(x)))
+	    (ret = resolve_references(x)) || (ret = repair_snapshot_table(x)))
 		return ret;
 	if (accepted(x))
 		x->found.lost_refs = 0;

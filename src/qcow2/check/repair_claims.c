@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Two references that claim one cluster, settled: only if the loss of what
+ * Two references that claim one cluster, resolved: only if the loss of what
  * they may have meant is accepted, for afterwards nobody can look for it. What
  * can be read is not given up.
  *
@@ -143,7 +143,7 @@ static int give_up_snapshot(struct claims *c, const struct qcow2_snapshot *s)
 	return repair_write(c->x, s->entry_offset, none, 8);
 }
 
-static int settle_snapshot(struct claims *c, const struct qcow2_snapshot *s)
+static int resolve_snapshot(struct claims *c, const struct qcow2_snapshot *s)
 {
 	struct repair *x = c->x;
 	bool proven;
@@ -162,7 +162,7 @@ static int settle_snapshot(struct claims *c, const struct qcow2_snapshot *s)
 		       give_up_snapshot(c, s);
 }
 
-static int settle_snapshots(struct claims *c)
+static int resolve_snapshots(struct claims *c)
 {
 	struct repair *x = c->x;
 	struct qcow2_snapshots s;
@@ -178,7 +178,7 @@ static int settle_snapshots(struct claims *c)
 	    repair_alone(x, x->h.snapshots_offset, s.table_bytes,
 			 QCOW2_SECTION_SNAPSHOT_TABLE))
 		for (uint32_t i = 0; i < s.count && !ret; i++)
-			ret = settle_snapshot(c, &s.items[i]);
+			ret = resolve_snapshot(c, &s.items[i]);
 	qcow2_snapshots_fini(&s);
 	if (!ret && c->snapshots)
 		ret = repair_sync(x);
@@ -187,7 +187,7 @@ static int settle_snapshots(struct claims *c)
 
 /* --- 2: L1 entries --- */
 
-static int settle_l1(struct repair *x, void *opaque, struct repair_entry *e)
+static int resolve_l1(struct repair *x, void *opaque, struct repair_entry *e)
 {
 	struct claims *c = opaque;
 	uint64_t offset = e->entry & QCOW2_OFFSET_MASK;
@@ -226,7 +226,7 @@ static void give_up(struct claims *c, struct repair_entry *e)
 	e->entry = e->subclusters = 0;
 }
 
-static int settle_l2(struct repair *x, void *opaque, struct repair_entry *e)
+static int resolve_l2(struct repair *x, void *opaque, struct repair_entry *e)
 {
 	struct claims *c = opaque;
 	bool packed = e->entry & QCOW2_ENTRY_PACKED;
@@ -261,26 +261,26 @@ static void say_given_up(const struct claims *c)
 			   "were given up", (unsigned long long)c->given_up);
 }
 
-static int settle_tables(struct claims *c)
+static int resolve_tables(struct claims *c)
 {
 	struct repair *x = c->x;
-	int ret = settle_snapshots(c);
+	int ret = resolve_snapshots(c);
 
 	if (!ret)
-		ret = repair_each_l1(x, true, settle_l1, c);
+		ret = repair_each_l1(x, true, resolve_l1, c);
 	if (!ret)
 		say_given_up(c);
 	return ret || !c->given_up ? ret : repair_look(x);
 }
 
-static int settle_clusters(struct claims *c)
+static int resolve_clusters(struct claims *c)
 {
 	struct repair *x = c->x;
 	int ret;
 
 	if (x->h.incompatible & QCOW2_INCOMPAT_DATA_FILE)
 		return 0;
-	ret = repair_each_l2(x, USES_GUEST | USES_REFCOUNTS, settle_l2, c);
+	ret = repair_each_l2(x, USES_GUEST | USES_REFCOUNTS, resolve_l2, c);
 	if (ret)
 		return ret;
 	say_given_up(c);
@@ -291,12 +291,12 @@ static int settle_clusters(struct claims *c)
 	return c->copied || c->given_up ? repair_look(x) : 0;
 }
 
-static int with_claims(struct repair *x, int (*settle)(struct claims *c))
+static int with_claims(struct repair *x, int (*resolve)(struct claims *c))
 {
 	/* What is copied is metadata: more than this is no accident's. */
 	struct claims c = { .x = x, .buf = malloc(x->cluster),
 			    .bytes_left = x->r->size_bytes + (64u << 20) };
-	int ret = c.buf ? settle(&c) : repair_no_memory(x);
+	int ret = c.buf ? resolve(&c) : repair_no_memory(x);
 
 	free(c.copies);
 	free(c.buf);
@@ -305,10 +305,10 @@ static int with_claims(struct repair *x, int (*settle)(struct claims *c))
 
 int repair_claim_tables(struct repair *x)
 {
-	return with_claims(x, settle_tables);
+	return with_claims(x, resolve_tables);
 }
 
 int repair_claim_clusters(struct repair *x)
 {
-	return with_claims(x, settle_clusters);
+	return with_claims(x, resolve_clusters);
 }

@@ -49,7 +49,7 @@ int repair_fits(struct repair *x, const struct qcow2_header *h, bool *out);
 /* repair_l1.c: by proof, and if loss is accepted with zeroes. */
 int repair_l1_fields(struct repair *x);
 int repair_l1(struct repair *x);
-/* repair_snapshots.c: in place, and after references are settled, anew. */
+/* repair_snapshots.c: in place, and after references are resolved, anew. */
 int repair_snapshots(struct repair *x);
 int repair_snapshot_table(struct repair *x);
 /* All steps, on what x->r and x->w are. */
@@ -57,10 +57,10 @@ int repair_run(struct repair *x);
 /* Play it without writing, and say what will be lost. */
 int repair_plan(struct repair *x);
 /*
- * Entries by themselves. Until what lies on tables is @settled, only of tables
+ * Entries by themselves. Until what lies on tables is @resolved, only of tables
  * that nothing else is in.
  */
-int repair_mend(struct repair *x, bool settled);
+int repair_mend(struct repair *x, bool resolved);
 /* If loss is accepted: clusters with two uses, tables and then the guest's. */
 int repair_claim_tables(struct repair *x);
 int repair_claim_clusters(struct repair *x);

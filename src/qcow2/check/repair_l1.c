@@ -12,7 +12,7 @@
  * is missed of the others becomes zeroes: the file is made longer, or, where
  * not even the first entry is there, an empty table is put behind its end, and
  * one write of the header names it. What else led behind the end and now meets
- * that table is settled like all that claims another's clusters.
+ * that table is resolved like all that claims another's clusters.
  */
 #include "qcow2/check/repair_tables.h"
 

@@ -50,14 +50,14 @@ static int each_l2(struct repair *x, void *opaque, struct repair_entry *e)
 	return 0;
 }
 
-int repair_mend(struct repair *x, bool settled)
+int repair_mend(struct repair *x, bool resolved)
 {
 	struct mending n = { 0 };
-	int ret = repair_each_l1(x, settled, each_l1, &n);
+	int ret = repair_each_l1(x, resolved, each_l1, &n);
 
 	if (!ret)
 		ret = repair_each_l2(x,
-				     settled ? USES_GUEST | USES_REFCOUNTS : 0,
+				     resolved ? USES_GUEST | USES_REFCOUNTS : 0,
 				     each_l2, &n);
 	if (!ret && n.mended)
 		repair_say(x, "references: %llu corrected",
