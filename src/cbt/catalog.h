@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The catalog: everything that is known about a disk's changes but the bits
- * that are being marked right now. One of them is what the store's superblock
- * leads to, and one is in memory, where it is changed under the tracker's lock
- * before it is written.
+ * The catalog: everything known about a disk's changes except the bits being
+ * marked right now. One catalog is what the store's superblock leads to; one
+ * is in memory, and is changed there under the tracker's lock before it is
+ * written.
  *
- * Reading one believes nothing: every count and length is checked against the
- * bytes that are there, every image against the size of its disk.
+ * Reading a catalog trusts nothing: every count and length is checked against
+ * the bytes that are there, every image against the size of its disk.
  */
 #ifndef TIDE_CBT_CATALOG_H
 #define TIDE_CBT_CATALOG_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A catalog as bytes (docs/format-store.md). Both directions walk the same
- * fields in the same order; the reader carries how many bytes are left, and a
- * field that is not there ends everything.
+ * A catalog as bytes (docs/format-store.md). Writer and reader walk the same
+ * fields in the same order; the reader counts down the bytes that are left,
+ * and a missing field ends everything.
  */
 #include <errno.h>
 #include <inttypes.h>

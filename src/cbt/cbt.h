@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Changed block tracking: what was written to a disk since when.
+ * Changed block tracking: what was written to a disk since a given instant.
  *
- * One set of live bits a disk, whoever asks. A cut ends an epoch: its bits
- * become a delta, which is never changed again, and marking goes on in an
- * empty set. A checkpoint is the name of an instant, an epoch's beginning:
- * "changed since" is the union of the deltas from there on and the live bits. A
- * bitmap is the same, with bits of its own beside it, so that it can be
- * cleared, stopped, and merged into. Nobody clears bits under anybody, and what
- * a mark costs does not depend on how many ask.
+ * Each disk has one set of live bits, however many want to know. A cut ends an
+ * epoch: its bits become a delta, which never changes again, and marking goes
+ * on in an empty set. A checkpoint names an instant, the beginning of an
+ * epoch: "changed since" is the union of the deltas from there on and the live
+ * bits. A bitmap is the same with bits of its own beside it, so that it can be
+ * cleared, stopped, and merged into. Nobody clears bits that another one
+ * needs, and the cost of a mark does not depend on how many ask.
  *
- * Marks are for cbt/filter.h, which is a disk that tells a tracker of what is
- * written through it. Everything else here may be called from any thread and
- * blocks: each change of points is in the store when it returns 0 (durably, in
- * power mode), and is otherwise as if it had not been asked for.
+ * Marking is done by cbt/filter.h, a disk that tells a tracker what is written
+ * through it. Everything else here may be called from any thread and blocks. A
+ * change of checkpoints or bitmaps is in the store when the call returns 0
+ * (durably, in power mode); otherwise it is as if it had not been asked for.
  *
- * What is in the store, and what is believed of it after a crash:
- * docs/format-store.md.
+ * What the store holds, and what of it is believed after a crash: docs/format-
+ * store.md.
  */
 #ifndef TIDE_CBT_CBT_H
 #define TIDE_CBT_CBT_H

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What changed: the union of a point's own bits, the deltas from its epoch on
- * and the live bits, put together window by window as it is asked for. Nothing
- * is kept for a reader, so that any number of them costs nothing.
+ * and the live bits, put together window by window as it is asked for. No
+ * state is kept for a reader, so any number of readers costs nothing.
  *
- * A window is filled under the lock, and told without it: who asks may be slow,
- * or want something of the tracker in the middle of it. Between two windows
- * points may come and go; an answer is of one point from its first window to
- * its last, or ends with -ESTALE.
+ * A window is filled under the lock and reported without it: the caller may be
+ * slow, or call the tracker in the middle of it. Points may come and go
+ * between two windows; an answer is about one and the same point from its
+ * first window to its last, or ends with -ESTALE.
  */
 #include <errno.h>
 #include <string.h>

@@ -2,11 +2,12 @@
 /*
  * Making checkpoints, of one disk or of several at one instant.
  *
- * The instant is one: all gates are held when the epochs end. What the stores
- * say has to be one, too, though each is written by itself: first every store
- * gets the checkpoint as one that is being made, then every store that it is
- * made. Who is killed in between leaves either no store that says "made": then
- * it is dropped everywhere; or one: then every store has it, and it is kept.
+ * The instant is one because all gates are held while the epochs end. The
+ * stores have to agree on it, too, though each is written by itself: first
+ * every store records the checkpoint as being made, then every store records
+ * it as made. If the process is killed in between, either no store says
+ * "made", and the checkpoint is dropped everywhere; or one does, which means
+ * that every store knows of it, and it is kept.
  */
 #include <errno.h>
 #include <stdlib.h>

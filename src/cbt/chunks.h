@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A bitmap of a bitmap: one bit a chunk of its serialised form, set when
- * something in the chunk is not any more what was sent of it.
+ * A bitmap of a bitmap: one bit for each chunk of its serialised form, set
+ * when something in the chunk differs from what was last sent.
  *
- * The serialised form is one bit a block, eight blocks a byte, from the disk's
- * beginning on. So a chunk of C bytes speaks of C x 8 blocks, which is
- * C x 8 x granularity bytes of the disk (cbt_chunk_span_bytes):
+ * The serialised form is one bit for each block, eight blocks to a byte, from
+ * the beginning of the disk. So a chunk of C bytes covers C x 8 blocks, which
+ * is C x 8 x granularity bytes of the disk (cbt_chunk_span_bytes):
  *
  *	1 KiB at 64 KiB:  1,024 x 8 x 65,536 = 512 MiB of the disk a chunk
  *
- * Small chunks send little that has not changed, and pay for a head each; large
- * ones are the other way round. What it comes to is measured in
- * docs/evaluation.md.
+ * Small chunks resend little that has not changed, but each costs a header;
+ * for large ones it is the other way round. docs/evaluation.md has
+ * measurements.
  */
 #ifndef TIDE_CBT_CHUNKS_H
 #define TIDE_CBT_CHUNKS_H

@@ -2,12 +2,12 @@
 /*
  * The cut: an epoch ends, the next begins.
  *
- * Other areas are made ready, the gates of all disks are held until no write is
- * under way, one store a disk turns marking over to the new area, the gates
- * open. Writes are held for as long as those under way take, and no longer:
- * what the old area says is collected afterwards, and the store hears of it
- * last. Until then the live file has both, and a killed process's successor
- * puts them together: as if there had been no cut, which nobody was told of.
+ * The other areas are prepared; the gates of all disks are held until no write
+ * is under way; for each disk one store switches marking to the new area; the
+ * gates open. Writes wait for those under way to finish, and no longer: the
+ * old area is collected afterwards, and the store is told last. Until then the
+ * live file has both areas, and after a kill the next process unites them: as
+ * if there had been no cut, which nobody had been told of yet.
  */
 #include <errno.h>
 #include <stdlib.h>

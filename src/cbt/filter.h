@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A disk that tells a tracker of every change: it stands above any other disk
- * and is one itself.
+ * A filter disk that tells a tracker of every change: it stands above any
+ * other disk and is one itself.
  *
- * A write is marked before it goes down: a killed process's write may still
- * reach the disk. It passes the gate on its way down and back, so that a cut
- * is an instant that no write straddles. In power mode it may have to wait for
- * an intent; then it leaves the gate and comes again. What failed stays marked.
- * Discards, zeroes and resizes are writes.
+ * A write is marked before it is passed on, since the write of a killed
+ * process may still reach the disk. It passes the gate on its way down and
+ * back, so that a cut is an instant that no write straddles. In power mode it
+ * may have to wait for an intent; then it leaves the gate and tries again.
+ * What failed stays marked. Discards, zeroes and resizes count as writes.
  */
 #ifndef TIDE_CBT_FILTER_H
 #define TIDE_CBT_FILTER_H

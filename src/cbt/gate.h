@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The gate that every change of a disk passes, in and out: so that an instant
- * can be had at which none is under way. Passing costs one add on a cache line
- * that other threads seldom touch, twice.
+ * A gate that every change of a disk passes, in and out, so that there can be
+ * an instant at which no change is under way. Passing costs two atomic adds,
+ * each on a cache line that other threads seldom touch.
  *
- * Who enters adds itself first and looks then whether the gate is held; who
- * holds says so first and counts then: one of the two sees the other (both
- * sequentially consistent). The counters of the shards may each be anything,
- * only their sum means something.
+ * Whoever enters first adds itself to a counter and then looks whether the
+ * gate is held; whoever holds it first says so and then counts: one of the two
+ * sees the other (both are sequentially consistent). A shard's counter may
+ * have any value; only the sum of all means something.
  *
- * Requests of a queue are parked while it is held, others wait.
+ * Requests of a queue are parked while the gate is held; other callers wait.
  */
 #ifndef TIDE_CBT_GATE_H
 #define TIDE_CBT_GATE_H

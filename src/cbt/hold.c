@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A disk that stands still for a while: who moves it to another server copies
- * the last of it meanwhile. Reads go on, changes wait. Then it goes on as if
- * nothing had been, or it has moved: what is still asked of it here is refused,
- * and its points say where they went.
+ * Holding a disk still for a while, so that a move to another server can copy
+ * the rest of it. Reads go on, changes wait. Afterwards the disk goes on as if
+ * nothing had happened, or it has moved: then changes are refused here, and
+ * its points say where it went.
  */
 #include <errno.h>
 #include <stdio.h>

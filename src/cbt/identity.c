@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Is this the disk that it was? What the file system says of it, and the
- * content of a few blocks that only this store knows the places of: who writes
- * to a device that has no times, or sets them back, is still likely to be seen,
- * though not sure.
+ * Is this the disk that it was? Decided by what the file system says about it,
+ * and by the content of a few blocks whose places only this store knows:
+ * writes to a device that has no timestamps, or by somebody who resets them,
+ * are likely to be noticed, but not certain to be.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * An image: bits over a disk, one a block of 2^shift bytes, in pages of which
- * those that are all zero take no memory. A page knows whether the store has it
- * as it is, and where: what is written is what changed.
+ * An image: bits over a disk, one for each block of 2^shift bytes, in pages;
+ * pages that are all zero take no memory. A page knows whether the store has
+ * it in its present form, and where: only what changed is written.
  *
- * Where two images have different granularities a bit stands for all that it
- * covers: a union is never too small. Single-owner: whoever shares one locks.
+ * Between images of different granularities a bit stands for all that it
+ * covers, so a union is never too small. Single-owner: if it is shared, the
+ * owner locks.
  */
 #ifndef TIDE_CBT_IMAGE_H
 #define TIDE_CBT_IMAGE_H

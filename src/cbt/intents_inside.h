@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Intents from the inside: who writes (intents.c), the thread of the log
- * (intents_thread.c), and the saver's (intents_save.c).
+ * Intents from the inside: writers (intents.c), the log's thread
+ * (intents_thread.c) and the saver's (intents_save.c).
  */
 #ifndef TIDE_CBT_INTENTS_INSIDE_H
 #define TIDE_CBT_INTENTS_INSIDE_H

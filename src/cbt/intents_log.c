@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The ring of intent blocks. Each says all active regions, so that one write
- * is one truth: a torn one leaves the block before it, which lacks only regions
- * that nobody was let through to yet.
+ * The ring of intent blocks. Each block names all active regions, so a single
+ * write is a complete statement: if it is torn, the block before it counts,
+ * which lacks only regions that no write was let into yet.
  */
 #include <errno.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The saver: regions that are to be named no more have their marks saved, which
- * takes two syncs of the store. That is why it is a thread of its own: the log
- * goes on meanwhile, and names what others wait for.
+ * The saver: before the log stops naming a region, the region's marks are
+ * saved, which takes two syncs of the store. That is why it is a thread of its
+ * own: meanwhile the log goes on naming the regions that writers wait for.
  */
 #include "cbt/intents_inside.h"
 

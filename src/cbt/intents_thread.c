@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The thread of the log: whoever waits is let go when a block names his
- * regions, durably. It never waits for the store's bits while there is room for
- * another region: making room is the saver's, who is asked before it is needed.
+ * The log's thread: writers wait until a block that names their regions is
+ * durable. It never waits for the store's bits as long as there is room for
+ * another region: making room is the saver's work, and it is asked for before
+ * room is needed.
  */
 #include "cbt/intents_inside.h"
 

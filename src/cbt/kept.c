@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Bitmaps that the disk's own format keeps (qcow2's extension): taken over when
+ * Bitmaps kept in the disk's own format (qcow2's extension): taken over when
  * tracking begins, and written back when it ends cleanly, so that other tools
- * see them. In between the store is what counts: the format says that they are
- * in use.
+ * see them. In between the store is authoritative, and the format marks them
+ * as in use.
  *
- * A name that both have is the store's, unless the store's cannot be trusted:
- * then somebody else wrote, and if he kept the bitmap it is his that is true.
- * What the format calls in use, and the store does not know, has missed writes.
+ * If both have a bitmap of the same name, the store's wins, unless it cannot
+ * be trusted: then somebody else has written to the disk, and if that program
+ * maintained the bitmap, its version is right. A bitmap that the format marks
+ * as in use and that the store does not know has missed writes.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The live file: the bits of the epoch that runs, in a mapping of a file in a
- * tmpfs (docs/format-store.md). A mark that reached this memory outlives the
- * process; there is no disk below that could make it wait.
+ * The live file: the bits of the current epoch, in a mapping of a file in a
+ * tmpfs (docs/format-store.md). A mark in this memory outlives the process,
+ * and no disk below it could make a mark wait.
  *
- * Two areas: one is marked, the other is the last epoch's until the store has
- * it. One store of the word goes from one to the other, so that a process that
- * is killed has either cut or not. Space is allocated beforehand: a hole in a
- * full tmpfs would be a SIGBUS at the next mark.
+ * It has two areas: one is being marked, the other holds the last epoch until
+ * the store has it. A single store to one word switches between them, so that
+ * a killed process has either cut or not. Space is allocated in advance: a
+ * hole in a full tmpfs would be a SIGBUS at the next mark.
  */
 #ifndef TIDE_CBT_LIVE_H
 #define TIDE_CBT_LIVE_H

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A meta bitmap: which chunks of a bitmap or checkpoint are not any more as its
- * follower saw them last. Any number of them follow a point, each at its own
- * pace; one that was just made has everything to see.
+ * A meta bitmap: which chunks of a bitmap or checkpoint have changed since its
+ * follower last saw them. Any number of followers may follow a point, each at
+ * its own pace; for a new one everything has changed.
  *
- * A mark pays nothing for it. What writes add to a point is in the deltas and
- * the live bits of the epochs since the follower's last round, which are kept
- * apart for it; so a round is a cut, and the union of those. Everything else
- * that changes what a point says (clear, merge, import into it, enable,
- * disable) goes through one place (points.c, change), which compares what it
- * said with what it says. A resize is seen at the round. What is in doubt
- * (inconsistent), and what was removed, cannot be followed any more.
+ * A mark pays nothing for it. Writes add to a point only through the deltas
+ * and the live bits of the epochs since the follower's last round, and those
+ * are kept apart for it; so a round is a cut and their union. Everything else
+ * that changes a point (clear, merge, import, enable, disable) goes through
+ * one place (points.c, change), which compares before and after. A resize is
+ * noticed at the next round. An inconsistent or removed point can no longer be
+ * followed.
  */
 #ifndef TIDE_CBT_META_H
 #define TIDE_CBT_META_H

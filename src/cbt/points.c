@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Checkpoints and bitmaps: how they come, change and go. Every verb is the
- * same: check, cut if an epoch has to end here, change the catalog, tidy it,
- * and let the store have it; if the store will not, what was changed is changed
- * back, and the caller hears why.
+ * Checkpoints and bitmaps: making, changing and removing them. Every verb has
+ * the same steps: check; cut if an epoch has to end here; change the catalog;
+ * tidy it; write it to the store. If the store fails, the change is undone and
+ * the caller gets the reason.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What is said of points. */
+/* What is reported about points. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

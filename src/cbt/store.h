@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The store: a file in which a new state never overwrites the one before
- * (docs/format-store.md). commit writes what changed into free blocks, then a
- * catalog, then a superblock that names it; whatever stops it on the way, the
- * file says what it said before.
+ * (docs/format-store.md). A commit writes what changed into free blocks, then
+ * a catalog, then a superblock that points to it; wherever it is interrupted,
+ * the file still has the old state.
  *
- * Which blocks are free is not stored: it is what the catalog does not lead to.
+ * The list of free blocks is not stored: a block is free if the catalog does
+ * not lead to it.
  *
- * Single-owner: the tracker's lock is held; intents have a lock of their own.
+ * Single-owner, under the tracker's lock; intents have a lock of their own.
  */
 #ifndef TIDE_CBT_STORE_H
 #define TIDE_CBT_STORE_H

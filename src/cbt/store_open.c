@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Opening a store, or making one. A new one is written beside its name and
- * linked there when it is whole, so that there is never half a store. Nothing
- * that is read is believed before its checksum and its place were looked at.
+ * Opening a store, or making one. A new store is written beside its name and
+ * linked to it once complete, so there is never half a store. Nothing is
+ * believed before its checksum and its place have been checked.
  */
 #include <errno.h>
 #include <fcntl.h>

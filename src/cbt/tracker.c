@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The mark, the store behind it, what is said of both, and the end. */
+/* Marking, the store behind it, what is reported of both, and closing. */
 #include "cbt/tracker.h"
 
 #include <errno.h>

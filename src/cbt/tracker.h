@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A tracker from the inside: the files of src/cbt only.
+ * A tracker from the inside; for the files of src/cbt only.
  *
- * Lock order: `lock` of trackers (several: ascending address), then the gate,
- * then the intents' lock. The live bits are marked by whoever is inside of the
- * gate, without a lock; `now` changes only while the gate is held and empty.
+ * Lock order: `lock` of trackers (several: by ascending address), then the
+ * gate, then the intents' lock. Live bits are marked without a lock by whoever
+ * is inside the gate; `now` changes only while the gate is held and empty.
  */
 #ifndef TIDE_CBT_TRACKER_H
 #define TIDE_CBT_TRACKER_H

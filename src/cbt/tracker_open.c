@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Opening a tracker: what an earlier session left is believed as far as it can
- * be (the table at the end of docs/format-store.md), and what cannot be is
- * said.
+ * Opening a tracker: what an earlier session left is believed as far as that
+ * is safe (the table at the end of docs/format-store.md); the rest is
+ * reported.
  *
- * The order: read everything; decide on the live bits; a live file that has
- * them; a store that says "open" and has the doubts, durably; only then may a
- * write pass. Killed anywhere between, the next one finds the same again.
+ * The order: read everything; decide on the live bits; write a live file that
+ * has them; write, durably, a store that says "open" and records the doubts;
+ * only then may a write pass. If it is killed anywhere in between, the next
+ * process finds the same state again.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Turns: what is told of a range as lengths, clean and dirty one after the
- * other, many at a time. Ten million runs are told by a call for each few
- * thousand of them, and found by the kernels of src/bits: an edge, where a run
- * begins or has ended, costs a step, however the runs lie.
+ * Turns: a range reported as lengths, clean and dirty in turn, many at a time.
+ * Ten million runs take one call for each few thousand of them, and are found
+ * with the kernels of src/bits: each edge, where a run begins or ends, costs
+ * one step, however the runs lie.
  */
 #ifndef TIDE_CBT_TURNS_H
 #define TIDE_CBT_TURNS_H

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A window: what a point says about one stretch of the disk, put together from
- * its own bits, the deltas from its epoch on, and the live bits. A page of bits
- * at a time, so that it takes no memory but its own. Or all of it, as an image.
+ * its own bits, the deltas from its epoch on, and the live bits. It covers one
+ * page of bits at a time, so that it needs no memory but its own; or all of
+ * the disk, as an image.
  */
 #ifndef TIDE_CBT_WINDOW_H
 #define TIDE_CBT_WINDOW_H

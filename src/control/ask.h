@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Asking a tidemark server about its checkpoints: one request, one answer, each
- * on a connection of its own (docs/control-socket.md).
+ * The client side of a control socket: one request, one answer, each on a
+ * connection of its own (docs/control-socket.md).
  */
 #ifndef TIDE_CONTROL_ASK_H
 #define TIDE_CONTROL_ASK_H

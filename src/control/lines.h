@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Lines of JSON over a socket: one object, one line (docs/control-socket.md).
+ * Lines of JSON over a socket: one object a line (docs/control-socket.md).
  *
- * Whoever answers waits for a client no longer than LINE_SECONDS without a byte
- * going; then the client is given up. Whoever only reports (an observer's
- * progress) does not wait at all: a report that does not fit into the socket
- * is dropped and counted, and what of a line is out already is finished
- * before the next. So nobody who watches holds up the one who works.
+ * Answers wait for a client that takes no byte for at most LINE_SECONDS; then
+ * the client is given up. Reports (an observer's progress) never wait: one
+ * that does not fit into the socket is dropped and counted, and a line that
+ * was sent in part is finished before the next. So an observer never holds up
+ * the work.
  */
 #ifndef TIDE_CONTROL_LINES_H
 #define TIDE_CONTROL_LINES_H

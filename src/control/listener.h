@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A Unix socket that is listened on, and the name it has in the file system.
+ * A listening Unix socket, and its name in the file system.
  *
- * Nothing is ever unlinked unasked. A name that is taken by anything but a
- * socket is an error; a socket is replaced only if nobody listens on it, which
- * a connection tries out, and while a lock beside it (NAME.lock) is held, so
- * that two who start at once do not take it from each other. At the end the
- * name goes if it is still ours, and the lock with it.
+ * Nothing is ever unlinked unasked. A name taken by anything but a socket is
+ * an error; a socket is replaced only if nobody listens on it, which is tried
+ * by connecting, and while a lock file beside it (NAME.lock) is held, so that
+ * two processes that start at once do not take it from each other. At the end
+ * the name is removed if it is still ours, and the lock file with it.
  *
  * Sockets are for their owner alone (0600) whatever the umask, unless the
- * caller wants others to connect; then who they are is for him to check.
+ * caller wants others to connect; then it is for the caller to check who they
+ * are.
  */
 #ifndef TIDE_CONTROL_LISTENER_H
 #define TIDE_CONTROL_LISTENER_H

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A control socket: connections, each with a thread, and a table of verbs that
- * the owner gives; knows nothing of what they do.
+ * A control socket's server: connections, each with a thread, and a table of
+ * verbs that the owner supplies; it knows nothing of what they do.
  *
  * A connection may send any number of requests, one after the other. It is
- * given up when it says nothing for IDLE_SECONDS, or does not read its answer.
- * A line that is no request gets an answer that says so. Connections are
- * bounded; without descriptors those that come are closed at once, and nothing
- * spins.
+ * closed if it is silent for IDLE_SECONDS, or does not read its answer. A line
+ * that is no request gets an answer that says so. The number of connections is
+ * bounded; without descriptors new ones are closed at once, and nothing spins.
  *
  * Threads: verbs run on their connection's thread, several at a time.
  */

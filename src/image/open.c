@@ -2,16 +2,16 @@
 /*
  * Which driver opens a path: the one table of formats.
  *
- * A format that was not named is told by the magic at its beginning; what has
- * none of those known is raw. Who opens an image that a guest may write in full
- * (raw) names the format: a guest could otherwise write a header that names
- * any backing file of the host.
+ * If no format is named, the magic at the file's beginning decides; without a
+ * known magic it is raw. When opening an image that a guest can write in full
+ * (raw), name the format: otherwise a guest could write a header that names
+ * any file of the host as its backing file.
  *
- * A driver that an embedder brought (registry.c) is taken where it is named, or
- * where its scheme stands before the path's first colon. file: is ours.
+ * A driver that an embedder registered (registry.c) is used if it is named, or
+ * if its scheme stands before the path's first colon. file: is ours.
  *
- * This stands above the drivers and above repair, so that neither knows the
- * other: an image that a crash left dirty is repaired here, if the caller
+ * This stands above the drivers and above repair, so that neither depends on
+ * the other: an image that a crash left dirty is repaired here, if the caller
  * wants that, and opened again.
  */
 #include <errno.h>

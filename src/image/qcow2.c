@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * tidemark/qcow2.h: what the rooms of qcow2 offer for images at rest, by path,
- * and in structs that may grow.
+ * tidemark/qcow2.h: what src/qcow2 offers for images at rest, by path, and in
+ * structs that may grow.
  */
 #include "tidemark/qcow2.h"
 

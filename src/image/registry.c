@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Drivers that embedders brought. The one place of the library that remembers
- * something for the process: who opens by name has nothing else in hand.
- * Entries are only ever added, under the lock; what was found stays where it
- * is.
+ * Drivers that embedders registered. This is the one place in the library with
+ * state of the whole process: a caller that opens by name has nothing else to
+ * find a driver by. Entries are only ever added, under the lock; an entry that
+ * was returned stays where it is.
  */
 #include "image/registry.h"
 

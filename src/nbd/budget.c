@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Memory for requests, and who has to wait for it.
+ * The memory budget of requests, and which connection waits for it.
  *
- * What requests hold is charged to the loop's budget before it is
- * allocated, and given back when the answer was sent. A connection may hold as
- * much as is still free, and never more than its own limit: however many
- * clients stop reading, a share is left for the next one, and a small request
- * goes on where a large one waits. Who does not get what he needs is paused:
- * nothing more is read from him, and he goes on in the order of his coming.
+ * A request's memory is charged to the loop's budget before it is allocated,
+ * and returned once its answer has been sent. A connection may hold as much as
+ * is still free, and never more than its own limit: however many clients stop
+ * reading, a share is left for the next one, and a small request proceeds
+ * where a large one has to wait. A connection that cannot get what it needs is
+ * paused: nothing more is read from it, and paused connections resume in the
+ * order in which they came.
  *
- * One who has waited for long gets what comes back before those who hold
- * something already. If that is not enough, because others hold answers that
- * they do not read, the one who holds most of such is let go.
+ * One that has waited for long gets returned memory before those that hold
+ * some already. If that is not enough because others hold answers that their
+ * clients do not read, the one that holds most of these is disconnected.
  */
 #include "nbd/loop.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Memory for the data of requests: blocks of 4 KiB to 32 MiB, each twice the
- * last, aligned for O_DIRECT. What is given back is kept for the next, up to a
- * bound, so that a busy loop asks malloc for nothing and an idle one holds
- * little. Belongs to one loop: no locks.
+ * Memory for the data of requests: blocks of 4 KiB to 32 MiB in powers of two,
+ * aligned for O_DIRECT. Returned blocks are kept for reuse, up to a bound, so
+ * that a busy loop never calls malloc and an idle one holds little. Belongs to
+ * one loop: no locks.
  */
 #ifndef TIDE_NBD_BUFFERS_H
 #define TIDE_NBD_BUFFERS_H

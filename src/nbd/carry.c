@@ -2,10 +2,10 @@
 /*
  * What each command does to the disk, through the loop's queue.
  *
- * FUA is a flag of the disk's request, too. TRIM is a hint and ends well where
- * the disk does not know it. CACHE reads and throws away, in pieces: what the
- * kernel then holds is what the client wanted. If the client is gone meanwhile,
- * nothing further is begun for it.
+ * FUA is a flag of the disk's request, too. TRIM is a hint and succeeds where
+ * the disk does not support it. CACHE reads and discards, in pieces: what the
+ * kernel then has cached is what the client wanted. If the client disconnects
+ * meanwhile, nothing further is started for it.
  */
 #include <errno.h>
 #include <string.h>

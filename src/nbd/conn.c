@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A connection: bytes in, and its end. The picture of its phases is in conn.h;
- * messages go out in conn_out.c.
+ * A connection: incoming bytes, and closing. The diagram of its phases is in
+ * conn.h; outgoing messages are in conn_out.c.
  *
- * Whatever happens, each request that was charged to the loop is given back
- * exactly once: by nbd_request_finish, called when its answer was sent, or by
- * who finds that it never will be. A closed connection stays in memory until
- * the last of its requests came back from the disk.
+ * Whatever happens, each request that was charged to the loop is returned
+ * exactly once: by nbd_request_finish, called when its answer has been sent,
+ * or by whoever finds that it never will be. A closed connection stays in
+ * memory until the last of its requests has come back from the disk.
  */
 #include "nbd/conn.h"
 

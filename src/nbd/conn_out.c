@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A connection: messages out.
+ * A connection: outgoing messages.
  *
- * They are queued as they are made, and sent by the loop at the end of its
- * turn, as many with one call as there are; a message is given back to its
- * owner when its last byte has left. What the stream does not take waits, and
- * the client's requests with it (conn.c, can_take).
+ * Messages are queued as they are made, and sent by the loop at the end of its
+ * turn, as many as possible with one call; a message is returned to its owner
+ * when its last byte has been sent. What the stream does not take waits, and
+ * with it the client's next requests (conn.c, can_take).
  */
 #include "nbd/conn.h"
 #include "nbd/loop.h"

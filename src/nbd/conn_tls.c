@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A connection: from the clear to TLS.
+ * A connection: switching to TLS.
  *
- * The answer to STARTTLS leaves in the clear; only when it has, the stream is
- * handed to what puts TLS on it. The client waits for that answer, so that
- * anything which came behind the option was put there by somebody else, and
- * ends the connection (conn.c, stash).
+ * The answer to STARTTLS is sent in the clear; only after that is TLS put on
+ * the stream. A client waits for the answer, so any bytes that followed the
+ * option were injected by somebody else, and end the connection (conn.c,
+ * stash).
  */
 #include "nbd/conn.h"
 #include "nbd/loop.h"

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a server counts, for whoever watches it.
+ * What a server counts, for monitoring.
  *
- * Each loop counts for itself, an entry an export, so that counting costs a
- * request a few plain stores in a cache line of its own thread; who asks sums
- * the loops up. Figures are each right, and not of one instant together.
+ * Each loop counts for itself, with an entry for each export, so that counting
+ * costs a request a few plain stores to a cache line of its own thread; a
+ * reader adds up the loops. Each figure is correct, but together they are not
+ * of one instant.
  */
 #ifndef TIDE_NBD_COUNTS_H
 #define TIDE_NBD_COUNTS_H

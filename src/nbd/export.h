@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Exports: the disks of a server under the names that clients ask for, and
- * what can be asked about them beside their bytes (meta contexts).
+ * what can be asked about them besides their data (meta contexts).
  *
- * Exports come and go while the server runs (an instant of a disk), under the
- * list's lock; who uses one holds a reference, so one that was removed stays
- * until its last client is gone. An export's contexts come and go (a bitmap is
- * removed, a checkpoint made), so that table has one, and who uses a context
- * holds a reference: a client that selected one keeps that very one, and
- * never gets the bits of a later one of the same name.
+ * Exports are added and removed while the server runs (an instant of a disk),
+ * under the list's lock; users hold a reference, so a removed export lives
+ * until its last client is gone. An export's contexts come and go, too (a
+ * bitmap is removed, a checkpoint made), under a lock and references of their
+ * own: a client that selected a context keeps that very one, and never gets
+ * the bits of a later one with the same name.
  */
 #ifndef TIDE_NBD_EXPORT_H
 #define TIDE_NBD_EXPORT_H

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The answer of a meta context while it is made: runs of equal flags, from the
- * offset that was asked for onward. Neighbours with equal flags become one,
- * what reaches over the end is cut, and where the answer would become longer
- * than one message may be it ends: a client asks on from there.
+ * The answer of a meta context while it is being made: runs of equal flags,
+ * from the requested offset onward. Neighbours with equal flags are merged,
+ * what reaches past the end is cut off, and where the answer would exceed one
+ * message it ends: the client asks again from there.
  */
 #ifndef TIDE_NBD_EXTENTS_H
 #define TIDE_NBD_EXTENTS_H

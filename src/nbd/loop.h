@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A loop: one thread, its connections, and what they share. The thread sleeps
- * in one place only, epoll; connections, the disks' queue and the workers wake
- * it through descriptors there.
+ * An event loop: one thread, its connections, and what they share. The thread
+ * sleeps in one place only, epoll; connections, the disks' queue and the
+ * workers wake it through descriptors there.
  *
- * One turn: take what came from clients (requests go into the queue), poll the
- * queue once (the kernel is told of all of them, answers are made), send each
- * client all its answers with one call. So a batch of n requests costs about
- * four system calls, whatever n is.
+ * In each turn it takes what clients sent (requests go into the queue), polls
+ * the queue once (all requests are submitted to the kernel, answers are made),
+ * and sends each client all its answers with one call. So a batch of n
+ * requests costs about four system calls, whatever n is.
  *
  * Who may hold how much memory is decided in budget.c.
  */

@@ -3,9 +3,9 @@
  * A loop's thread: epoll over clients, the disks' queue, and two descriptors
  * by which others wake it (new clients and the order to stop; finished jobs).
  *
- * Level-triggered: what was left over comes again. A connection's interest is
- * kept in step with what it could use, so that one who must wait, or whose
- * answers nobody reads, costs nothing.
+ * Level-triggered: unfinished input is reported again. The events that a
+ * connection waits for are kept to what it could use, so that one that is
+ * paused, or whose client does not read, costs nothing.
  */
 #include <errno.h>
 #include <stdlib.h>

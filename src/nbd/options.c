@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The handshake: greeting, the client's flags, then options until one of them
- * starts the transmission.
+ * starts transmission.
  *
- * An option is read as a whole before anything is answered; one that is longer
- * than any sensible one, or that we do not know, is skipped and gets its
- * error, and the client may go on. Only wrong magic, and EXPORT_NAME that
- * cannot be served (which has no way to say so), end the connection. Under
- * `TLS required` nothing but STARTTLS and ABORT is answered before TLS, and
- * what was agreed on before it does not count after it.
+ * An option is read as a whole before it is answered; one that is unknown, or
+ * longer than any sensible one, is skipped and answered with an error, and the
+ * client may continue. Only wrong magic, and an EXPORT_NAME that cannot be
+ * served (the protocol has no way to say so), end the connection. If TLS is
+ * required, only STARTTLS and ABORT are answered before it, and nothing that
+ * was negotiated before TLS counts after it.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,11 +2,11 @@
 /*
  * LIST_META_CONTEXT and SET_META_CONTEXT.
  *
- * LIST answers what could be asked for, by name or by a prefix with a colon;
- * its ids are 0 and mean nothing. SET replaces the selection of the connection
- * by the contexts that are named exactly; a name that is not there is no
- * error, it is not answered. Ids are never used twice on a connection: an old
- * one cannot come to mean another context.
+ * LIST answers what could be selected, by name or by a prefix with a colon;
+ * its ids are 0 and mean nothing. SET replaces the connection's selection with
+ * the contexts that are named exactly; an unknown name is no error, it is left
+ * out of the answer. Ids are never reused on a connection: an old one cannot
+ * come to mean another context.
  */
 #include <string.h>
 

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Large reads of a raw file, answered with the page cache itself.
+ * Zero-copy reads: large reads of a raw file, answered with pages of the page
+ * cache.
  *
- * Such a read is two copies here, from the cache into a buffer and from there
- * into the socket, and a third at the client's. sendfile leaves only the last:
- * the socket gets references to the pages. What follows from it:
+ * Such a read costs two copies here, from the cache into a buffer and from
+ * there into the socket, and a third at the client. sendfile leaves only the
+ * last: the socket gets references to the pages. Consequences:
  *
- *  - A page may still change before the client takes it. The client has not got
- *    the answer yet then, so such a write is beside the read, and either may be
- *    seen. Of an instant that would be wrong: its disk has no descriptor.
- *  - What is not in the cache would be waited for, and the loop with it. So the
- *    kernel is asked first, and everything else goes through the queue.
- *  - Nobody looks at the bytes: zeroes that are allocated travel as data. So
- *    it is done on Unix sockets only, where bytes are cheap, and where the file
- *    has no hole.
+ *  - A page may still change before the client receives it. The client does
+ *    not have the answer yet, so such a write is concurrent with the read, and
+ *    either content may be seen. For an instant that would be wrong: its disk
+ *    has no descriptor.
+ *  - The loop would have to wait for what is not cached. So the kernel is asked
+ *    first, and everything else goes through the queue.
+ *  - Nobody looks at the bytes: allocated zeroes are sent as data. So it is
+ *    done only on Unix sockets, where bytes are cheap, and where the file has
+ *    no hole.
  */
 #include "nbd/pages.h"
 

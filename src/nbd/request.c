@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Requests: read, judged, paid for, and handed on.
+ * Requests: read, validated, charged, and handed on.
  *
- * A request is judged by its head alone, before a byte of its payload is read
- * or a byte of memory taken for it. One that asks for nonsense still has its
- * payload, which is skipped: the stream stays in step, the client gets its
- * error and goes on. Only what leaves no way to find the next request ends the
- * connection: wrong magic, or a payload beyond what 32 bits can say.
+ * A request is validated by its header alone, before any of its payload is
+ * read or memory allocated. An invalid request still has its payload, which is
+ * skipped: the stream stays in sync, the client gets its error and may
+ * continue. The connection ends only if the next request cannot be found:
+ * wrong magic, or a payload length beyond 32 bits.
  *
- * `memory of a request` is charged to the loop first (budget.c). When that
- * fails, the connection is paused with the head still in its place, and this
- * step runs again later: it has changed nothing.
+ * A request's memory is charged to the loop first (budget.c). If that fails,
+ * the connection is paused with the header still in place, and this step runs
+ * again later: it has changed nothing.
  */
 #include <stdlib.h>
 

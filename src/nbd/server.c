@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The server: who is let in, and which loop gets him.
+ * The server: accepting clients, and giving each to a loop.
  *
- * One thread accepts, for all sockets: accepting is rare, and so the limit on
+ * One thread accepts for all sockets: accepting is rare, and so the limit on
  * connections and the check of the peer's uid have one place. A client goes to
- * the loop with the fewest.
+ * the loop that has the fewest.
  *
- * Without a free descriptor accept fails and the client stays in the queue of
- * the socket, which stays readable: to try again at once is to spin. A
- * descriptor is kept in reserve for that: it is given up, the client accepted
- * and let go, so that he hears of it, and then taken back.
+ * Without a free descriptor accept fails and the client stays in the socket's
+ * queue, which stays readable: trying again at once would spin. A descriptor
+ * is kept in reserve for that: it is closed, the client accepted and
+ * disconnected, so that it learns of it, and then the descriptor is taken
+ * back.
  */
 #include "nbd/server.h"
 

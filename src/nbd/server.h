@@ -2,10 +2,10 @@
 /*
  * An NBD server: exports, loops, and the sockets on which clients arrive.
  *
- * Made once, filled with exports, started, and stopped; all by one thread.
- * While it runs, one more thread accepts. Order of an end: nobody is accepted
- * any more, each loop drains (loop.h), then nbd_server_stop returns, and the
- * disks, which are the caller's, may be flushed and closed.
+ * Created once, filled with exports, started, and stopped; all by one thread.
+ * While it runs, one more thread accepts. It ends in this order: no more
+ * clients are accepted, each loop drains (loop.h), nbd_server_stop returns,
+ * and the disks, which are the caller's, may be flushed and closed.
  */
 #ifndef TIDE_NBD_SERVER_H
 #define TIDE_NBD_SERVER_H

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A hole chunk tells a client that a range reads as zeroes, not how the disk
- * stores it: so the bytes that were read are all that has to be asked. That
- * needs no look at the disk's metadata, which might block, tells of zeroes
- * that were written, too, and costs a look at the first word of each block
- * that is not zero.
+ * Finding holes in data that was read. A hole chunk tells a client that a
+ * range reads as zeroes, not how the disk stores it: so looking at the bytes
+ * is enough. That needs no look at the disk's metadata, which might block; it
+ * also finds zeroes that were written, and costs one word for each block that
+ * is not zero.
  *
  * Blocks are aligned to the disk; they grow with the read, so that an answer
  * never has more than NBD_MAX_RUNS chunks, however its zeroes lie.

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * BLOCK_STATUS: what the selected contexts say of a range.
+ * BLOCK_STATUS: what the selected contexts say about a range.
  *
  * A worker asks the contexts, one after the other, and writes each answer as
- * the bytes that will be sent, so that the loop is left with a list of chunks.
- * Meanwhile the loop does not touch the struct nbd_status; it took a reference
- * of each context for it, because the client's selection may end first.
+ * the bytes to be sent, so that only a list of chunks is left for the loop.
+ * Meanwhile the loop does not touch the struct nbd_status; it holds a
+ * reference to each context for it, because the client's selection may end
+ * first.
  *
- * No answer is longer than MAX_EXTENTS: the client asks on from where it
- * ends. Nor does it reach over what was asked for.
+ * No answer is longer than MAX_EXTENTS: the client asks again from its end.
+ * Nor does one reach past the requested range.
  */
 #include <endian.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A stream of bytes to and from a client, that never blocks: a socket, TLS on
- * one, or memory (tests). Who owns a connection owns its stream.
+ * A non-blocking stream of bytes to and from a client: a socket, TLS on one,
+ * or memory (tests). The owner of a connection owns its stream.
  */
 #ifndef TIDE_NBD_STREAM_H
 #define TIDE_NBD_STREAM_H

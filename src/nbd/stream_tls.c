@@ -2,9 +2,9 @@
 /*
  * A stream under TLS (src/tls).
  *
- * What is sent is gathered into records of 16 KiB, so that a head and its data
- * are one; a record that the socket did not take is kept, and sent again before
- * anything else, as TLS wants it. What is received fills what it was given, as
+ * Output is gathered into records of 16 KiB, so that a header and its data are
+ * one; a record that the socket did not take is kept, and sent again before
+ * anything else, as TLS requires. Input fills the buffer that was given, as
  * far as there are records.
  */
 #include "nbd/stream_tls.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What would block a loop, done elsewhere: block status, above all, whose
- * answer may need metadata that is not in memory. A few threads serve all
- * loops, first come first served; a finished job goes back to its loop, whose
- * descriptor is written to.
+ * Workers for what would block a loop: above all block status, whose answer
+ * may need metadata that is not in memory. A few threads serve all loops,
+ * first come first served; a finished job goes back to its loop through a
+ * descriptor.
  */
 #ifndef TIDE_NBD_WORK_H
 #define TIDE_NBD_WORK_H

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Keys that both sides were given beforehand. The file is read whole when the
- * credentials are made, so that a line that is no key is said then, and not in
- * somebody's handshake. A server looks into it again at each handshake: keys
- * may come and go while it runs.
+ * Pre-shared keys. The file is read as a whole when the credentials are made,
+ * so that a line that is no key is reported then, and not in some handshake. A
+ * server reads it again at each handshake: keys may be added and removed while
+ * it runs.
  */
 #include "tls/internal.h"
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One session: GnuTLS between a socket and its owner, without a wait.
+ * One session: GnuTLS between a socket and its owner, without blocking.
  *
- * GnuTLS reads and writes the socket by our calls, which never block and never
- * raise SIGPIPE, whatever the descriptor's flags. Its codes become errno in one
- * place (from_gnutls); only the handshake, where an operator has to find out
- * what is wrong with a file on one of two hosts, has words as well.
+ * GnuTLS reads and writes the socket through our functions, which never block
+ * and never raise SIGPIPE, whatever the descriptor's flags. Its codes are
+ * turned into errno in one place (from_gnutls); only the handshake, where an
+ * operator has to find out what is wrong with a file on one of two hosts,
+ * reports text as well.
  */
 #include "tls/internal.h"
 

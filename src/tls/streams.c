@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Streams of TLS by their descriptors. See streams.h.
+ * TLS streams, found by their descriptors. See streams.h.
  *
- * What is sent is gathered into records of 16 KiB, so that a frame's head and
- * the beginning of its pages are one; a record that the socket did not take is
- * kept, and is what goes next. What was peeked at is kept as well, and is what
- * recv gives first.
+ * Output is gathered into records of 16 KiB, so that a frame's header and the
+ * beginning of its pages are one; a record that the socket did not take is
+ * kept, and sent first next time. Bytes that were peeked at are kept as well,
+ * and are what recv returns first.
  */
 #include "tls/streams.h"
 

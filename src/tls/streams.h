@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * TLS below the channels of a migration: streams (tidemark/stream.h), found by
- * the descriptors that they stand on, since descriptors are what a door and a
- * receiver hand on.
+ * the descriptors they stand on, since a door and a receiver pass on
+ * descriptors.
  *
- * A stream is made by open, comes through its handshake step by step, and is
- * then the channel's until that ends it; one that never becomes a channel is
- * forgotten, before its descriptor is closed.
+ * A stream is created by open, goes through its handshake step by step, and
+ * then belongs to the channel until that ends it; one that never becomes a
+ * channel is forgotten before its descriptor is closed.
  *
- * Threads: any; a stream's handshake and peek are for one thread at a time.
+ * Threads: any; but a stream's handshake and peek are for one thread at a
+ * time.
  */
 #ifndef TIDE_TLS_STREAMS_H
 #define TIDE_TLS_STREAMS_H
