@@ -4,6 +4,7 @@
  */
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "rbd/disk.h"
 #include "tidemark/scan.h"
 
 #include <errno.h>
@@ -106,6 +107,7 @@ int main(int argc, char **argv)
 		       tide_isa_name());
 		return finish("--version", CLI_OK);
 	}
+	ceph_disk_register();
 	for (const struct cli_command *const *c = cli_commands; *c; c++) {
 		int words = words_matching(*c, argc, argv);
 

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "control/server.h"
 #include "nbd/proto.h"
+#include "rbd/name.h"
 
 #define PREFIX "qemu:dirty-bitmap:"
 #define CONTROL "tidemark:control:"
@@ -110,8 +111,8 @@ static const char *folder_of(const struct serve_disks *disks,
 		return disks->instants.folder;
 	snprintf(to, 512, "%.*s", slash ? (int)(slash - d->disk->path) + 1 : 1,
 		 slash ? d->disk->path : ".");
-	/* Of a block device: not in /dev. */
-	return strncmp(to, "/dev/", 5) ? to : "/var/tmp";
+	/* Of a block device: not in /dev; an image of Ceph is in no folder. */
+	return strncmp(to, "/dev/", 5) && !ceph_is_name(to) ? to : "/var/tmp";
 }
 
 static int prepare(const struct serve_disks *disks, struct serve_disk *d,

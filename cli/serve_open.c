@@ -9,6 +9,7 @@
 
 #include "cli/serve_instant.h"
 #include "nbd/server.h"
+#include "rbd/name.h"
 
 static void say(const struct serve_opening *s, enum serve_level level,
 		const char *event, const char *export, const char *text)
@@ -24,9 +25,18 @@ static int failed(const struct serve_opening *s, const struct tide_error *err)
 	return cli_fail(s->p->command, CLI_FAILED, "%s", err->text);
 }
 
+/* Where the name of an image of Ceph ends. */
+static size_t image_length(const char *image)
+{
+	size_t n = strcspn(image, "/@:");
+
+	/* What stood before the slash was a namespace, or the pool. */
+	return image[n] == '/' ? n + 1 + image_length(image + n + 1) : n;
+}
+
 /*
- * NAME=DISK; without a name, or with a path before the sign, the file's. NULL:
- * the name is longer than a file's can be.
+ * NAME=DISK; without a name, or with a path before the sign, the file's or the
+ * image's. NULL: the name is longer than a file's can be.
  */
 static const char *split_name(const char *word, char name[256])
 {
@@ -34,7 +44,12 @@ static const char *split_name(const char *word, char name[256])
 	const char *path = word, *from;
 	size_t length;
 
-	if (sign && (!slash || sign < slash)) {
+	if (ceph_is_name(word)) {
+		length = image_length(word + strlen(CEPH_SCHEME));
+		from = memrchr(word, '/', strlen(CEPH_SCHEME) + length);
+		from = from ? from + 1 : word + strlen(CEPH_SCHEME);
+		length -= (size_t)(from - word) - strlen(CEPH_SCHEME);
+	} else if (sign && (!slash || sign < slash)) {
 		path = sign + 1;
 		from = word;
 		length = (size_t)(sign - word);

@@ -9,11 +9,11 @@
 
 static const struct cli_option options[] = {
 	{ "to", "FILE", CLI_TEXT, NULL,
-	  "a new file, a block device, or an NBD URI" },
+	  "a new file, a block device, rbd:POOL/IMAGE, or an NBD URI" },
 	OPT_BACKUP_POINT,
 	{ "format", "NAME", CLI_TEXT, "raw", "of a new file: raw or qcow2" },
 	{ "force", NULL, CLI_FLAG, NULL,
-	  "replace a file that is there already" },
+	  "replace a file, or write over an image of Ceph, that is there" },
 	{ "verify", NULL, CLI_FLAG, NULL,
 	  "read it back and hold it against the digests" },
 	OPT_BACKUP_JOBS,

@@ -68,6 +68,12 @@ struct tide_disk_calls {
 	 */
 	bool (*start)(void *opaque, struct tide_io *io);
 	bool fua; /* write and start honour TIDE_FUA; else a flush follows */
+	/*
+	 * How large it is by now, if others may change that: what resize is
+	 * called with to notice it. NULL: nobody else does.
+	 */
+	int (*real_size)(void *opaque, uint64_t *size_bytes,
+			 struct tide_error *err);
 };
 
 /*

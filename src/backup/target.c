@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "qcow2/driver/create.h"
+#include "rbd/disk.h"
+#include "rbd/name.h"
 
 #define ZEROES_BYTES (1u << 20)
 
@@ -114,6 +116,17 @@ static int open_path(struct backup_target *t, const char *format,
 	return make_file(t, format, size, err);
 }
 
+static int open_ceph(struct backup_target *t, const char *format, uint64_t size,
+		     struct tide_error *err)
+{
+	if (strcmp(format, "raw"))
+		return tide_error_set(err, -EINVAL, "backup", TIDE_NO_OFFSET,
+				      "%.120s is an image of Ceph: it is "
+				      "restored as raw", t->path);
+	return ceph_target_open(t->path, size, t->force, &t->ceph, &t->disk,
+				&t->fresh, err);
+}
+
 int target_open(struct backup_target *t, const char *to, const char *format,
 		uint64_t size_bytes, uint32_t jobs, bool force,
 		struct tide_error *err)
@@ -123,8 +136,12 @@ int target_open(struct backup_target *t, const char *to, const char *format,
 	*t = (struct backup_target){ .force = force, .path = strdup(to) };
 	if (!t->path)
 		return file_error(to, ENOMEM, err);
-	ret = is_uri(to) ? open_nbd(t, to, size_bytes, jobs, err) :
-			   open_path(t, format, size_bytes, err);
+	if (is_uri(to))
+		ret = open_nbd(t, to, size_bytes, jobs, err);
+	else if (ceph_is_name(to))
+		ret = open_ceph(t, format, size_bytes, err);
+	else
+		ret = open_path(t, format, size_bytes, err);
 	if (ret)
 		target_close(t, false, NULL);
 	return ret;
@@ -215,6 +232,10 @@ int target_close(struct backup_target *t, bool whole, struct tide_error *err)
 	int ret = t->disk ? tide_disk_close(t->disk, err) : 0;
 
 	nbd_client_close(t->nbd);
+	if (t->ceph && !ret)
+		ret = ceph_target_close(t->ceph, whole, err);
+	else
+		ceph_target_close(t->ceph, false, NULL);
 	if (t->beside && whole && !ret)
 		ret = name_it(t, err);
 	if (t->beside)

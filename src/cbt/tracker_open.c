@@ -245,10 +245,16 @@ static int place_store(const struct cbt *c, const struct cbt_options *o,
 		       char **path, struct tide_error *err)
 {
 	struct stat st;
+	bool there = !stat(c->disk_path, &st);
 
 	if (o->store_path)
 		*path = strdup(o->store_path);
-	else if (!stat(c->disk_path, &st) && S_ISBLK(st.st_mode))
+	else if (!there)
+		return tide_error_set(err, -EINVAL, "tracker", TIDE_NO_OFFSET,
+				      "%.150s is no file that its store could "
+				      "lie beside: say where it is to be "
+				      "(--store)", c->disk_path);
+	else if (S_ISBLK(st.st_mode))
 		return tide_error_set(err, -EINVAL, "tracker", TIDE_NO_OFFSET,
 				      "%s is a device, and what lies beside it "
 				      "is gone after a boot: say where its "

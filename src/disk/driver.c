@@ -161,6 +161,16 @@ static int custom_resize(struct tide_disk *d, uint64_t size_bytes,
 	return ret;
 }
 
+static int custom_real_size(struct tide_disk *d, uint64_t *size_bytes,
+			    struct tide_error *err)
+{
+	struct custom *f = custom_of(d);
+
+	if (f->calls.real_size)
+		return f->calls.real_size(f->opaque, size_bytes, err);
+	return cannot(d, "tell its size: name the new one", err);
+}
+
 static int custom_close(struct tide_disk *d, struct tide_error *err)
 {
 	struct custom *f = custom_of(d);
@@ -190,6 +200,7 @@ static const struct tide_disk_ops custom_ops = {
 	.flush = custom_flush,
 	.status = custom_status,
 	.resize = custom_resize,
+	.real_size = custom_real_size,
 	.close = custom_close,
 	.start = custom_start,
 	.fua = true,

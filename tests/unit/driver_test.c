@@ -360,6 +360,51 @@ static void in_queue(bool start, const char *engine)
 	with_start = false;
 }
 
+static uint64_t real_bytes, told_bytes;
+
+static int mem_real_size(void *opaque, uint64_t *size_bytes,
+			 struct tide_error *err)
+{
+	(void)opaque;
+	(void)err;
+	*size_bytes = real_bytes;
+	return 0;
+}
+
+static int mem_resize(void *opaque, uint64_t size_bytes, struct tide_error *err)
+{
+	(void)opaque;
+	(void)err;
+	told_bytes = size_bytes;
+	return 0;
+}
+
+/* Others may resize what a driver accesses, if it can say how large it is. */
+static void test_notice(void **state)
+{
+	struct tide_disk_calls calls = { .size = sizeof(calls), .name = "m",
+					 .read = mem_read,
+					 .resize = mem_resize };
+	struct tide_disk *d;
+
+	(void)state;
+	assert_int_equal(tide_disk_create(&calls, &memory, "m", BYTES, false,
+					  &d, NULL), 0);
+	assert_int_equal(tide_disk_notice(d, NULL), -ENOTSUP);
+	assert_int_equal(tide_disk_close(d, NULL), 0);
+	calls.real_size = mem_real_size;
+	assert_int_equal(tide_disk_create(&calls, &memory, "m", BYTES, false,
+					  &d, NULL), 0);
+	real_bytes = BYTES;
+	assert_int_equal(tide_disk_notice(d, NULL), 0);
+	assert_int_equal(told_bytes, 0);
+	real_bytes = BYTES / 2;
+	assert_int_equal(tide_disk_notice(d, NULL), 0);
+	assert_int_equal(told_bytes, BYTES / 2);
+	assert_int_equal(tide_disk_size(d), BYTES / 2);
+	assert_int_equal(tide_disk_close(d, NULL), 0);
+}
+
 static void test_queue(void **state)
 {
 	(void)state;
@@ -380,6 +425,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names), cmocka_unit_test(test_open),
 		cmocka_unit_test(test_made_up), cmocka_unit_test(test_queue),
+		cmocka_unit_test(test_notice),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
