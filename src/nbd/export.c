@@ -8,7 +8,9 @@
  * goes to the one struct tide_disk, whose contract (disk/disk.h) is that a
  * write that returned is seen by every later read and made durable by the next
  * flush, whoever asks. We answer a write after it returned. A cache between
- * connection and disk would end that: put it below the disk.
+ * connection and disk would end that: put it below the disk. (Reads that
+ * pages.c answers pass the disk by, and see the same: the file of a disk that
+ * hands out a descriptor has each write in it when that returned.)
  */
 #include "nbd/export.h"
 

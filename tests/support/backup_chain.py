@@ -35,17 +35,20 @@ POST = f"cp {DISK} {FOLDER}/ref.new; rm -f {PAUSE}; true"
 rng = random.Random(SEED)
 
 
-def start():
-    for _ in range(50):
+def start(env=None):
+    """A server; with @env it may be killed before it listens: None."""
+    for _ in range(1 if env else 50):
         server = subprocess.Popen(
             [TOOL, "serve", f"--socket={SOCKET}", f"--control={CONTROL}",
              f"--live-folder={FOLDER}/live", "--format=raw", "--quiet",
              f"d={DISK}"], stdout=subprocess.PIPE,
-            stderr=open(f"{FOLDER}/err", "a"))
+            stderr=open(f"{FOLDER}/err", "a"), env=env)
         if server.stdout.readline().startswith(b"listening"):
             return server
         server.wait()
         time.sleep(0.1)
+    if env:
+        return None
     sys.exit("no server: " + open(f"{FOLDER}/err").read())
 
 
@@ -170,6 +173,87 @@ def whole(known, *words):
     return note_new(known), json.loads(out)["disks"][0]
 
 
+def killed_at(step, late):
+    return dict(os.environ, LD_PRELOAD=PRELOAD, KILL_AT=str(step),
+                **({"KILL_AFTER": "1"} if late else {}))
+
+
+def client_steps(known):
+    """A backup whose client ends at each step, before and after it."""
+    steps = 0
+    for late in False, True:
+        for n in range(1 + rng.randrange(STRIDE), 100, STRIDE):
+            run = backup(env=killed_at(n, late))
+            run.communicate(timeout=300)
+            loosen()
+            known = note_new(known)
+            if run.returncode == 0:
+                break
+            steps += 1
+            if steps % 7 == 0:
+                known, made = whole(known)
+                if made["point"]["kind"] == "full":
+                    sys.exit(f"step {n}: a full one: {made['why_full']}")
+        else:
+            sys.exit("a backup has no end of steps")
+    known, _ = whole(known)
+    check(known)
+    print(f"ok - killed at {steps} steps of the client, {len(known)} points", flush=True)
+    return known
+
+
+def server_steps(server, known):
+    """A backup whose server ends at each of its steps, from its start on."""
+    steps, late = 0, False
+    for n in range(1 + rng.randrange(STRIDE), 400, STRIDE):
+        late = not late
+        server.terminate()
+        server.wait()
+        server = start(dict(killed_at(n, late), KILL_WRITES="1"))
+        if server:
+            run = backup()
+            run.communicate(timeout=300)
+            loosen()
+            alive = server.poll() is None
+            if not alive:
+                server.wait()
+        if not server or not alive:
+            server, steps = start(), steps + 1
+            known = note_new(known)
+        else:
+            known = note_new(known)
+            break
+        if steps % 5 == 0:
+            known, made = whole(known)
+            if made["point"]["kind"] == "full":
+                sys.exit(f"step {n} of the server: a full one: {made['why_full']}")
+    server.terminate()  # it would be killed later
+    server.wait()
+    server = start()
+    known, _ = whole(known)
+    check(known)
+    print(f"ok - killed at {steps} steps of the server, {len(known)} points", flush=True)
+    return server, known
+
+
+def restore_steps(known):
+    """A restore that ends at each step: a whole file has the name, or none."""
+    n, steps, out = known[-1], 0, f"{FOLDER}/steps.raw"
+    for step in range(1, 100):
+        r = subprocess.run([TOOL, "restore", DEST, f"--to={out}", f"--point={n}", "--quiet"],
+                           capture_output=True, text=True, env=killed_at(step, step % 2))
+        if os.path.exists(out):
+            if subprocess.run(["cmp", out, f"{REFS}/{n}"]).returncode:
+                sys.exit(f"restore, step {step}: a file that is not what it should be")
+            os.unlink(out)
+        if r.returncode == 0:
+            break
+        if r.returncode > 0:
+            sys.exit(f"restore, step {step}: {r.stderr}")
+        steps += 1
+    print(f"ok - killed at {steps} steps of a restore", flush=True)
+
+
 def main():
     print(f"# backup_chain: SEED={SEED}", flush=True)
     os.makedirs(REFS, exist_ok=True)
@@ -216,28 +300,10 @@ def main():
             sys.exit(f"{fulls} full backups: something was forgotten")
         print(f"ok - killed {KILLS} times at random, {len(known)} points", flush=True)
 
-    steps = 0
-    for late in (False, True) if PRELOAD and KILLS else ():
-        for n in range(1 + rng.randrange(STRIDE), 100, STRIDE):
-            env = dict(os.environ, LD_PRELOAD=PRELOAD, KILL_AT=str(n),
-                       **({"KILL_AFTER": "1"} if late else {}))
-            run = backup(env=env)
-            out, err = run.communicate(timeout=300)
-            loosen()
-            known = note_new(known)
-            if run.returncode == 0:
-                break
-            steps += 1
-            if steps % 7 == 0:
-                known, made = whole(known)
-                if made["point"]["kind"] == "full":
-                    sys.exit(f"step {n}: a full one: {made['why_full']}")
-        else:
-            sys.exit("a backup has no end of steps")
-    if steps:
-        known, made = whole(known)
-        check(known)
-        print(f"ok - killed at {steps} steps of the client, {len(known)} points", flush=True)
+    if PRELOAD and KILLS:
+        known = client_steps(known)
+        server, known = server_steps(server, known)
+        restore_steps(known)
 
     if os.path.exists(f"{DEST}/pending.json"):
         sys.exit("something is still pending")

@@ -2,7 +2,9 @@
 /*
  * Preloaded: the process is killed at its KILL_AT-th call of those that make
  * something durable, name or remove it, or speak to somebody; before the call,
- * or, with KILL_AFTER set, after it. So every step of a protocol is met.
+ * or, with KILL_AFTER set, after it. So every step of a protocol is met. With
+ * KILL_WRITES a pwrite is such a call, too: a store that survives processes and
+ * not power has no other.
  */
 #include <dlfcn.h>
 #include <signal.h>
@@ -55,6 +57,21 @@ int renameat(int fd, const char *path, int to_fd, const char *to);
 int rename(const char *path, const char *to);
 int link(const char *path, const char *to);
 int connect(int fd, const struct sockaddr *to, socklen_t length);
+
+/* The build has large files: this is pwrite64, and so is what is called. */
+ssize_t pwrite(int fd, const void *buf, size_t bytes, off_t at)
+{
+	ssize_t (*real)(int, const void *, size_t, off_t) =
+		(ssize_t(*)(int, const void *, size_t, off_t))
+			dlsym(RTLD_NEXT, "pwrite64");
+	bool now = getenv("KILL_WRITES") && is_now();
+	ssize_t ret;
+
+	before(now);
+	ret = real(fd, buf, bytes, at);
+	after(now);
+	return ret;
+}
 
 WRAP(fsync, (int fd), (fd))
 WRAP(fdatasync, (int fd), (fd))
