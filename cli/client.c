@@ -110,6 +110,9 @@ void client_print_status(const json_t *status)
 	if (*client_text(status, "reason"))
 		printf("reason: %s\n",
 		       cli_show(reason, client_text(status, "reason")));
+	if (*client_text(status, "failure"))
+		printf("failure: %s\n",
+		       cli_show(reason, client_text(status, "failure")));
 	if (json_object_get(status, "memory_bytes"))
 		printf("memory: %lld MiB\nvcpus: %lld\npattern: %s\n"
 		       "pages written: %lld\n",

@@ -60,6 +60,7 @@ dies() {
 		grep -q '\"dead\"'" || fail "$*: it did not die: $(cat err)"
 	"$TIDEMARK" vm migrate --control=near unix:nowhere >out 2>err.move &&
 		fail "a dead guest moves"
+	"$TIDEMARK" vm status --control=near | grep -q '^failure: .' || fail "$*: it does not say why"
 	grep -q 'the guest is dead' out err.move ||
 		fail "migrate says: $(cat out err.move)"
 	"$TIDEMARK" vm stop --control=near
