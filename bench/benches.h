@@ -11,6 +11,7 @@ int bench_mark(const struct bench_options *options);
 int bench_compact(const struct bench_options *options);
 int bench_slots(const struct bench_options *options);
 int bench_disk(const struct bench_options *options);
+int bench_tracked(const struct bench_options *options);
 int bench_gap(const struct bench_options *options);
 int bench_travel(const struct bench_options *options);
 int bench_kinds(const struct bench_options *options);

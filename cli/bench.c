@@ -26,6 +26,7 @@ static const struct table {
 	{ "mark", bench_mark },
 	{ "slots", bench_slots },
 	{ "disk", bench_disk },
+	{ "tracked", bench_tracked },
 	{ "gap", bench_gap },
 	{ "kinds", bench_kinds },
 	{ "travel", bench_travel },

@@ -27,6 +27,11 @@ for r in rows:
 P
 	echo "ok - bench $table"
 done
+TMPDIR=$dir "$TIDEMARK" bench tracked --quick --reps=1 >"$dir/tracked" 2>"$dir/err" ||
+	fail "bench tracked: $(cat "$dir/err")"
+grep -q "not tracked .* us/req" "$dir/tracked" || fail "bench tracked: $(cat "$dir/tracked")"
+ls -d "$dir"/bench-tracked.* 2>/dev/null && fail "bench tracked left its files"
+echo "ok - bench tracked"
 "$TIDEMARK" bench nothing 2>"$dir/err" && fail "an unknown table was run"
 grep -q "no table 'nothing'" "$dir/err" || fail "$(cat "$dir/err")"
 "$TIDEMARK" bench mark --quick --reps=1 --plots="$dir/none" >/dev/null \
