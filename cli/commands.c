@@ -59,6 +59,8 @@ const struct cli_command *const cli_commands[] = {
 	&cli_backup_verify,
 	&cli_backup_prune,
 	&cli_backup_mount,
+	&cli_backup_export_diff,
+	&cli_backup_import_diff,
 	&cli_backup,
 	&cli_restore,
 	&cli_scan,

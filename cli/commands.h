@@ -64,7 +64,8 @@ extern const struct cli_command cli_snapshot_create, cli_snapshot_list,
     cli_snapshot_restore, cli_snapshot_merge, cli_snapshot_prune,
     cli_snapshot_serve, cli_snapshot_export;
 extern const struct cli_command cli_backup, cli_backup_list, cli_backup_verify,
-    cli_backup_prune, cli_backup_mount,
+    cli_backup_prune, cli_backup_mount, cli_backup_export_diff,
+    cli_backup_import_diff,
     cli_restore;
 
 extern const struct cli_command cli_checkpoint_begin, cli_checkpoint_commit,

@@ -135,6 +135,41 @@ rbd ls rbd | sort | tr '\n' ' ' | grep -qx "back disk first other " ||
 	fail "what is left: $(rbd ls rbd)"
 echo "ok - restored to new images and over old ones"
 
+# Streams: ours into an image, point after point, and Ceph's into a file.
+export_diff() {
+	"$TIDEMARK" backup export-diff backup --quiet "$@" || fail "export-diff"
+}
+import_diff() {
+	"$TIDEMARK" backup import-diff --quiet "$@" >>out || fail "import-diff"
+}
+rbd create rbd/stream --size 1M || fail "rbd create"
+export_diff --point=1 --to=- | rbd import-diff --no-progress - rbd/stream ||
+	fail "rbd import-diff"
+export_diff --from=1 --point=2 --to=2.diff
+rbd import-diff --no-progress 2.diff rbd/stream || fail "rbd import-diff"
+same one.raw rbd/stream@point-1
+same two.raw rbd/stream@point-2
+export_diff --from=2 --to-snap=end --to=end.diff
+rbd import-diff --no-progress end.diff rbd/stream || fail "rbd import-diff"
+same last.raw rbd/stream@end
+rbd snap create --no-progress rbd/disk@last || fail "rbd snap create"
+rbd export-diff --no-progress rbd/disk@one 1.diff || fail "rbd export-diff"
+rbd export-diff --no-progress rbd/disk@last --from-snap one 1-last.diff ||
+	fail "rbd export-diff"
+import_diff --to=from-ceph.raw 1.diff 1-last.diff
+cmp from-ceph.raw last.raw || fail "streams of Ceph's are another disk"
+import_diff --to=rbd:rbd/again 1.diff 1-last.diff
+same last.raw rbd/again
+# Version 2 stands in an export of all snapshots: the first is from nothing.
+rbd export --no-progress --export-format 2 rbd/disk all || fail "rbd export"
+python3 - <<'P'
+all = open("all", "rb").read()
+open("v2.diff", "wb").write(all[all.index(b"rbd diff v2\n"):])
+P
+import_diff --to=v2.raw v2.diff
+cmp v2.raw one.raw || fail "a stream of version 2 is another disk"
+echo "ok - streams of points and of snapshots go both ways"
+
 # The snapshot, read as a disk of its own.
 serve --durability=none --read-only snap=rbd:rbd/disk@one
 qemu-img compare -q -f raw -F raw one.raw "nbd+unix:///snap?socket=$dir/s" ||
