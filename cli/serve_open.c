@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "cli/serve_instant.h"
+#include "cli/serve_since.h"
 #include "nbd/server.h"
 #include "rbd/name.h"
 
@@ -212,6 +213,8 @@ int serve_open(const struct serve_opening *s, const char *word)
 		return code;
 	if (nbd_exports_add(nbd_server_exports(s->disks->server), d->name,
 			    d->disk, !o.writable, &d->export, &err))
+		return failed(s, &err);
+	if (serve_since_offer(d, path, &err))
 		return failed(s, &err);
 	if (d->cbt && cli_text(s->p, "control") &&
 	    serve_instant_tell(d, cli_text(s->p, "control"), &err))

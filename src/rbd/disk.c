@@ -26,6 +26,7 @@ struct ceph_disk {
 	rbd_image_t image;
 	char *path;
 	bool whole_objects; /* its map of objects says what is there */
+	bool striped; /* over several objects, in whose order that is said */
 };
 
 /* What a request asks for, blocking or not. */
@@ -216,9 +217,15 @@ static int ceph_status(void *opaque, uint64_t offset_bytes,
 	struct ceph_disk *d = opaque;
 	uint64_t limit = offset_bytes + length_bytes;
 	struct looking l = { .at = offset_bytes, .end = limit };
-	int ret = d->cluster.lib->rbd_diff_iterate2(d->image, NULL,
-		offset_bytes, length_bytes, true, d->whole_objects, look, &l);
+	int ret;
 
+	if (d->striped) {
+		*extent = (struct tide_disk_extent){
+			.length_bytes = length_bytes };
+		return 0;
+	}
+	ret = d->cluster.lib->rbd_diff_iterate2(d->image, NULL, offset_bytes,
+		length_bytes, true, d->whole_objects, look, &l);
 	if (ret && ret != ENOUGH)
 		return failed(d, ret, "asking what is there", err);
 	*extent = (struct tide_disk_extent){
@@ -344,7 +351,7 @@ static int open_image(struct ceph_disk *d, const struct ceph_name *n,
 		      const struct tide_disk_options *o, struct tide_error *err)
 {
 	const struct ceph_library *lib = d->cluster.lib;
-	uint64_t features = 0, flags = 0;
+	uint64_t features = 0, flags = 0, stripes = 0;
 	int ret = o->writable ?
 		lib->rbd_open(d->cluster.pool, n->image, &d->image, NULL) :
 		lib->rbd_open_read_only(d->cluster.pool, n->image, &d->image,
@@ -357,10 +364,13 @@ static int open_image(struct ceph_disk *d, const struct ceph_name *n,
 	ret = lib->rbd_get_features(d->image, &features);
 	if (!ret)
 		ret = lib->rbd_get_flags(d->image, &flags);
+	if (!ret)
+		ret = lib->rbd_get_stripe_count(d->image, &stripes);
 	if (ret)
 		return failed(d, ret, "asking what it can do", err);
 	d->whole_objects = features & RBD_FEATURE_FAST_DIFF &&
 			   !(flags & RBD_FLAG_FAST_DIFF_INVALID);
+	d->striped = stripes != 1;
 	return o->writable && !o->no_lock ? keep_others_out(d, features, err) :
 					    0;
 }

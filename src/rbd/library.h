@@ -20,7 +20,8 @@
 	X(open) X(open_read_only) X(close) X(create4) X(remove) X(rename) \
 	X(image_options_create) X(image_options_destroy) \
 	X(get_size) X(get_features) X(get_flags) X(resize) X(lock_acquire) \
-	X(diff_iterate2) X(aio_create_completion) X(aio_release) \
+	X(diff_iterate2) X(snap_list) X(snap_list_end) X(get_stripe_count) \
+	X(aio_create_completion) X(aio_release) \
 	X(aio_wait_for_complete) X(aio_get_return_value) X(aio_readv) \
 	X(aio_writev) X(aio_discard) X(aio_write_zeroes) X(aio_flush)
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "rbd/disk.h"
+#include "rbd/since.h"
 
 static int none(const char *path, struct tide_error *err)
 {
@@ -37,4 +38,41 @@ int ceph_target_close(struct ceph_target *t, bool whole, struct tide_error *err)
 	(void)whole;
 	(void)err;
 	return 0;
+}
+
+int ceph_since_open(const char *path, struct ceph_since **out,
+		    struct tide_error *err)
+{
+	(void)out;
+	return none(path, err);
+}
+
+void ceph_since_acquire(struct ceph_since *s)
+{
+	(void)s;
+}
+
+void ceph_since_release(struct ceph_since *s)
+{
+	(void)s;
+}
+
+const char *ceph_since_name(const struct ceph_since *s, size_t which)
+{
+	(void)s;
+	(void)which;
+	return NULL;
+}
+
+int ceph_since_walk(struct ceph_since *s, const char *name,
+		    uint64_t offset_bytes, uint64_t length_bytes,
+		    ceph_since_each *each, void *opaque,
+		    struct tide_error *err)
+{
+	(void)s;
+	(void)offset_bytes;
+	(void)length_bytes;
+	(void)each;
+	(void)opaque;
+	return none(name, err);
 }

@@ -80,12 +80,23 @@ do_verify=1
 [job]
 F
 if fio --enghelp 2>/dev/null | grep -qw nbd; then
-	# An OSD dies with requests under way, and nothing of it is seen.
-	[ $copies = 1 ] || (sleep 1; kill -9 "${osd_pids[2]}") &
-	fio verify.fio >fio.out 2>&1 || fail "fio: $(tail -5 fio.out)"
+	[ $copies = 1 ] || echo rate_iops=100 >>verify.fio
+	fio verify.fio >fio.out 2>&1 &
+	fio=$!
+	if [ $copies = 2 ]; then
+		sleep 2
+		kill -0 "$fio" 2>/dev/null || fail "fio was too quick"
+		kill -9 "${osd_pids[2]}"
+	fi
+	wait "$fio" || fail "fio: $(tail -5 fio.out)"
 	echo "ok - fio reads back what it wrote"
 fi
-[ $copies = 1 ] || kill -9 "${osd_pids[2]}" 2>/dev/null
+if [ $copies = 2 ]; then
+	kill -9 "${osd_pids[2]}" 2>/dev/null
+	timeout 60 ceph osd stat | grep -q "3 osds: 2 up" ||
+		fail "the cluster: $(timeout 60 ceph osd stat)"
+	echo "ok - one of three OSDs died under it"
+fi
 "$TIDEMARK" backup "$uri" backup --json >made 2>err || fail "$(cat err)"
 "$TIDEMARK" backup verify backup --against="$uri" >out 2>&1 ||
 	fail "verify: $(cat out)"
@@ -170,9 +181,59 @@ import_diff --to=v2.raw v2.diff
 cmp v2.raw one.raw || fail "a stream of version 2 is another disk"
 echo "ok - streams of points and of snapshots go both ways"
 
-# The snapshot, read as a disk of its own.
+# Snapshots, each a disk of its own that says what changed since older ones.
+snap="nbd+unix:///snap?socket=$dir/s"
 serve --durability=none --read-only snap=rbd:rbd/disk@one
-qemu-img compare -q -f raw -F raw one.raw "nbd+unix:///snap?socket=$dir/s" ||
+qemu-img compare -q -f raw -F raw one.raw "$snap" ||
 	fail "a snapshot is another disk"
+"$TIDEMARK" backup "$snap" by-snap --quiet >>out || fail "backup of @one"
 finish_server
-echo "ok - a snapshot is served"
+rbd snap create --no-progress rbd/disk@almost || fail "rbd snap create"
+serve rbd:rbd/disk --store=store
+write -c "write -P 9 5M 4k" -c "discard 32M 4M"
+finish_server
+rbd snap create --no-progress rbd/disk@end || fail "rbd snap create"
+serve --durability=none --read-only snap=rbd:rbd/disk@end
+"$TIDEMARK" backup "$snap" by-snap --bitmap=one --json >made 2>err ||
+	fail "backup since @one: $(cat err)"
+"$TIDEMARK" restore by-snap --to=end.raw --verify --quiet >>out ||
+	fail "restore of @end"
+same end.raw rbd/disk@end
+"$TIDEMARK" backup "$snap" by-snap --bitmap=almost --json >made 2>err ||
+	fail "backup since @almost: $(cat err)"
+python3 - <<'P' || fail "what changed since @almost: $(cat made)"
+import json
+p = json.load(open("made"))["disks"][0]["point"]
+assert p["kind"] == "incremental", p
+# Of two objects, one of which is gone.
+assert 4096 <= p["data_bytes"] + p["zero_bytes"] <= 8 << 20, p
+P
+"$TIDEMARK" backup "$snap" by-snap --bitmap=last --json >made 2>err ||
+	fail "backup since @last: $(cat err)"
+"$TIDEMARK" backup "$snap" by-snap --bitmap=later 2>err && fail "of no snapshot"
+finish_server
+echo "ok - a snapshot is served, with what changed since older ones"
+
+# Stripes over several objects: what is where comes in another order.
+rbd create rbd/striped --size 64M --stripe-unit 64K --stripe-count 4 ||
+	fail "rbd create"
+serve --store=striped disk=rbd:rbd/striped
+write -c "write -P 1 128k 64k" -c "write -P 2 20M 300k"
+"$TIDEMARK" backup "$uri" striped-backup --quiet >>out || fail "striped"
+finish_server
+rbd snap create --no-progress rbd/striped@a || fail "rbd snap create"
+serve --store=striped disk=rbd:rbd/striped
+write -c "write -P 3 1M 128k" -c "write -P 4 33M 64k"
+finish_server
+"$TIDEMARK" restore striped-backup --to=striped.raw --verify --quiet >>out ||
+	fail "restore"
+same striped.raw rbd/striped@a
+rbd snap create --no-progress rbd/striped@b || fail "rbd snap create"
+serve --durability=none --read-only snap=rbd:rbd/striped@b
+"$TIDEMARK" backup "$snap" striped-backup --bitmap=a --quiet >>out ||
+	fail "backup since @a"
+finish_server
+"$TIDEMARK" restore striped-backup --to=b.raw --verify --quiet >>out ||
+	fail "restore"
+same b.raw rbd/striped@b
+echo "ok - striped images, too"
