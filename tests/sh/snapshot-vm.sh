@@ -13,7 +13,12 @@ run() {
 	"$tm" vm run --control="$1" --serial=/dev/null "${@:2}" >"$1.out" 2>"$1.err" &
 	vm=$!
 	pids+=("$vm")
-	until_true 30 "$tm" vm status --control="$1" || fail "$1: $(cat "$1.err")"
+	# Refused for want of a privilege is the caller's to see.
+	until_true 30 begun "$1" && kill -0 "$vm" ||
+		grep -q unprivileged_userfaultfd "$1.err" || fail "$1: $(cat "$1.err")"
+}
+begun() {
+	"$tm" vm status --control="$1" || ! kill -0 "$vm"
 }
 verified() {
 	"$tm" vm verify --control="$1" >verdict || fail "$1: $(cat verdict)"

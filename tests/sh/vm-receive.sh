@@ -89,11 +89,12 @@ echo "ok - a guest that is too large is refused with both numbers"
 
 # --- a source that has much to do before it speaks ---
 cat >late.py <<'P'
-# Connects at once, passes on what the source says 7 s later.
+# Connects at once, passes on what the source says 7 s later, but for a byte.
 import socket, threading, time
 l = socket.socket(socket.AF_UNIX); l.bind('late'); l.listen()
 a, _ = l.accept()
 b = socket.socket(socket.AF_UNIX); b.connect('wire')
+b.sendall(a.recv(1))
 time.sleep(7)
 def pump(f, t):
     while d := f.recv(65536): t.sendall(d)

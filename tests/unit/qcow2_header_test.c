@@ -127,6 +127,7 @@ static const struct {
 	{ "reftable unaligned", 48, 8, 0x10008, -EINVAL, 48 },
 	{ "reftable of 0", 56, 4, 0, -EINVAL, 56 },
 	{ "reftable of 16 MiB", 56, 4, 256, -EINVAL, 56 },
+	{ "reftable of 8 MiB and a cluster", 56, 4, 129, -EINVAL, 56 },
 	{ "snapshots", 60, 4, 65537, -EINVAL, 60 },
 	{ "snapshots at 0", 60, 4, 1, -EINVAL, 64 },
 	{ "feature bit 40", 72, 8, 1ull << 40, -ENOTSUP, 72 },
@@ -155,6 +156,21 @@ static void damaged(void **state)
 		assert_int_equal(err.offset, damages[i].blamed);
 		assert_non_null(strstr(err.text, "x.qcow2"));
 	}
+}
+
+/* The longest refcount table that is taken, 8 MiB. */
+static void at_the_edge(void **state)
+{
+	static uint8_t bytes[CLUSTER];
+	struct qcow2_header h = sample(), out;
+	struct tide_error err;
+
+	(void)state;
+	assert_int_equal(qcow2_header_encode(&h, bytes, CLUSTER, &err), 0);
+	tide__put_be(bytes + 56, 128, 4);
+	assert_int_equal(parse(bytes, &out, &err), 0);
+	assert_int_equal(out.reftable_clusters, 128);
+	qcow2_header_fini(&out);
 }
 
 /* The image's own table names the feature that we do not know. */
@@ -256,6 +272,7 @@ int main(void)
 		cmocka_unit_test(round_trip),
 		cmocka_unit_test(does_not_fit),
 		cmocka_unit_test(damaged),
+		cmocka_unit_test(at_the_edge),
 		cmocka_unit_test(feature_named),
 		cmocka_unit_test(tolerant),
 		cmocka_unit_test(found_format_twice),
