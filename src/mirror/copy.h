@@ -7,14 +7,19 @@
 #include "transfer/nbd_client.h"
 
 struct mirror_copy {
-	const char *source_uri;
-	const char *since; /* a checkpoint; NULL: all */
+	struct nbd_client *source; /* of mirror_copy_open */
 	struct nbd_client *target;
 	uint32_t jobs;
 	struct rate *rate;
 	const bool *stop;
 };
 
+/*
+ * What is to be copied of @uri: what changed since the checkpoint @since until
+ * it is copied; NULL: all. For one run.
+ */
+int mirror_copy_open(const char *uri, const char *since, uint32_t jobs,
+		     struct nbd_client **out, struct tide_error *err);
 int mirror_copy_run(const struct mirror_copy *copy, uint64_t *copied_bytes,
 		    struct tide_error *err);
 

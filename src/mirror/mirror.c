@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "mirror/bitmaps.h"
 #include "mirror/copy.h"
+#include "mirror/flusher.h"
 #include "mirror/release.h"
 
 #define SWITCH_MS 10000
@@ -27,6 +28,8 @@ struct run {
 	struct mirror_result *result;
 	struct tide_error *err;
 	struct nbd_client *target;
+	struct nbd_client *source; /* of the next copy; NULL: not open */
+	struct nbd_client *side; /* a connection to the target, to flush by */
 	struct rate rate, no_rate;
 	char *disk, *control; /* of the source; malloc'd */
 	char *target_disk, *target_control;
@@ -72,6 +75,8 @@ static int open_target(struct run *r)
 		.connections = r->o->jobs, .write = true,
 	};
 	const struct nbd_client_options look_only = { .connections = 1 };
+	const struct nbd_client_options side = { .connections = 1,
+						 .write = true };
 	struct nbd_client *source;
 	uint64_t size;
 	int ret = nbd_client_open(r->o->source, &look_only, &source,
@@ -90,8 +95,11 @@ static int open_target(struct run *r)
 				      " bytes, the target %" PRIu64
 				      ": they have to be equal", size,
 				      nbd_client_size(r->target));
-	if (r->o->no_bitmaps)
-		return 0;
+	/* Another server may have no place for it, and would let us wait. */
+	if (nbd_client_connections(r->target) > 1)
+		ret = nbd_client_open(r->o->target, &side, &r->side, r->err);
+	if (ret || r->o->no_bitmaps)
+		return ret;
 	ret = mirror_bitmaps_count(&r->from, r->prefix, r->err);
 	if (ret > 0 && !*r->to.control)
 		return tide_error_set(r->err, -ENOTSUP, "mirror",
@@ -160,18 +168,31 @@ static uint64_t per_second(uint64_t bytes, uint64_t ns)
 	return ns ? (uint64_t)((double)bytes * 1e9 / (double)ns) : 0;
 }
 
-static int copy(struct run *r, const char *since, bool stop,
-		struct mirror_round *round)
+/* Before the stop, too: connections take their time. */
+static int open_source(struct run *r)
+{
+	return mirror_copy_open(r->o->source, *r->since ? r->since : NULL,
+				r->o->jobs, &r->source, r->err);
+}
+
+static void close_source(struct run *r)
+{
+	if (r->source)
+		nbd_client_close(r->source);
+	r->source = NULL;
+}
+
+static int copy(struct run *r, bool stop, struct mirror_round *round)
 {
 	const struct mirror_copy c = {
-		.source_uri = r->o->source, .since = since,
-		.target = r->target, .jobs = r->o->jobs,
+		.source = r->source, .target = r->target, .jobs = r->o->jobs,
 		.rate = stop ? &r->no_rate : &r->rate,
 		.stop = stop ? NULL : r->o->stop,
 	};
 	uint64_t begun = tide__now_ns();
 	int ret = mirror_copy_run(&c, &round->copied_bytes, r->err);
 
+	close_source(r);
 	round->stop = stop;
 	round->elapsed_ns = tide__now_ns() - begun;
 	r->result->copied_bytes += round->copied_bytes;
@@ -190,9 +211,11 @@ static int one_round(struct run *r, struct mirror_round *round)
 
 	if (ret)
 		return ret;
-	ret = copy(r, *r->since ? r->since : NULL, false, round);
+	ret = copy(r, false, round);
 	drop_checkpoint(r, r->since);
 	memcpy(r->since, name, sizeof(name));
+	if (!ret)
+		ret = open_source(r);
 	if (!ret)
 		ret = dirty_since(r, name, &round->left_bytes);
 	if (ret)
@@ -268,17 +291,28 @@ static int hold(struct run *r)
 				(json_int_t)r->o->hold_ms), NULL);
 }
 
+/* The bitmaps, while the target makes durable what it has. */
+static int send_bitmaps(struct run *r)
+{
+	struct flusher flusher = { 0 };
+	int ret = 0, flushed;
+
+	flusher_start(&flusher, r->target);
+	if (!r->o->no_bitmaps && *r->to.control)
+		ret = mirror_bitmaps_send(&r->from, &r->to, r->prefix,
+					  &r->result->bitmaps, r->err);
+	flushed = flusher_end(&flusher, ret ? NULL : r->err);
+	return ret ? ret : flushed;
+}
+
 /* Nobody writes. All that is left, and who knows of it. */
 static int copy_last(struct run *r)
 {
 	struct mirror_round round = { .number = r->result->rounds };
-	int ret = copy(r, r->since, true, &round);
+	int ret = copy(r, true, &round);
 
 	if (!ret)
-		ret = nbd_client_flush(r->target, r->err);
-	if (!ret && !r->o->no_bitmaps && *r->to.control)
-		ret = mirror_bitmaps_send(&r->from, &r->to, r->prefix,
-					  &r->result->bitmaps, r->err);
+		ret = send_bitmaps(r);
 	if (!ret)
 		ret = hook_run(r->o->switch_command, SWITCH_MS,
 			       r->err);
@@ -321,6 +355,22 @@ static int stop_phase(struct run *r)
 	return ret;
 }
 
+/*
+ * What the last rounds brought is flushed meanwhile, by another connection: a
+ * hint, so that its errors are of no matter; the flush that counts comes after.
+ */
+static int stop(struct run *r)
+{
+	struct flusher early = { 0 };
+	int ret;
+
+	if (r->side)
+		flusher_start(&early, r->side);
+	ret = stop_phase(r);
+	flusher_end(&early, NULL);
+	return ret;
+}
+
 static int name_rounds(struct run *r)
 {
 	uint32_t random;
@@ -348,12 +398,17 @@ int mirror_run(const struct mirror_options *options,
 	if (!ret)
 		ret = open_target(&r);
 	if (!ret)
+		ret = open_source(&r);
+	if (!ret)
 		ret = go_round(&r);
 	if (!ret)
-		ret = stop_phase(&r);
+		ret = stop(&r);
 	/* It tells whoever asks later. */
 	if (ret != -EOWNERDEAD)
 		drop_all(&r);
+	close_source(&r);
+	if (r.side)
+		nbd_client_close(r.side);
 	if (r.target)
 		nbd_client_close(r.target);
 	rate_fini(&r.rate);

@@ -177,6 +177,11 @@ uint64_t nbd_client_size(const struct nbd_client *s)
 	return s->size;
 }
 
+uint32_t nbd_client_connections(const struct nbd_client *s)
+{
+	return s->count;
+}
+
 /* --- block status ------------------------------------------------------- */
 
 static int add_run(struct runs *r, uint64_t end, uint32_t flags)
@@ -331,88 +336,155 @@ static struct nbd_handle *handle_of(struct nbd_client *s, uint32_t worker)
 	return s->handles[worker % s->count];
 }
 
+/* Of its connection; who waits for an answer there is alone with it. */
+static pthread_mutex_t *take(struct nbd_client *s, uint32_t worker)
+{
+	pthread_mutex_t *alone = &s->waits[worker % s->count];
+
+	pthread_mutex_lock(alone);
+	return alone;
+}
+
 int nbd_client_read(struct nbd_client *s, uint32_t worker,
 		    uint64_t offset, void *buf, uint64_t length,
 		    struct tide_error *err)
 {
+	pthread_mutex_t *alone = take(s, worker);
+	int ret = 0;
+
 	if (nbd_pread(handle_of(s, worker), buf, length, offset, 0) < 0)
-		return failed(s->uri, "reading", offset, err);
-	return 0;
+		ret = failed(s->uri, "reading", offset, err);
+	pthread_mutex_unlock(alone);
+	return ret;
+}
+
+/* Reads, or writes, of several pieces at once. */
+struct batch {
+	struct nbd_client *s;
+	struct nbd_handle *handle;
+	const struct piece *list;
+	size_t count;
+	bool writes;
+	int64_t cookies[PUMP_BATCH];
+};
+
+static int batch_failed(const struct batch *b, size_t i,
+			struct tide_error *err)
+{
+	return failed(b->s->uri, b->writes ? "writing" : "reading",
+		      b->list[i].offset_bytes, err);
+}
+
+static int64_t ask_for(const struct batch *b, const struct piece *p)
+{
+	if (b->writes)
+		return nbd_aio_pwrite(b->handle, p->buf, p->length_bytes,
+				      p->offset_bytes, NBD_NULL_COMPLETION, 0);
+	return nbd_aio_pread(b->handle, p->buf, p->length_bytes,
+			     p->offset_bytes, NBD_NULL_COMPLETION, 0);
+}
+
+static int submit(struct batch *b, struct tide_error *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < b->count; i++) {
+		const struct piece *p = &b->list[i];
+
+		b->cookies[i] = -1;
+		if (ret || p->kind != PIECE_DATA ||
+		    (!b->writes && p->fetched))
+			continue;
+		b->cookies[i] = ask_for(b, p);
+		if (b->cookies[i] < 0)
+			ret = batch_failed(b, i, err);
+	}
+	return ret;
 }
 
 /* All that was asked is answered, well or not: the memory is ours again. */
-static int await(struct nbd_client *s, struct nbd_handle *h,
-		 const int64_t *cookies, const struct piece *list,
-		 size_t count, struct tide_error *err)
+static int await(struct batch *b, struct tide_error *err)
 {
 	int ret = 0, done;
 
-	for (size_t i = 0; i < count; i++) {
-		if (cookies[i] < 0)
+	for (size_t i = 0; i < b->count; i++) {
+		if (b->cookies[i] < 0)
 			continue;
-		while (!(done = nbd_aio_command_completed(h,
-						(uint64_t)cookies[i])))
-			if (nbd_poll(h, -1) < 0)
-				return failed(s->uri, "reading",
-					      list[i].offset_bytes, err);
+		while (!(done = nbd_aio_command_completed(b->handle,
+						(uint64_t)b->cookies[i])))
+			if (nbd_poll(b->handle, -1) < 0)
+				return batch_failed(b, i, err);
 		if (done < 0 && !ret)
-			ret = failed(s->uri, "reading", list[i].offset_bytes,
-				     err);
+			ret = batch_failed(b, i, err);
 	}
 	return ret;
+}
+
+static int move(struct batch *b, uint32_t worker, struct tide_error *err)
+{
+	pthread_mutex_t *alone = take(b->s, worker);
+	int ret, answered;
+
+	b->handle = handle_of(b->s, worker);
+	ret = submit(b, err);
+	answered = await(b, ret ? NULL : err);
+	pthread_mutex_unlock(alone);
+	return ret ? ret : answered;
 }
 
 int nbd_client_fetch(struct nbd_client *s, uint32_t worker,
 		     const struct piece *list, size_t count,
 		     struct tide_error *err)
 {
-	struct nbd_handle *h = handle_of(s, worker);
-	int64_t cookies[PUMP_BATCH];
-	int ret = 0, answered;
+	struct batch b = { .s = s, .list = list, .count = count };
 
-	pthread_mutex_lock(&s->waits[worker % s->count]);
-	for (size_t i = 0; i < count; i++) {
-		cookies[i] = -1;
-		if (ret || list[i].kind != PIECE_DATA || list[i].fetched)
-			continue;
-		cookies[i] = nbd_aio_pread(h, list[i].buf,
-					   list[i].length_bytes,
-					   list[i].offset_bytes,
-					   NBD_NULL_COMPLETION, 0);
-		if (cookies[i] < 0)
-			ret = failed(s->uri, "reading", list[i].offset_bytes,
-				     err);
-	}
-	answered = await(s, h, cookies, list, count, ret ? NULL : err);
-	pthread_mutex_unlock(&s->waits[worker % s->count]);
-	return ret ? ret : answered;
+	return move(&b, worker, err);
+}
+
+int nbd_client_store(struct nbd_client *s, uint32_t worker,
+		     const struct piece *list, size_t count,
+		     struct tide_error *err)
+{
+	struct batch b = { .s = s, .list = list, .count = count,
+			   .writes = true };
+
+	return move(&b, worker, err);
 }
 
 int nbd_client_write(struct nbd_client *s, uint32_t worker,
 		     uint64_t offset, const void *buf, uint64_t length,
 		     struct tide_error *err)
 {
+	pthread_mutex_t *alone = take(s, worker);
+	int ret = 0;
+
 	if (nbd_pwrite(handle_of(s, worker), buf, length, offset, 0) < 0)
-		return failed(s->uri, "writing", offset, err);
-	return 0;
+		ret = failed(s->uri, "writing", offset, err);
+	pthread_mutex_unlock(alone);
+	return ret;
 }
 
 int nbd_client_zero(struct nbd_client *s, uint32_t worker,
 		    uint64_t offset, uint64_t length,
 		    struct tide_error *err)
 {
+	pthread_mutex_t *alone;
+	int ret = 0;
+
 	if (!s->can_zero)
 		return tide_error_set(err, -ENOTSUP, "nbd", offset,
 				      "%.120s does not zero", s->uri);
-	while (length) {
+	alone = take(s, worker);
+	while (length && !ret) {
 		uint64_t n = length < WINDOW_BYTES ? length : WINDOW_BYTES;
 
 		if (nbd_zero(handle_of(s, worker), n, offset, 0) < 0)
-			return failed(s->uri, "zeroing", offset, err);
+			ret = failed(s->uri, "zeroing", offset, err);
 		offset += n;
 		length -= n;
 	}
-	return 0;
+	pthread_mutex_unlock(alone);
+	return ret;
 }
 
 int nbd_client_flush(struct nbd_client *s, struct tide_error *err)

@@ -40,6 +40,8 @@ int nbd_client_open(const char *uri,
 		    struct nbd_client **out, struct tide_error *err);
 void nbd_client_close(struct nbd_client *s);
 uint64_t nbd_client_size(const struct nbd_client *s);
+/* More than one: the server says that they are one disk. */
+uint32_t nbd_client_connections(const struct nbd_client *s);
 
 /* What lies at @offset: flags that hold for *length bytes, at least one. */
 int nbd_client_at(struct nbd_client *s, uint64_t offset_bytes,
@@ -54,6 +56,10 @@ int nbd_client_read(struct nbd_client *s, uint32_t worker,
  * fetched already, are passed over.
  */
 int nbd_client_fetch(struct nbd_client *s, uint32_t worker,
+		     const struct piece *list, size_t count,
+		     struct tide_error *err);
+/* The same the other way: each from its buf. */
+int nbd_client_store(struct nbd_client *s, uint32_t worker,
 		     const struct piece *list, size_t count,
 		     struct tide_error *err);
 int nbd_client_write(struct nbd_client *s, uint32_t worker,

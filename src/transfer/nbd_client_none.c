@@ -32,6 +32,12 @@ uint64_t nbd_client_size(const struct nbd_client *s)
 	return 0;
 }
 
+uint32_t nbd_client_connections(const struct nbd_client *s)
+{
+	(void)s;
+	return 0;
+}
+
 int nbd_client_at(struct nbd_client *s, uint64_t offset_bytes,
 		  uint64_t *length_bytes, uint32_t *flags,
 		  struct tide_error *err)
@@ -92,6 +98,17 @@ int nbd_client_zero(struct nbd_client *s, uint32_t worker,
 int nbd_client_flush(struct nbd_client *s, struct tide_error *err)
 {
 	(void)s;
+	return none(err);
+}
+
+int nbd_client_store(struct nbd_client *s, uint32_t worker,
+		     const struct piece *list, size_t count,
+		     struct tide_error *err)
+{
+	(void)s;
+	(void)worker;
+	(void)list;
+	(void)count;
 	return none(err);
 }
 
