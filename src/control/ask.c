@@ -142,3 +142,37 @@ int control_ask_fds(const char *path, json_t *request, int fds[2],
 	hang_up(&lines);
 	return ret;
 }
+
+int control_session_open(struct control_session *s, const char *path,
+			 struct tide_error *err)
+{
+	int fd = dial(path, err);
+
+	s->path = path;
+	control_lines_init(&s->lines, fd < 0 ? -1 : fd);
+	return fd < 0 ? fd : 0;
+}
+
+int control_session_ask(struct control_session *s, json_t *request,
+			json_t **answer, struct tide_error *err)
+{
+	json_t *got = NULL;
+	int ret = request ? converse(&s->lines, s->path, request, &got, err) :
+			    fail(s->path, ENOMEM, "asking", err);
+
+	json_decref(request);
+	if (!ret)
+		ret = refused(got, err);
+	if (ret || !answer)
+		json_decref(got);
+	else
+		*answer = got;
+	return ret;
+}
+
+void control_session_close(struct control_session *s)
+{
+	if (s->path)
+		hang_up(&s->lines);
+	s->path = NULL;
+}

@@ -4,11 +4,8 @@
 #include <errno.h>
 #include <jansson.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "control/ask.h"
-#include "control/lines.h"
-#include "control/listener.h"
 
 #define PATIENCE_MS 60000
 
@@ -18,6 +15,12 @@ static const char *text_of(const json_t *o, const char *key)
 
 	return t ? t : "";
 }
+
+/* The two servers, on connections that are kept: clients are held up. */
+struct talk {
+	struct control_session from, to;
+	const struct mirror_end *ends[2];
+};
 
 /* Both lists, one after the other, in one array; NULL: *ret says why. */
 static json_t *list_points(const struct mirror_end *from, int *ret,
@@ -93,7 +96,7 @@ static json_t *runs_of(const json_t *part)
 }
 
 struct sending {
-	const struct mirror_end *to;
+	struct talk *t;
 	const json_t *point;
 	bool more; /* the bitmap is there */
 	struct tide_error *err;
@@ -106,9 +109,9 @@ static int send_part(struct sending *s, json_t *runs)
 	if (!runs)
 		return tide_error_set(s->err, -ENOMEM, "mirror",
 				      TIDE_NO_OFFSET, "no memory for bitmaps");
-	ret = control_ask(s->to->control, json_pack(
+	ret = control_session_ask(&s->t->to, json_pack(
 		"{s:s, s:s, s:s, s:O, s:b, s:o}", "command", "bitmap-import",
-		"disk", s->to->disk, "name", text_of(s->point, "name"),
+		"disk", s->t->ends[1]->disk, "name", text_of(s->point, "name"),
 		"granularity_bytes", json_object_get(s->point,
 						     "granularity_bytes"),
 		"more", s->more, "runs", runs), NULL, s->err);
@@ -117,9 +120,9 @@ static int send_part(struct sending *s, json_t *runs)
 }
 
 /* What the source says of it, part by part. */
-static int send_bits(struct sending *s, struct control_lines *l,
-		     const char *control)
+static int send_bits(struct sending *s)
 {
+	struct control_lines *l = &s->t->from.lines;
 	json_t *got = NULL;
 	int ret = 0;
 
@@ -139,43 +142,48 @@ static int send_bits(struct sending *s, struct control_lines *l,
 	}
 	return ret ? ret : tide_error_set(s->err, -ECONNRESET, "mirror",
 					  TIDE_NO_OFFSET, "%s ended in the "
-					  "middle of a bitmap", control);
+					  "middle of a bitmap",
+					  s->t->from.path);
 }
 
-static int send_one(const struct mirror_end *from,
-		    const struct mirror_end *to, const json_t *point,
+static int ask_bits(struct talk *t, const json_t *point,
 		    struct tide_error *err)
 {
-	struct sending s = { .to = to, .point = point, .err = err };
-	struct control_lines l;
-	json_t *request;
-	int fd = control_connect(from->control, err), ret;
+	json_t *request = json_pack("{s:s, s:s, s:s}", "command", "diff",
+				    "disk", t->ends[0]->disk, "name",
+				    text_of(point, "name"));
+	int ret = request ? control_put(&t->from.lines, request) : -ENOMEM;
 
-	if (fd < 0)
-		return fd;
-	control_lines_init(&l, fd);
-	request = json_pack("{s:s, s:s, s:s}", "command", "diff", "disk",
-			    from->disk, "name", text_of(point, "name"));
-	ret = request ? control_put(&l, request) : -ENOMEM;
 	json_decref(request);
-	if (ret)
-		tide_error_set(err, ret, "mirror", TIDE_NO_OFFSET, "%s: %s",
-			       from->control, strerror(-ret));
+	return ret ? tide_error_set(err, ret, "mirror", TIDE_NO_OFFSET,
+				    "%s: %s", t->from.path, strerror(-ret)) : 0;
+}
+
+static json_t *about(const char *verb, const struct mirror_end *end,
+		     const json_t *point)
+{
+	return json_pack("{s:s, s:s, s:s}", "command", verb, "disk",
+			 end->disk, "name", text_of(point, "name"));
+}
+
+static int send_one(struct talk *t, const json_t *point,
+		    struct tide_error *err)
+{
+	struct sending s = { .t = t, .point = point, .err = err };
+	int ret = ask_bits(t, point, err);
+
 	if (!ret)
-		ret = send_bits(&s, &l, from->control);
+		ret = send_bits(&s);
 	/* Also one without a bit is to be there. */
 	if (!ret && !s.more)
 		ret = send_part(&s, json_array());
-	control_lines_fini(&l);
-	close(fd);
 	if (!ret && !strcmp(text_of(point, "state"), "recording"))
-		ret = control_ask(to->control, json_pack(
-			"{s:s, s:s, s:s}", "command", "bitmap-enable", "disk",
-			to->disk, "name", text_of(point, "name")), NULL, err);
+		ret = control_session_ask(&t->to, about("bitmap-enable",
+						t->ends[1], point), NULL, err);
+	/* By a connection of its own: this one may be broken. */
 	if (ret && s.more)
-		control_ask(to->control, json_pack("{s:s, s:s, s:s}", "command",
-			   "bitmap-remove", "disk", to->disk, "name",
-			   text_of(point, "name")), NULL, NULL);
+		control_ask(t->to.path, about("bitmap-remove", t->ends[1],
+					      point), NULL, NULL);
 	return ret;
 }
 
@@ -193,27 +201,43 @@ static void take_back(const struct mirror_end *to, const json_t *all,
 	}
 }
 
-int mirror_bitmaps_send(const struct mirror_end *from,
-			const struct mirror_end *to, const char *except,
-			uint32_t *count, struct tide_error *err)
+static int send_all(struct talk *t, const json_t *all, const char *except,
+		    uint32_t *count, struct tide_error *err)
 {
-	json_t *all, *point;
+	json_t *point;
+	int ret = 0;
 	size_t i;
-	int ret;
 
-	all = list_points(from, &ret, err);
-	if (!all)
-		return ret;
 	json_array_foreach(all, i, point) {
 		if (!travels(point, except))
 			continue;
-		ret = send_one(from, to, point, err);
+		ret = send_one(t, point, err);
 		if (ret) {
-			take_back(to, all, i, except);
+			take_back(t->ends[1], all, i, except);
 			break;
 		}
 		++*count;
 	}
+	return ret;
+}
+
+int mirror_bitmaps_send(const struct mirror_end *from,
+			const struct mirror_end *to, const char *except,
+			uint32_t *count, struct tide_error *err)
+{
+	struct talk t = { .ends = { from, to } };
+	int ret;
+	json_t *all = list_points(from, &ret, err);
+
+	if (!all)
+		return ret;
+	ret = control_session_open(&t.from, from->control, err);
+	if (!ret)
+		ret = control_session_open(&t.to, to->control, err);
+	if (!ret)
+		ret = send_all(&t, all, except, count, err);
+	control_session_close(&t.from);
+	control_session_close(&t.to);
 	json_decref(all);
 	return ret;
 }

@@ -67,22 +67,22 @@ class Between:
             pass
         c.close()
     def carry(self, c):
-        line = c.makefile("rb").readline()
-        if not line: return
-        request = json.loads(line)
-        self.seen.append(request)
-        mine = len(self.seen) - 1 == self.at
-        if mine and self.before: return self.before()
         s = socket.socket(socket.AF_UNIX); s.connect(self.to.control)
-        s.sendall(line)
         answers = s.makefile("rb")
-        while True:
-            answer = answers.readline()
-            if not answer: return
-            last = "changed" not in json.loads(answer)
-            if mine and self.after and last: return self.after()
-            c.sendall(answer)
-            if last: return s.close()
+        for line in c.makefile("rb"):
+            request = json.loads(line)
+            self.seen.append(request)
+            mine = len(self.seen) - 1 == self.at
+            if mine and self.before: return self.before()
+            s.sendall(line)
+            last = False
+            while not last:
+                answer = answers.readline()
+                if not answer: return
+                last = "changed" not in json.loads(answer)
+                if mine and self.after and last: return self.after()
+                c.sendall(answer)
+        s.close()
 
 near, far = Server("near"), Server("far")
 between = Between(near)
