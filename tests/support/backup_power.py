@@ -2,10 +2,10 @@
 """Power cuts on the destination of backups.
 
 A backup, or a prune, ends at a step (power_cut.c); of the folder only what was
-synced is sure, and everything else is there or not: names each by itself,
-contents torn in blocks. Whatever comes out, each point that was reported as
-done must be listed and restore, a point that is listed must be right, and the
-next backup must do what this one did not.
+synced is sure, and everything else is there or not: names each by itself, but
+for the two of a rename, and contents torn in blocks. Whatever comes out, each
+point that was reported as done must be listed and restore, a point that is
+listed must be right, and the next backup must do what this one did not.
 
 usage: backup_power.py TOOL FOLDER PRELOAD STRIDE SEED
 """
@@ -76,9 +76,12 @@ def after_the_cut(loose):
     for e in os.scandir(DEST):
         with open(e.path, "rb") as f:
             content[e.inode()] = f.read()
-    files = {}
+    files, side = {}, {n: rng.choice([old, new]) for n in old.keys() | new.keys()}
+    for a, inode in old.items():  # a rename is one thing, whatever is lost
+        for b in (n for n, i in new.items() if i == inode and n != a and new.get(a) != inode):
+            side[b] = side[a]
     for name in old.keys() | new.keys():
-        inode = (rng.choice([old, new]) if loose else old).get(name)
+        inode = (side[name] if loose else old).get(name)
         if inode is None:
             continue
         kept = b""
