@@ -97,7 +97,7 @@ static double drive(struct world *w)
 
 	w->at = 0;
 	w->left = w->work->count;
-	for (unsigned int i = 0; i < DEPTH; i++) {
+	for (unsigned int i = 0; i < DEPTH && w->left; i++) {
 		ios[i] = (struct tide_io){
 			.op = w->work->op, .length_bytes = w->work->bytes,
 			.buf = w->memory,

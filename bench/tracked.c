@@ -63,7 +63,8 @@ static double drive(struct world *w)
 
 	w->at = 0;
 	w->left = w->count;
-	for (unsigned int i = 0; i < DEPTH; i++) {
+	/* In place: done, and followed up, before submit ends. */
+	for (uint32_t i = 0; i < DEPTH && w->left; i++) {
 		ios[i] = (struct tide_io){ .op = TIDE_IO_WRITE,
 					   .length_bytes = BYTES,
 					   .buf = w->buf, .done = on_done,
