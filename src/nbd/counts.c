@@ -2,6 +2,7 @@
 #include "nbd/counts.h"
 
 #include "base/atomic.h"
+#include "base/clock.h"
 #include "nbd/conn.h"
 #include "nbd/loop.h"
 
@@ -63,6 +64,17 @@ static uint64_t bytes_of(const struct nbd_request *r)
 	}
 }
 
+/*
+ * By the loop's clock, read twice a turn; a request asks no clock, but for one
+ * that was carried out at once.
+ */
+static uint64_t took_ns(const struct nbd_request *r)
+{
+	uint64_t now = r->conn->loop->now_ns;
+
+	return (now == r->began_ns ? tide__now_ns() : now) - r->began_ns;
+}
+
 void nbd_count_answer(const struct nbd_request *r, uint32_t error)
 {
 	struct nbd_counts *k = r->conn->counts;
@@ -72,8 +84,7 @@ void nbd_count_answer(const struct nbd_request *r, uint32_t error)
 	if (!k)
 		return;
 	bump(&k->requests[command], 1);
-	/* The loop's clock, read twice a turn: a request asks no clock. */
-	bump(&k->request_ns[command], r->conn->loop->now_ns - r->began_ns);
+	bump(&k->request_ns[command], took_ns(r));
 	if (!error)
 		bump(&k->bytes[command], bytes_of(r));
 	for (uint32_t i = 0; error && i < NBD_COUNTED_ERRORS; i++)
