@@ -47,17 +47,13 @@ static int put_gap(struct exporting *e, const struct piece *p,
 static int put_chunks(struct exporting *e, const struct piece *p,
 		      struct tide_error *err)
 {
-	uint64_t chunks = chunk_count(p->length_bytes), from, to;
 	int ret = 0;
+	uint64_t n;
 
-	for (from = 0; from < chunks && !ret; from = to) {
-		uint64_t at = from << CHUNK_SHIFT, n;
-		bool zero = p->chunks[from].zero;
+	for (uint64_t at = 0; at < p->length_bytes && !ret; at += n) {
+		bool zero;
 
-		for (to = from + 1; to < chunks && p->chunks[to].zero == zero;)
-			to++;
-		n = to << CHUNK_SHIFT;
-		n = (n < p->length_bytes ? n : p->length_bytes) - at;
+		n = piece_run(p, at, &zero);
 		if (!zero) {
 			e->data_bytes += n;
 			ret = ceph_diff_put_data(e->file, p->offset_bytes + at,

@@ -83,22 +83,18 @@ int backup_image_put(struct backup_image *i, uint32_t worker,
 		     const struct piece *p, const uint8_t *buf,
 		     struct tide_error *err)
 {
-	uint64_t at = 0, end;
 	int ret = 0;
+	uint64_t n;
 
-	/* Runs of one kind: what is stored plainly is written at once. */
-	for (; at < p->length_bytes && !ret; at = end) {
-		bool zero = p->chunks[at >> CHUNK_SHIFT].zero;
+	/* What is stored plainly is written at once. */
+	for (uint64_t at = 0; at < p->length_bytes && !ret; at += n) {
+		bool zero;
 
-		for (end = at; end < p->length_bytes &&
-			       p->chunks[end >> CHUNK_SHIFT].zero == zero;)
-			end += CHUNK_BYTES;
-		if (end > p->length_bytes)
-			end = p->length_bytes;
-		ret = zero ? backup_image_zero(i, p->offset_bytes + at,
-					       end - at, err) :
+		n = piece_run(p, at, &zero);
+		ret = zero ? backup_image_zero(i, p->offset_bytes + at, n,
+					       err) :
 			     put_data(i, worker, p->offset_bytes + at,
-				      buf + at, end - at, err);
+				      buf + at, n, err);
 	}
 	return ret;
 }

@@ -101,17 +101,13 @@ static int work_gap(struct pass *s, uint32_t worker,
 static int put(struct pass *s, uint32_t worker, const struct piece *p,
 	       const uint8_t *buf, struct tide_error *err)
 {
-	uint64_t chunks = chunk_count(p->length_bytes), from, to;
 	int ret = 0;
+	uint64_t n;
 
-	for (from = 0; from < chunks && !ret; from = to) {
-		uint64_t at = from << CHUNK_SHIFT, n;
-		bool zero = p->chunks[from].zero;
+	for (uint64_t at = 0; at < p->length_bytes && !ret; at += n) {
+		bool zero;
 
-		for (to = from + 1; to < chunks && p->chunks[to].zero == zero;)
-			to++;
-		n = to << CHUNK_SHIFT;
-		n = (n < p->length_bytes ? n : p->length_bytes) - at;
+		n = piece_run(p, at, &zero);
 		if (!zero)
 			tide__add_relaxed(&s->bytes, n);
 		ret = zero ? target_zero(s->target, worker,

@@ -65,81 +65,14 @@ static int converse(struct control_lines *l, const char *path,
 	return 0;
 }
 
-/* One request, one answer; *lines is the caller's to end, and to close. */
-static int ask(struct control_lines *lines, const char *path, json_t *request,
-	       json_t **answer, struct tide_error *err)
-{
-	int fd, ret;
-
-	if (!request)
-		return fail(path, ENOMEM, "asking", err);
-	fd = ret = dial(path, err);
-	if (fd >= 0) {
-		lines->fd = fd;
-		ret = converse(lines, path, request, answer, err);
-	}
-	json_decref(request);
-	return ret;
-}
-
-static void hang_up(struct control_lines *lines)
-{
-	int fd = lines->fd;
-
-	control_lines_fini(lines);
-	if (fd >= 0)
-		close(fd);
-}
-
-int control_hear(const char *path, json_t *request, json_t **answer,
-		 struct tide_error *err)
-{
-	struct control_lines lines;
-	int ret;
-
-	control_lines_init(&lines, -1);
-	ret = ask(&lines, path, request, answer, err);
-	hang_up(&lines);
-	return ret;
-}
-
-int control_ask(const char *path, json_t *request, json_t **answer,
+/* Takes @request; what the server refuses is an answer, too. */
+static int hear(struct control_session *s, json_t *request, json_t **answer,
 		struct tide_error *err)
 {
-	json_t *got = NULL;
-	int ret = control_hear(path, request, &got, err);
+	int ret = request ? converse(&s->lines, s->path, request, answer, err) :
+			    fail(s->path, ENOMEM, "asking", err);
 
-	if (!ret)
-		ret = refused(got, err);
-	if (ret || !answer)
-		json_decref(got);
-	else
-		*answer = got;
-	return ret;
-}
-
-int control_ask_fds(const char *path, json_t *request, int fds[2],
-		    struct tide_error *err)
-{
-	struct control_lines lines;
-	json_t *got = NULL;
-	int ret;
-
-	control_lines_init(&lines, -1);
-	lines.wants_fds = true;
-	ret = ask(&lines, path, request, &got, err);
-	if (!ret)
-		ret = refused(got, err);
-	if (!ret && lines.fd_count != 2)
-		ret = tide_error_set(err, -EPROTO, "control", TIDE_NO_OFFSET,
-				     "the control socket %s: the answer has no "
-				     "descriptors", path);
-	if (!ret) {
-		memcpy(fds, lines.fds, sizeof(lines.fds));
-		lines.fd_count = 0;
-	}
-	json_decref(got);
-	hang_up(&lines);
+	json_decref(request);
 	return ret;
 }
 
@@ -157,10 +90,8 @@ int control_session_ask(struct control_session *s, json_t *request,
 			json_t **answer, struct tide_error *err)
 {
 	json_t *got = NULL;
-	int ret = request ? converse(&s->lines, s->path, request, &got, err) :
-			    fail(s->path, ENOMEM, "asking", err);
+	int ret = hear(s, request, &got, err);
 
-	json_decref(request);
 	if (!ret)
 		ret = refused(got, err);
 	if (ret || !answer)
@@ -172,7 +103,69 @@ int control_session_ask(struct control_session *s, json_t *request,
 
 void control_session_close(struct control_session *s)
 {
-	if (s->path)
-		hang_up(&s->lines);
+	int fd = s->lines.fd;
+
+	if (!s->path)
+		return;
+	control_lines_fini(&s->lines);
+	if (fd >= 0)
+		close(fd);
 	s->path = NULL;
+}
+
+/* A connection for one request; @request is given up if there is none. */
+static int open_for(struct control_session *s, const char *path,
+		    json_t *request, struct tide_error *err)
+{
+	int ret = request ? control_session_open(s, path, err) :
+			    fail(path, ENOMEM, "asking", err);
+
+	if (ret)
+		json_decref(request);
+	return ret;
+}
+
+int control_hear(const char *path, json_t *request, json_t **answer,
+		 struct tide_error *err)
+{
+	struct control_session s = { 0 };
+	int ret = open_for(&s, path, request, err);
+
+	if (!ret)
+		ret = hear(&s, request, answer, err);
+	control_session_close(&s);
+	return ret;
+}
+
+int control_ask(const char *path, json_t *request, json_t **answer,
+		struct tide_error *err)
+{
+	struct control_session s = { 0 };
+	int ret = open_for(&s, path, request, err);
+
+	if (!ret)
+		ret = control_session_ask(&s, request, answer, err);
+	control_session_close(&s);
+	return ret;
+}
+
+int control_ask_fds(const char *path, json_t *request, int fds[2],
+		    struct tide_error *err)
+{
+	struct control_session s = { 0 };
+	int ret = open_for(&s, path, request, err);
+
+	s.lines.wants_fds = true;
+	if (!ret)
+		ret = control_session_ask(&s, request, NULL, err);
+	if (!ret && s.lines.fd_count != 2)
+		ret = tide_error_set(err, -EPROTO, "control", TIDE_NO_OFFSET,
+				     "the control socket %s: the answer has no "
+				     "descriptors", path);
+	if (!ret) {
+		memcpy(fds, s.lines.fds, sizeof(s.lines.fds));
+		s.lines.fd_count = 0;
+	}
+	control_session_close(&s);
+	return ret;
 }

@@ -74,19 +74,11 @@ static int open_target(struct run *r)
 	const struct nbd_client_options o = {
 		.connections = r->o->jobs, .write = true,
 	};
-	const struct nbd_client_options look_only = { .connections = 1 };
 	const struct nbd_client_options side = { .connections = 1,
 						 .write = true };
-	struct nbd_client *source;
-	uint64_t size;
-	int ret = nbd_client_open(r->o->source, &look_only, &source,
-				  r->err);
+	uint64_t size = nbd_client_size(r->source);
+	int ret = nbd_client_open(r->o->target, &o, &r->target, r->err);
 
-	if (ret)
-		return ret;
-	size = nbd_client_size(source);
-	nbd_client_close(source);
-	ret = nbd_client_open(r->o->target, &o, &r->target, r->err);
 	if (ret)
 		return ret;
 	if (nbd_client_size(r->target) != size)
@@ -396,9 +388,9 @@ int mirror_run(const struct mirror_options *options,
 	if (!ret)
 		ret = look(&r);
 	if (!ret)
-		ret = open_target(&r);
-	if (!ret)
 		ret = open_source(&r);
+	if (!ret)
+		ret = open_target(&r);
 	if (!ret)
 		ret = go_round(&r);
 	if (!ret)

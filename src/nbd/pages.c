@@ -78,7 +78,7 @@ bool nbd_pages_can(const struct nbd_request *r)
 	uint64_t end = r->offset + r->length;
 
 	if (fd < 0 || r->length < MIN_BYTES || !c->stream.ops->send_file ||
-	    !c->peer.has_uid || !is_in_cache(fd, r->offset, r->length) ||
+	    !is_in_cache(fd, r->offset, r->length) ||
 	    !has_no_hole(fd, r->offset, r->length))
 		return false;
 	for (uint64_t at = r->offset; at < end; at += PROBE_BYTES)

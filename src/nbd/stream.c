@@ -59,26 +59,35 @@ static void socket_close(struct nbd_stream *s)
 	s->fd = -1;
 }
 
+static bool is_unix(int fd)
+{
+	int domain = 0;
+	socklen_t length = sizeof(domain);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) &&
+	       domain == AF_UNIX;
+}
+
 /*
- * What a socket takes before we wait, and wait for each quarter of it: the
+ * What a Unix socket takes before we wait, and wait for each quarter of it: the
  * usual 208 KiB are five wakeups for an answer of 1 MiB. The kernel allows more
- * than its limit to those who may set limits; the others get that.
+ * than its limit to those who may set limits; the others get that. (TCP finds
+ * out by itself.)
  */
 static void widen(int fd)
 {
-	int domain = 0, bytes = SEND_BYTES;
-	socklen_t length = sizeof(domain);
+	int bytes = SEND_BYTES;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) ||
-	    domain != AF_UNIX)
-		return; /* TCP finds out by itself */
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)))
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 }
 
 void nbd_stream_socket(struct nbd_stream *s, int fd)
 {
-	static const struct nbd_stream_ops ops = {
+	static const struct nbd_stream_ops tcp = {
+		.recv = socket_recv, .send = socket_send, .end = socket_end,
+		.close = socket_close,
+	}, local = {
 		.recv = socket_recv, .send = socket_send,
 		.send_file = socket_send_file, .end = socket_end,
 		.close = socket_close,
@@ -86,9 +95,10 @@ void nbd_stream_socket(struct nbd_stream *s, int fd)
 	int flags = fcntl(fd, F_GETFL);
 
 	memset(s, 0, sizeof(*s));
-	s->ops = &ops;
+	s->ops = is_unix(fd) ? &local : &tcp;
 	s->fd = fd;
-	widen(fd);
+	if (s->ops == &local)
+		widen(fd);
 	if (flags >= 0)
 		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 }

@@ -36,7 +36,7 @@ struct nbd_stream_ops {
 			int count);
 	/*
 	 * The same with @length bytes of a file, from *@at on, which moves; 0:
-	 * the file ends there. Optional.
+	 * the file ends there. Optional: only Unix sockets have it.
 	 */
 	ssize_t (*send_file)(struct nbd_stream *s, int fd, off_t *at,
 			     size_t length);

@@ -130,21 +130,6 @@ static bool find(const struct cloud_faults *f, const struct cloud_fault *at,
 	return false;
 }
 
-/* A hint: it may be cut short by lack of memory. */
-static void remember(struct lazy *l, uint64_t page)
-{
-	if (l->touched_count == l->touched_room) {
-		size_t room = l->touched_room ? 2 * l->touched_room : 1024;
-		void *more = realloc(l->touched, room * sizeof(*l->touched));
-
-		if (!more)
-			return;
-		l->touched = more;
-		l->touched_room = room;
-	}
-	l->touched[l->touched_count++] = page;
-}
-
 /* Its own walk takes what is the lowest each time; what is not is a fault. */
 static void note(struct cloud_faults *f, uint64_t page, uint64_t count)
 {
@@ -154,7 +139,7 @@ static void note(struct cloud_faults *f, uint64_t page, uint64_t count)
 	if (page != f->lowest) {
 		l->stats.faults++;
 		if (l->record)
-			remember(l, page);
+			lazy_remember(l, page);
 	}
 	for (uint64_t i = page; i < page + count; i++)
 		f->state[i] |= ASKED;

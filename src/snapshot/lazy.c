@@ -165,8 +165,7 @@ static bool find(const struct serving *s, uint64_t address, size_t *r,
 	return false;
 }
 
-/* In the order of the faults; a hint may be cut short by lack of memory. */
-static void remember(struct lazy *l, uint64_t page)
+void lazy_remember(struct lazy *l, uint64_t page)
 {
 	if (l->touched_count == l->touched_room) {
 		size_t room = l->touched_room ? 2 * l->touched_room : 1024;
@@ -203,7 +202,7 @@ static int on_fault(struct serving *s, uint64_t address)
 		set_state(s, r, page, count, GONE);
 	} else {
 		l->stats.faults++;
-		remember(l, l->region[r].offset_bytes / SNAP_PAGE + page);
+		lazy_remember(l, l->region[r].offset_bytes / SNAP_PAGE + page);
 	}
 	do {
 		ret = bring(s, r, page, count);

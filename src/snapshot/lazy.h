@@ -58,6 +58,10 @@ int lazy_accept(struct lazy *l, int peer, struct tide_error *err);
 int lazy_serve(struct lazy *l, bool (*stop)(void *opaque), void *opaque,
 	       struct tide_error *err);
 void lazy_close(struct lazy *l);
+/*
+ * The next one in `touched`; a hint, which lack of memory may cut short.
+ */
+void lazy_remember(struct lazy *l, uint64_t page);
 
 /* Recorded orders: 64-bit little-endian page numbers. */
 int lazy_order_read(const char *path, uint64_t pages, uint64_t **order,

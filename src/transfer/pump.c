@@ -10,6 +10,17 @@
 
 #define MAX_JOBS 64u
 
+uint64_t piece_run(const struct piece *p, uint64_t at, bool *zero)
+{
+	uint64_t end = at;
+
+	*zero = p->chunks[at >> CHUNK_SHIFT].zero;
+	while (end < p->length_bytes &&
+	       p->chunks[end >> CHUNK_SHIFT].zero == *zero)
+		end += CHUNK_BYTES;
+	return (end < p->length_bytes ? end : p->length_bytes) - at;
+}
+
 struct run {
 	const struct pump *pump;
 	pthread_mutex_t lock;

@@ -39,6 +39,12 @@ struct piece {
 	struct chunk_entry chunks[PIECE_CHUNKS];
 };
 
+/*
+ * How far from @at on (a chunk's beginning) all chunks are of one kind, in
+ * bytes, and whether that is zeroes.
+ */
+uint64_t piece_run(const struct piece *p, uint64_t at_bytes, bool *zero);
+
 struct pump {
 	uint32_t jobs;
 	/* 1: a piece; 0: no more. */

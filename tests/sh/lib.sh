@@ -20,6 +20,14 @@ fail() {
 	exit 1
 }
 
+# $kernel: a Linux for a guest; without one the test is skipped.
+need_guest_kernel() {
+	kernel=${TIDEMARK_GUEST_KERNEL:-$BUILD/guest-kernel}
+	[ -s "$kernel/release" ] && return
+	echo "skip: no kernel for a guest in $kernel; scripts/guest-kernel brings one"
+	exit 77
+}
+
 # Memory at most, in KiB; a sanitizer's build cannot be limited so.
 limit_memory() {
 	[ -n "${SANITIZED:-}" ] || ulimit -v "$1"

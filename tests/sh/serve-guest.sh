@@ -6,11 +6,7 @@
 for p in qemu-system-x86_64 cpio busybox; do
 	command -v $p >/dev/null || { echo "skip: there is no $p"; exit 77; }
 done
-kernel=${TIDEMARK_GUEST_KERNEL:-$BUILD/guest-kernel}
-[ -s "$kernel/release" ] || {
-	echo "skip: no kernel for a guest in $kernel; scripts/guest-kernel brings one"
-	exit 77
-}
+need_guest_kernel
 run=$SRC/examples/run-disk/run
 KILLS=3 FILES=16 timeout 400 "$run" "$TIDEMARK" "$kernel" >"$dir/out" 2>&1 || fail "$(cat "$dir/out")"
 [ "$(grep -c 'is killed with -9' "$dir/out")" = 3 ] || fail "kills: $(cat "$dir/out")"

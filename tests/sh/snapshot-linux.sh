@@ -11,11 +11,7 @@
 for p in cpio busybox; do
 	command -v $p >/dev/null || { echo "skip: there is no $p"; exit 77; }
 done
-kernel=${TIDEMARK_GUEST_KERNEL:-$BUILD/guest-kernel}
-[ -s "$kernel/release" ] || {
-	echo "skip: no kernel for a guest in $kernel; scripts/guest-kernel brings one"
-	exit 77
-}
+need_guest_kernel
 cd "$dir" || exit 1
 shm=$(mktemp -d -p /dev/shm 2>/dev/null) || shm=$dir
 trap 'finish; rm -rf "$shm"' EXIT
